@@ -1,0 +1,139 @@
+r"""Network importance of proposals: how much each one moves the score of a decision.
+
+For a decision's score o and the embedding :math:`P_r` of proposal r, the paper takes
+
+.. math:: \alpha_r = \sum_d \frac{\partial o}{\partial P_{r,d}},
+
+the weights of Grad-CAM without pooling over space. It depends on every parameter of the network, attention and
+classifier alike. Training on it is a second-order step: the parameters' gradient of a loss on this gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["proposal_importance"]
+
+ImportanceReduction = Literal["sum", "input", "norm"] | Callable[[Tensor, Tensor], Tensor]
+
+
+def proposal_importance(
+    score: Tensor,
+    proposals: Tensor,
+    *,
+    feature_dim: int = -1,
+    reduction: ImportanceReduction = "sum",
+    differentiable: bool = True,
+) -> Tensor:
+    r"""Importance of each proposal for the score of a decision: its gradient, reduced over features.
+
+    .. math:: \alpha_r = \sum_d \frac{\partial o}{\partial P_{r,d}}
+
+    The model is the caller's: it only has to compute ``score`` from ``proposals``, each sample from its own. The
+    caller's graph, gradients, flags and modes are left as they were, so the task loss can still be back-propagated.
+
+    Args:
+        score: the decision's score for each sample: ``(B,)``, such as the ground-truth answer's logit; ``(B, T)``
+            for T decisions a sample, such as the words of a caption; or a scalar. Not the logits of all answers: that
+            would be read as one decision for each.
+        proposals: the tensor that the model was given, with ``requires_grad`` set before the forward pass: region
+            features ``(B, K, D)``, a feature map ``(B, C, H, W)`` with ``feature_dim=1``, or any other layout.
+        feature_dim: the dimension of ``proposals`` to reduce.
+        reduction: ``"sum"`` over features (the paper), ``"input"`` (gradient times input, summed), ``"norm"``
+            (Euclidean), or a function of the gradient and the proposals, both with features in their last
+            dimension and broadcastable to each other, that returns the importance without that dimension.
+        differentiable: build the graph that a loss on the importance needs. False is cheaper, for evaluation.
+
+    Returns:
+        The importance, in the shape of ``proposals`` without ``feature_dim``, ``(B, K)``; with T decisions T comes
+        second, ``(B, T, K)``. At least float32.
+
+    Raises:
+        ValueError: ``score`` or ``proposals`` carries no graph; ``score`` does not depend on this very tensor; a
+            score of more than two dimensions, or of no decision; an unknown reduction; a call in inference mode.
+        RuntimeError: a differentiable importance was asked for and nothing that requires a gradient influences it,
+            so that a loss on it would train nothing.
+
+    Example:
+        >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> proposals = torch.ones(1, 3, 2, requires_grad=True)
+        >>> score = (proposals @ weight).square().sum(-1)  # (B,)
+        >>> alpha = proposal_importance(score, proposals)
+        >>> alpha
+        tensor([[18., 18., 18.]], grad_fn=<SumBackward1>)
+        >>> alpha.sum().backward()  # second order: the gradient of a gradient
+        >>> weight.grad
+        tensor([36., 36.])
+
+    References:
+        Selvaraju et al., "Taking a HINT", ICCV 2019, section 3.2; "Grad-CAM", ICCV 2017.
+    """
+    _check(score, proposals, reduction)
+    several = score.dim() == 2  # one vector-Jacobian product for each decision, batched
+    with torch.enable_grad():  # the graph is there, whatever the mode is now
+        output = score.sum(0) if several else score.sum()
+    (gradient,) = torch.autograd.grad(
+        output,
+        proposals,
+        torch.eye(score.shape[1], dtype=score.dtype, device=score.device) if several else None,
+        is_grads_batched=several,
+        create_graph=differentiable,
+        retain_graph=True,
+        allow_unused=True,
+    )
+    if gradient is None:
+        raise ValueError(
+            f"Parameter `score` should depend on `proposals`. Found `proposals` of shape {tuple(proposals.shape)} "
+            "outside of its graph: pass the very tensor that the model was given, not a copy or a slice of it."
+        )
+    with torch.set_grad_enabled(differentiable):
+        alpha = _reduce(gradient, proposals, feature_dim, reduction, several)
+    if differentiable and not alpha.requires_grad:
+        raise RuntimeError(
+            "The importance of `proposals` is constant: nothing that requires a gradient influences it, so a loss on "
+            "it would train nothing. Unfreeze the model's parameters or, for evaluation, pass `differentiable=False`."
+        )
+    return alpha
+
+
+def _reduce(
+    gradient: Tensor, proposals: Tensor, feature_dim: int, reduction: ImportanceReduction, several: bool
+) -> Tensor:
+    inputs = proposals.movedim(feature_dim, -1)
+    if several:  # (T, B, ..., D) to (B, T, ..., D)
+        gradient, inputs = gradient.movedim(feature_dim % proposals.dim() + 1, -1).movedim(0, 1), inputs[:, None]
+    else:
+        gradient = gradient.movedim(feature_dim, -1)
+    if gradient.dtype in (torch.float16, torch.bfloat16):  # sums in half precision tie
+        gradient, inputs = gradient.float(), inputs.float()
+    if callable(reduction):
+        return reduction(gradient, inputs)
+    if reduction == "norm":
+        norm: Tensor = torch.linalg.vector_norm(gradient, dim=-1)
+        return norm
+    return (gradient if reduction == "sum" else gradient * inputs).sum(-1)
+
+
+def _check(score: Tensor, proposals: Tensor, reduction: ImportanceReduction) -> None:
+    if score.dim() > 2 or 0 in score.shape[1:]:
+        raise ValueError(
+            f"Parameter `score` should have shape (B,), (B, T) or (). Found `score.shape = {tuple(score.shape)}`."
+        )
+    if torch.is_inference_mode_enabled():
+        raise ValueError("The importance is a gradient: call `proposal_importance` outside of `torch.inference_mode`.")
+    if not callable(reduction) and reduction not in ("sum", "input", "norm"):
+        raise ValueError(f"Parameter `reduction` should be 'sum', 'input', 'norm' or a function. Found {reduction!r}.")
+    if not proposals.requires_grad:
+        raise ValueError(
+            "Parameter `proposals` should require a gradient. Found `proposals.requires_grad = False`: call "
+            "`proposals.requires_grad_()` before the model's forward pass, and run that with gradients enabled."
+        )
+    if not score.requires_grad:
+        raise ValueError(
+            "Parameter `score` should carry a graph. Found `score.requires_grad = False`: run the model's forward pass "
+            "with gradients enabled (not under `torch.no_grad` or `torch.inference_mode`), and do not detach the score."
+        )

@@ -1,0 +1,95 @@
+"""Does the network look where people do? Rank correlation and the pointing game on ``(alpha, s)``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hint_loss._mask import checked_mask
+
+__all__ = ["pointing_game", "rank_correlation"]
+
+
+def rank_correlation(alpha: Tensor, s: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    r"""Spearman's rank correlation of network and human importance, sample by sample.
+
+    .. math:: \rho = \mathrm{corr}\big(\mathrm{rank}(\alpha), \mathrm{rank}(s)\big),
+
+    Pearson's correlation of *average* ranks (ties share the mean of their positions), over a sample's unmasked
+    proposals.
+
+    Args:
+        alpha: ``(..., K)`` network importance.
+        s: ``(..., K)`` human importance.
+        mask: boolean, ``(..., K)`` or ``(...)``: the proposals, or samples, that count. Default: all.
+
+    Returns:
+        ``(...,)`` in [-1, 1], float64. NaN where the correlation is undefined: fewer than two proposals, all of a
+        sample's alphas or human scores equal, or a NaN among them. Average with :func:`torch.nanmean`.
+
+    Raises:
+        ValueError: shapes that do not fit, or a mask that is not boolean.
+
+    Example:
+        >>> rank_correlation(torch.tensor([[0.1, 0.2, 0.9]]), torch.tensor([[0.0, 0.5, 0.4]]))
+        tensor([0.5000], dtype=torch.float64)
+
+    References:
+        Selvaraju et al., "Taking a HINT", ICCV 2019, section 5.3.
+    """
+    mask = _full_mask(alpha, s, mask, "s")
+    a, b = (_centred(_average_ranks(x, mask), mask) for x in (alpha, s))
+    correlation = (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()  # 0 / 0 where constant
+    return correlation.clamp(-1.0, 1.0)
+
+
+def pointing_game(alpha: Tensor, relevant: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """Pointing game on proposals: is the most important proposal a relevant one?
+
+    Args:
+        alpha: ``(..., K)`` network importance.
+        relevant: boolean ``(..., K)``, true for proposals that people hold relevant, such as those that overlap
+            the asked object.
+        mask: boolean, ``(..., K)`` or ``(...)``: the proposals, or samples, that count. Default: all.
+
+    Returns:
+        ``(...,)`` float64: 1 for a hit, 0 for a miss; where several proposals tie for the first place, the share of
+        relevant ones among them. NaN where no unmasked proposal is relevant.
+
+    Raises:
+        ValueError: shapes that do not fit; ``relevant`` or ``mask`` is not boolean.
+
+    Example:
+        >>> relevant = torch.tensor([[True, False, False], [False, False, True]])
+        >>> pointing_game(torch.tensor([[0.9, 0.2, 0.1], [0.4, 0.1, 0.4]]), relevant)
+        tensor([1.0000, 0.5000], dtype=torch.float64)
+
+    References:
+        Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, for pixels.
+    """
+    if relevant.dtype != torch.bool:
+        raise ValueError(f"Parameter `relevant` should be boolean. Found `relevant.dtype = {relevant.dtype}`.")
+    mask = _full_mask(alpha, relevant, mask, "relevant")
+    scores = torch.where(mask, alpha, -torch.inf)
+    top = mask & (scores == scores.amax(-1, keepdim=True)) if alpha.shape[-1] else mask
+    hit = (top & relevant).sum(-1).double() / top.sum(-1)
+    return torch.where((relevant & mask).any(-1), hit, torch.nan)
+
+
+def _average_ranks(x: Tensor, mask: Tensor) -> Tensor:
+    """Ranks from 1, ties sharing their mean, among unmasked entries; NaN for a NaN."""
+    filled = torch.where(mask, x if x.is_floating_point() else x.double(), torch.inf).contiguous()
+    ordered = filled.sort(-1).values.contiguous()
+    below = torch.searchsorted(ordered, filled)
+    up_to = torch.searchsorted(ordered, filled, right=True).minimum(mask.sum(-1, keepdim=True))
+    return torch.where(filled.isnan(), torch.nan, (below + up_to + 1).double() / 2)
+
+
+def _centred(ranks: Tensor, mask: Tensor) -> Tensor:
+    ranks = torch.where(mask, ranks, 0.0)
+    return torch.where(mask, ranks - ranks.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True), 0.0)
+
+
+def _full_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -> Tensor:
+    mask = checked_mask(alpha, other, mask, name)
+    return torch.ones_like(alpha, dtype=torch.bool) if mask is None else mask

@@ -1,0 +1,28 @@
+"""What all tests share: deterministic Hypothesis runs in CI, one thread, whole error messages."""
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("local", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def raises() -> Callable[[type[Exception], str], AbstractContextManager[Any]]:
+    """``pytest.raises`` that compares the whole message."""
+    return lambda error, message: pytest.raises(error, match=rf"\A{re.escape(message)}\Z")

@@ -1,0 +1,315 @@
+"""The ranking loss against a loop transcription of the paper's formula and a dense autograd form."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hint_loss import HintRankingLoss, hint_ranking_loss
+
+BOUND = 1e-12  # float64 rounding of sums of at most 66 pairs of values below 4
+OPTIONS = [
+    {"margin": margin, "min_gap": min_gap, "scale_free": scale_free, "pair_reduction": pair_reduction}
+    for margin, min_gap, scale_free, pair_reduction in itertools.product(
+        (0.0, 0.5), (0.0, 0.25), (False, True), ("sum", "mean")
+    )
+]
+
+
+def name(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
+
+
+def loop_loss(
+    alpha: list[float], s: list[float], *, margin: float, min_gap: float, scale_free: bool, pair_reduction: str
+) -> tuple[float, list[float]]:
+    """Value and gradient of one sample's loss, pair by pair: the formula as it is printed."""
+    norm = sum(abs(a) for a in alpha)
+    scale = norm if scale_free and norm > 0 else 1.0
+    shares = [a / scale for a in alpha]
+    value, pairs, slope = 0.0, 0, [0.0] * len(alpha)
+    for i in range(len(alpha)):
+        for j in range(len(alpha)):
+            if s[i] - s[j] > min_gap:
+                pairs += 1
+                hinge = margin * (s[i] - s[j]) - (shares[i] - shares[j])
+                if hinge > 0:
+                    value += hinge
+                    slope[i] -= 1.0
+                    slope[j] += 1.0
+    if pair_reduction == "mean" and pairs:
+        value, slope = value / pairs, [x / pairs for x in slope]
+    if scale_free and norm > 0:  # d share_i / d alpha_j = (i == j) / norm - alpha_i sign(alpha_j) / norm^2
+        along = sum(x * a for x, a in zip(slope, alpha, strict=True)) / norm**2
+        slope = [x / norm - along * ((a > 0) - (a < 0)) for x, a in zip(slope, alpha, strict=True)]
+    return value, slope
+
+
+def dense_loss(
+    alpha: Tensor, s: Tensor, mask: Tensor, *, margin: float, min_gap: float, scale_free: bool, pair_reduction: str
+) -> Tensor:
+    """Every sample's loss over a (B, K, K) tensor of all pairs, for autograd to differentiate."""
+    alpha = alpha * mask
+    if scale_free:
+        norm = alpha.abs().sum(-1, keepdim=True)
+        alpha = alpha / torch.where(norm == 0, 1.0, norm)
+    gap = s[:, :, None] - s[:, None, :]
+    pairs = (gap > min_gap) & mask[:, :, None] & mask[:, None, :]
+    hinge = (margin * gap - (alpha[:, :, None] - alpha[:, None, :])).relu()
+    loss = (hinge * pairs).sum((1, 2))
+    return loss / pairs.sum((1, 2)).clamp(min=1) if pair_reduction == "mean" else loss
+
+
+def value_and_gradient(loss: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    (gradient,) = torch.autograd.grad(loss.sum(), alpha)
+    return loss.detach(), gradient
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=name)
+def test_equals_loop_and_dense_on_ten_thousand_cases_with_ties(options: dict[str, Any]) -> None:
+    """16 options x 13 values of K x 49 samples = 10,192 cases, every other one with a mask."""
+    batch = 49
+    # Grids make ties, exactly at a hinge's kink too. Shares of importance are not on a grid: a margin that no
+    # difference of shares can equal keeps them off the kinks, where rounding, not the formula, would decide.
+    margin = options["margin"] * (2**0.5 if options["scale_free"] else 1)
+    options = options | {"margin": margin}
+    for k in range(13):
+        alpha = (torch.randint(-4, 5, (batch, k)).double() / 2).requires_grad_()
+        s = torch.randint(0, 5, (batch, k)).double() / 4
+        mask = torch.rand(batch, k) < 0.7
+        mask[::2] = True
+
+        closed = value_and_gradient(hint_ranking_loss(alpha, s, mask=mask, reduction="none", **options), alpha)
+        dense = value_and_gradient(dense_loss(alpha, s, mask, **options), alpha)
+        loop = torch.zeros(batch, dtype=torch.float64), torch.zeros(batch, k, dtype=torch.float64)
+        for b in range(batch):
+            value, slope = loop_loss(alpha[b, mask[b]].tolist(), s[b, mask[b]].tolist(), **options)
+            loop[0][b] = value
+            loop[1][b, mask[b]] = torch.tensor(slope, dtype=torch.float64)
+
+        for oracle in (dense, loop):
+            torch.testing.assert_close(closed[0], oracle[0], rtol=0, atol=BOUND)
+            torch.testing.assert_close(closed[1], oracle[1], rtol=0, atol=BOUND)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=name)
+def test_without_a_mask_equals_an_all_true_mask(options: dict[str, Any]) -> None:
+    alpha = torch.randn(5, 9, dtype=torch.float64, requires_grad=True)
+    s = torch.randint(0, 5, (5, 9)).double() / 4
+    bare = value_and_gradient(hint_ranking_loss(alpha, s, **options), alpha)
+    masked = value_and_gradient(hint_ranking_loss(alpha, s, mask=torch.ones(5, 9).bool(), **options), alpha)
+    torch.testing.assert_close(bare, masked, rtol=0, atol=BOUND)
+
+
+def test_continuous_float32_values_equal_the_dense_form() -> None:
+    alpha = torch.randn(16, 100, requires_grad=True)
+    s = torch.rand(16, 100)
+    closed = value_and_gradient(hint_ranking_loss(alpha, s, reduction="none"), alpha)
+    exact = alpha.detach().double().requires_grad_()
+    everything = torch.ones(16, 100).bool()
+    dense = dense_loss(exact, s, everything, margin=0.0, min_gap=0.0, scale_free=False, pair_reduction="sum")
+    value, gradient = value_and_gradient(dense, exact)
+    torch.testing.assert_close(closed[0].double(), value, rtol=1e-6, atol=0)
+    assert torch.equal(closed[1].double(), gradient)  # positions are whole numbers
+
+
+def test_scores_in_float64_keep_their_order_where_float32_cannot_tell_them_apart() -> None:
+    s = torch.tensor([[0.5 + 1e-12, 0.5]], dtype=torch.float64)
+    assert hint_ranking_loss(torch.tensor([[0.0, 1.0]]), s) == 1.0
+    assert hint_ranking_loss(torch.tensor([[0.0, 1.0]]), s.float()) == 0.0
+
+
+def test_frozen_values() -> None:
+    alpha = torch.tensor([[0.5, -1.0, 2.0, 0.0], [1.0, 0.0, 3.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    s = torch.tensor([[0.75, 0.5, 0.25, 0.25], [0.0, 1.0, 0.5, 0.5]], dtype=torch.float64)
+    expected = {
+        # sample 0: pairs (0,2) 1.5, (1,2) 3, (1,3) 1; sample 1: (1,0) 1, (1,2) 3, (1,3) 1
+        "paper": ({}, [5.5, 5.0], [[-1, -2, 2, 1], [1, -3, 1, 1]]),
+        # sample 0: (0,2) 2, (1,2) 3.25, (1,3) 1.25, (0,3) 0; sample 1: 2, 3.5, 1.5 and (3,0) 0.5
+        "margin": ({"margin": 1.0}, [6.5, 7.5], [[-1, -2, 2, 1], [2, -3, 1, 0]]),
+        # sample 0: (0,2) alone; sample 1: (1,0) alone
+        "min_gap": ({"min_gap": 0.5}, [0.0, 1.0], [[0, 0, 0, 0], [1, -1, 0, 0]]),
+        # both have 5 ordered pairs
+        "mean": ({"pair_reduction": "mean"}, [1.1, 1.0], [[-0.2, -0.4, 0.4, 0.2], [0.2, -0.6, 0.2, 0.2]]),
+    }
+    for options, values, gradients in expected.values():
+        loss = hint_ranking_loss(alpha, s, reduction="none", **options)
+        value, gradient = value_and_gradient(loss, alpha)
+        torch.testing.assert_close(value, torch.tensor(values, dtype=torch.float64), rtol=0, atol=1e-15)
+        torch.testing.assert_close(gradient, torch.tensor(gradients, dtype=torch.float64), rtol=0, atol=1e-15)
+    scale_free = hint_ranking_loss(alpha, s, reduction="none", scale_free=True)
+    torch.testing.assert_close(scale_free, torch.tensor([5.5 / 3.5, 1.0]).double(), rtol=1e-7, atol=0)
+
+
+def test_min_gap_leaves_out_pairs_whose_gap_equals_it() -> None:
+    alpha, s = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.75, 0.25]])
+    assert hint_ranking_loss(alpha, s, min_gap=0.49) == 1.0
+    assert hint_ranking_loss(alpha, s, min_gap=0.5) == 0.0
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=name)
+def test_gradcheck_and_gradgradcheck(options: dict[str, Any]) -> None:
+    alpha = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    s = torch.randint(0, 5, (3, 6)).double() / 4
+    mask = torch.rand(3, 6) < 0.8
+
+    def loss(alpha: Tensor) -> Tensor:
+        return hint_ranking_loss(alpha, s, mask=mask, **options)
+
+    assert torch.autograd.gradcheck(loss, alpha)
+    assert torch.autograd.gradgradcheck(loss, alpha)
+
+
+def test_the_margin_is_differentiable_in_the_human_scores() -> None:
+    alpha, s = torch.randn(3, 6).double(), torch.rand(3, 6).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: hint_ranking_loss(alpha, s, margin=0.7), s)
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e7])
+@pytest.mark.parametrize("real", [36, 10], ids=["no padding", "padding"])
+def test_a_large_offset_in_float32_adds_no_error(offset: float, real: int) -> None:
+    """The slopes sum to zero: an uncentred sum of 1e7s would lose the loss to rounding."""
+    shifted, s = torch.randn(8, 36) + offset, torch.rand(8, 36)
+    mask = (torch.arange(36) < real).expand(8, 36)
+    exact = hint_ranking_loss(shifted.double(), s, mask=mask)
+    error = (hint_ranking_loss(shifted, s, mask=mask).double() - exact).abs() / exact
+    assert error < 2e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"margin": 0.3}, {"scale_free": True}], ids=["paper", "margin", "scale-free"])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype, options: dict[str, Any]) -> None:
+    alpha = torch.randn(4, 36).to(dtype).requires_grad_()
+    s = torch.rand(4, 36)
+    loss = hint_ranking_loss(alpha, s, **options)
+    assert loss.dtype == torch.float32
+    assert loss == hint_ranking_loss(alpha.detach().float(), s, **options)
+    loss.backward()
+    assert alpha.grad is not None
+    assert alpha.grad.dtype == dtype
+
+
+def test_float64_stays_float64() -> None:
+    assert hint_ranking_loss(torch.randn(2, 3).double(), torch.rand(2, 3)).dtype == torch.float64
+
+
+def test_func_grad_equals_backward() -> None:
+    alpha, s = torch.randn(3, 7, requires_grad=True), torch.rand(3, 7)
+    _, gradient = value_and_gradient(hint_ranking_loss(alpha, s), alpha)
+    torch.testing.assert_close(torch.func.grad(hint_ranking_loss)(alpha.detach(), s), gradient)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop because we have not yet implemented the batching rule")
+@pytest.mark.parametrize("options", OPTIONS, ids=name)
+def test_vmap_over_samples_equals_the_batch(options: dict[str, Any]) -> None:
+    alpha, s, mask = torch.randn(3, 7), torch.randint(0, 5, (3, 7)) / 4, torch.rand(3, 7) < 0.7
+
+    def single(alpha: Tensor, s: Tensor, mask: Tensor) -> Tensor:
+        return hint_ranking_loss(alpha, s, mask=mask, **options)
+
+    batch = hint_ranking_loss(alpha, s, mask=mask, reduction="none", **options)
+    torch.testing.assert_close(torch.vmap(single)(alpha, s, mask), batch)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while Inductor is imported
+def test_compiles_without_a_graph_break() -> None:
+    """-0.0 before 0.0 would show a compiler that drops the addition which makes them equal."""
+    alpha = torch.tensor([[-0.0, 0.0, 1.0, 0.5], [0.3, 0.1, 0.1, -2.0]], requires_grad=True)
+    s = torch.tensor([[1.0, 0.0, 0.2, 0.2], [0.1, 0.2, 0.3, 0.3]])
+    try:
+        compiled = torch.compile(hint_ranking_loss, fullgraph=True)(alpha, s)
+    except torch._inductor.exc.InductorError as error:  # such as: no C++ compiler
+        pytest.skip(f"torch.compile does not work on this machine: {error}")
+    torch.testing.assert_close(
+        value_and_gradient(compiled, alpha), value_and_gradient(hint_ranking_loss(alpha, s), alpha)
+    )
+
+
+def test_module_is_the_function_with_its_options_stored() -> None:
+    options: dict[str, Any] = {
+        "margin": 0.2, "min_gap": 0.1, "scale_free": True, "pair_reduction": "mean", "reduction": "sum"
+    }  # fmt: skip
+    alpha, s, mask = torch.randn(4, 6), torch.rand(4, 6), torch.rand(4, 6) < 0.7
+    module = HintRankingLoss(**options)
+    assert torch.equal(module(alpha, s, mask=mask), hint_ranking_loss(alpha, s, mask=mask, **options))
+    assert torch.equal(HintRankingLoss()(alpha, s), hint_ranking_loss(alpha, s))
+    assert (
+        repr(module) == "HintRankingLoss(margin=0.2, min_gap=0.1, scale_free=True, pair_reduction='mean', "
+        "reduction='sum')"
+    )
+    assert not list(module.parameters())
+
+
+def test_a_nan_that_is_not_masked_shows() -> None:
+    good, bad = torch.zeros(1, 3), torch.tensor([[0.0, float("nan"), 1.0]])
+    for options in ({}, {"min_gap": 0.1}, {"scale_free": True}, {"margin": 0.1}):
+        assert hint_ranking_loss(bad, good, **options).isnan()
+        assert hint_ranking_loss(good, bad, **options).isnan()
+
+
+class TestErrors:
+    """Whole messages."""
+
+    def test_shapes(self, raises: Any) -> None:
+        message = (
+            "Parameters `alpha` and `s` should have the same shape (..., K). "
+            "Found `alpha.shape = (2, 3)` and `s.shape = (3,)`."
+        )
+        with raises(ValueError, message):
+            hint_ranking_loss(torch.zeros(2, 3), torch.zeros(3))
+
+    def test_scalar(self, raises: Any) -> None:
+        message = (
+            "Parameters `alpha` and `s` should have the same shape (..., K). "
+            "Found `alpha.shape = ()` and `s.shape = ()`."
+        )
+        with raises(ValueError, message):
+            hint_ranking_loss(torch.tensor(0.0), torch.tensor(0.0))
+
+    def test_integer_alpha(self, raises: Any) -> None:
+        message = "Parameter `alpha` should be a floating point tensor. Found `alpha.dtype = torch.int64`."
+        with raises(TypeError, message):
+            hint_ranking_loss(torch.tensor([[1, 2]]), torch.zeros(1, 2))
+
+    @pytest.mark.parametrize(
+        ("mask", "found"),
+        [
+            (torch.ones(2, 3), "`mask.dtype = torch.float32` and `mask.shape = (2, 3)`"),
+            (torch.ones(3, 2).bool(), "`mask.dtype = torch.bool` and `mask.shape = (3, 2)`"),
+            (torch.ones(2, 1).bool(), "`mask.dtype = torch.bool` and `mask.shape = (2, 1)`"),
+        ],
+        ids=["not boolean", "transposed", "broadcastable"],
+    )
+    def test_mask(self, raises: Any, mask: Tensor, found: str) -> None:
+        message = f"Parameter `mask` should be boolean, of shape (2, 3) or, for whole samples, (2,). Found {found}."
+        with raises(ValueError, message):
+            hint_ranking_loss(torch.zeros(2, 3), torch.zeros(2, 3), mask=mask)
+
+    @pytest.mark.parametrize(("margin", "min_gap"), [(-0.5, 0.0), (0.0, -0.5), (float("nan"), 0.0)])
+    def test_margin_and_min_gap(self, raises: Any, margin: float, min_gap: float) -> None:
+        message = (
+            f"Parameters `margin` and `min_gap` should be at least 0. Found `margin = {margin}`, `min_gap = {min_gap}`."
+        )
+        with raises(ValueError, message):
+            hint_ranking_loss(torch.zeros(2, 3), torch.zeros(2, 3), margin=margin, min_gap=min_gap)
+
+    def test_reductions(self, raises: Any) -> None:
+        alpha: Any = torch.zeros(2, 3)
+        with raises(ValueError, "Parameter `pair_reduction` should be 'sum' or 'mean'. Found 'max'."):
+            hint_ranking_loss(alpha, alpha, pair_reduction="max")  # type: ignore[arg-type]
+        with raises(ValueError, "Parameter `reduction` should be 'mean', 'sum' or 'none'. Found 'batchmean'."):
+            hint_ranking_loss(alpha, alpha, reduction="batchmean")  # type: ignore[arg-type]
+
+
+def test_a_gap_between_half_precision_scores_is_taken_in_float32() -> None:
+    s = torch.tensor([[1.0, 0.75]], dtype=torch.bfloat16)
+    assert hint_ranking_loss(torch.tensor([[0.0, 1.0]]), s, min_gap=0.249) == 1.0
+
+
+def test_inputs_need_not_be_contiguous() -> None:
+    alpha, s, mask = torch.rand(5, 3).T, torch.rand(5, 3).T, (torch.rand(5, 3) < 0.8).T
+    loss = hint_ranking_loss(alpha, s, mask=mask, pair_reduction="mean")  # torch would warn of what it copies
+    copies = alpha.contiguous(), s.contiguous(), mask.contiguous()
+    assert loss == hint_ranking_loss(*copies[:2], mask=copies[2], pair_reduction="mean")
