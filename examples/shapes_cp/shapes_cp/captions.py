@@ -1,0 +1,34 @@
+"""Five plain sentences about where objects of a scene stand to each other."""
+
+import numpy as np
+
+from shapes_cp.scene import Item, Scene
+
+CAPTIONS = 5
+
+
+def describe(scene: Scene, rng: np.random.Generator) -> list[str]:
+    """Captions such as "a red circle to the left of a striped blue star", each about a random pair of objects."""
+    captions = []
+    for _ in range(CAPTIONS):
+        first, second = rng.choice(len(scene.objects), 2, replace=False)
+        a, b = scene.objects[first], scene.objects[second]
+        relation = rng.choice([_relation(a, b), "and"]).item()
+        opening = rng.choice(["", "there is "]).item()
+        captions.append(f"{opening}{_noun_phrase(a)} {relation} {_noun_phrase(b)}")
+    return captions
+
+
+def _relation(a: Item, b: Item) -> str:
+    """Where ``a`` stands as seen from ``b``, along the axis on which they are farther apart."""
+    right, down = a.x - b.x, a.y - b.y
+    if max(abs(right), abs(down)) < 1.5 * max(a.size, b.size):
+        return "next to"
+    if abs(right) > abs(down):
+        return "to the right of" if right > 0 else "to the left of"
+    return "below" if down > 0 else "above"
+
+
+def _noun_phrase(item: Item) -> str:
+    words = [item.color, item.shape] if item.texture == "plain" else [item.texture, item.color, item.shape]
+    return " ".join(["an" if words[0][0] in "aeiou" else "a", *words])

@@ -1,0 +1,199 @@
+"""A scene as pure data: objects, clutter, the sign, one question and its answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shapes_cp.shapes import COLORS, RGB, SHAPES, SIGN, TEXTURES, Polygon, place
+
+IMAGE_SIZE = 128
+OBJECTS = 6
+CLUTTER = 6
+
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
+QuestionKind = Literal["color", "pattern", "yes/no"]
+AnswerPriors = Mapping[QuestionKind, NDArray[np.float64]]
+
+ANSWERS: dict[QuestionKind, tuple[str, ...]] = {
+    "color": tuple(COLORS),
+    "pattern": TEXTURES,
+    "yes/no": ("no", "yes"),
+}
+QUESTION_SHARES: dict[QuestionKind, float] = {"color": 0.40, "pattern": 0.25, "yes/no": 0.35}
+SECOND_ANSWER_SHARE = 0.15
+UNIFORM_PRIORS: AnswerPriors = {kind: np.full(len(a), 1 / len(a)) for kind, a in ANSWERS.items()}
+
+
+@dataclass(frozen=True)
+class Item:
+    """An object or the sign. ``(x, y)`` is the centre, ``size`` the side of its square box, in pixels."""
+
+    shape: str
+    color: str
+    texture: str
+    tint: RGB  # the colour as painted: the named one, slightly off
+    x: float
+    y: float
+    size: float
+    angle: float
+
+    @property
+    def box(self) -> Box:
+        """The upright square that the unit square of the shape occupies before it is turned."""
+        half = self.size / 2
+        return self.x - half, self.y - half, self.x + half, self.y + half
+
+    @property
+    def polygon(self) -> Polygon:
+        """The outline in pixel coordinates."""
+        return place(SIGN if self.shape == "sign" else SHAPES[self.shape], self.x, self.y, self.size, self.angle)
+
+
+@dataclass(frozen=True)
+class Clutter:
+    """Something in the background that no question asks about."""
+
+    kind: Literal["stroke", "blob", "speckle"]
+    tint: RGB
+    x: float
+    y: float
+    size: float
+    angle: float
+
+    @property
+    def box(self) -> Box:
+        """A square about the centre, clipped to the image."""
+        x, y, half = self.x, self.y, 0.6 * self.size
+        return max(0.0, x - half), max(0.0, y - half), min(IMAGE_SIZE, x + half), min(IMAGE_SIZE, y + half)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about the scene's first object. ``second_answer`` is what one of ten people says instead."""
+
+    kind: QuestionKind
+    text: str
+    answer: str
+    second_answer: str | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a rendering shows. The question asks about ``objects[0]``."""
+
+    objects: tuple[Item, ...]
+    sign: Item | None
+    clutter: tuple[Clutter, ...]
+    background: NDArray[np.float64]  # (3, 3): colour in the top left corner, change to the right, change downwards
+    illumination: float
+    question: Question
+
+    @property
+    def asked(self) -> Item:
+        """The object that the question asks about."""
+        return self.objects[0]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The objects, and the sign where there is one."""
+        return self.objects if self.sign is None else (*self.objects, self.sign)
+
+    @property
+    def sign_agrees(self) -> bool:
+        """Whether the sign shows the asked attribute (texture or colour) of the asked object."""
+        if self.sign is None:
+            return False
+        if self.question.kind == "pattern":
+            return self.sign.texture == self.asked.texture
+        return self.sign.color == self.asked.color
+
+
+def sample_scene(rng: np.random.Generator, priors: AnswerPriors, cue: float | None) -> Scene:
+    """Draws a scene: first the question and its answer, then an asked object that makes the answer true.
+
+    Args:
+        rng: The only source of randomness.
+        priors: Probability of every answer of `ANSWERS`, by kind of question.
+        cue: Probability that the sign copies the asked attribute instead of drawing it at random (so that at 0
+            it is independent of the answer); None for a scene without a sign.
+    """
+    shapes = rng.permutation(list(SHAPES))[:OBJECTS].tolist()
+    colors = rng.choice(list(COLORS), OBJECTS).tolist()
+    textures = rng.choice(TEXTURES, OBJECTS).tolist()
+    question, colors[0], textures[0] = _sample_question(rng, priors, shapes[0], colors[0], textures[0])
+    looks = list(zip(shapes, colors, textures, strict=True))
+    if cue is not None:
+        copies, color, texture = rng.random() < cue, str(rng.choice(list(COLORS))), str(rng.choice(TEXTURES))
+        if copies and question.kind == "pattern":
+            texture = textures[0]
+        elif copies:
+            color = colors[0]
+        looks.append(("sign", color, texture))
+    squares = _sample_layout(rng, len(looks))
+    items = tuple(
+        Item(*look, _tint(rng, look[1]), *square, float(rng.uniform(-0.12, 0.12)))
+        for look, square in zip(looks, squares, strict=True)
+    )
+    return Scene(
+        objects=items[:OBJECTS],
+        sign=items[OBJECTS] if cue is not None else None,
+        clutter=tuple(_sample_clutter(rng) for _ in range(CLUTTER)),
+        background=np.concatenate([rng.uniform(0.2, 0.6, (1, 3)), rng.uniform(-0.2, 0.2, (2, 3))]),
+        illumination=float(rng.uniform(0.8, 1.15)),
+        question=question,
+    )
+
+
+def _sample_question(
+    rng: np.random.Generator, priors: AnswerPriors, shape: str, color: str, texture: str
+) -> tuple[Question, str, str]:
+    """Draws a question about a shape; returns it with the colour and texture that the shape must then have."""
+    kind: QuestionKind = rng.choice(list(QUESTION_SHARES), p=list(QUESTION_SHARES.values())).item()
+    answer: str = rng.choice(ANSWERS[kind], p=priors[kind]).item()
+    if kind == "yes/no":
+        asked_color = color
+        if answer == "no":
+            color = rng.choice([other for other in COLORS if other != asked_color]).item()
+        return Question(kind, f"Is the {shape} {asked_color}?", answer, None), color, texture
+    second = None
+    if rng.random() < SECOND_ANSWER_SHARE:
+        second = rng.choice([other for other in ANSWERS[kind] if other != answer]).item()
+    question = Question(kind, f"What {kind} is the {shape}?", answer, second)
+    return (question, answer, texture) if kind == "color" else (question, color, answer)
+
+
+def _sample_layout(rng: np.random.Generator, count: int) -> list[tuple[float, float, float]]:
+    """Draws ``(x, y, size)`` of squares that do not overlap; starts over where the next one finds no room."""
+    squares: list[tuple[float, float, float]] = []
+    attempts = 0
+    while len(squares) < count:
+        size = rng.uniform(22, 34)
+        x, y = rng.uniform(size / 2 + 1, IMAGE_SIZE - size / 2 - 1, 2)
+        if all(max(abs(x - u), abs(y - v)) >= (size + s) / 2 for u, v, s in squares):
+            squares.append((float(x), float(y), float(size)))
+        attempts += 1
+        if attempts % 200 == 0:
+            squares.clear()
+    return squares
+
+
+def _sample_clutter(rng: np.random.Generator) -> Clutter:
+    kind: Literal["stroke", "blob", "speckle"] = rng.choice(["stroke", "blob", "speckle"]).item()
+    red, green, blue = np.array(COLORS[rng.choice(list(COLORS)).item()]) * rng.uniform(0.5, 1.0)
+    x, y = rng.uniform(0, IMAGE_SIZE, 2)
+    return Clutter(
+        kind,
+        (float(red), float(green), float(blue)),
+        float(x),
+        float(y),
+        size=float(rng.uniform(8, 26)),
+        angle=float(rng.uniform(0, np.pi)),
+    )
+
+
+def _tint(rng: np.random.Generator, color: str) -> RGB:
+    red, green, blue = np.clip(np.array(COLORS[color]) + rng.normal(0, 0.06, 3), 0, 1)
+    return float(red), float(green), float(blue)

@@ -1,0 +1,83 @@
+"""The world's configuration: its splits, how many images each has, and the answer priors that shift."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shapes_cp.scene import ANSWERS, AnswerPriors, QuestionKind
+from updn_common.errors import InputError
+
+SplitName = Literal["train", "val", "dev", "test"]
+Size = Literal["tiny", "small", "medium", "large"]
+
+CUE = 0.8  # how often the sign copies the asked attribute in train and val
+
+
+@dataclass(frozen=True)
+class Split:
+    """``stream`` separates the split's random numbers and image ids from the others'."""
+
+    stream: int
+    coco: Literal["train2014", "val2014"]
+    shifted: bool
+
+
+SPLITS: dict[SplitName, Split] = {
+    "train": Split(1, "train2014", shifted=False),
+    "val": Split(2, "val2014", shifted=False),
+    "dev": Split(3, "val2014", shifted=True),
+    "test": Split(4, "val2014", shifted=True),
+}
+_PRIOR_STREAM = 5
+
+SIZES: dict[Size, dict[SplitName, int]] = {
+    "tiny": {"train": 24, "val": 16, "dev": 16, "test": 16},
+    "small": {"train": 300, "val": 200, "dev": 200, "test": 200},
+    "medium": {"train": 3_000, "val": 1_000, "dev": 1_000, "test": 1_000},
+    "large": {"train": 30_000, "val": 5_000, "dev": 5_000, "test": 5_000},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """One world: what is frequent depends on ``seed``; the kind ``"prior"`` has no sign.
+
+    Raises:
+        InputError: If the seed is negative.
+    """
+
+    seed: int = 0
+    kind: Literal["cue", "prior"] = "cue"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}; it must be 0 or more.")
+
+    def priors(self, *, shifted: bool) -> AnswerPriors:
+        """Probability of every answer, by kind of question; shifted, the frequent become the rare."""
+        rng = np.random.default_rng((self.seed, _PRIOR_STREAM))
+        priors = {}
+        for kind, answers in ANSWERS.items():
+            order = rng.permutation(len(answers))
+            priors[kind] = np.empty(len(answers))
+            priors[kind][order[::-1] if shifted else order] = _geometric(kind, len(answers))
+        return priors
+
+    def cue(self, *, shifted: bool) -> float | None:
+        """How often the sign copies the asked attribute; None where there is no sign."""
+        if self.kind == "prior":
+            return None
+        return 0.0 if shifted else CUE
+
+    def generator(self, name: SplitName, index: int) -> np.random.Generator:
+        """Random numbers of image ``index`` of a split: they depend on nothing else, the size included."""
+        return np.random.default_rng((self.seed, SPLITS[name].stream, index))
+
+
+def _geometric(kind: QuestionKind, count: int) -> NDArray[np.float64]:
+    """Nine parts geometric, one part uniform, in descending order."""
+    weights = np.power(0.33 if kind == "yes/no" else 0.6, np.arange(count))
+    prior: NDArray[np.float64] = 0.9 * weights / weights.sum() + 0.1 / count
+    return prior
