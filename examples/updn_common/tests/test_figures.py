@@ -1,0 +1,89 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from updn_common.errors import InputError
+from updn_common.figures import MOST_IMPORTANT, draw_importance, find_images, importance_map
+
+BOXES = np.array([[0, 0, 4, 2], [2, 1, 6, 3], [5, 0, 6, 4]], dtype=np.float32)
+
+
+@pytest.fixture
+def axes() -> Iterator[Axes]:
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def outlines(axes: Axes) -> list[list[float]]:
+    """Corners x1, y1, x2, y2 of what is outlined."""
+    found = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert all(to_hex(patch.get_edgecolor()) == MOST_IMPORTANT and not patch.get_fill() for patch in found)
+    return [patch.get_bbox().extents.tolist() for patch in found]
+
+
+def test_images_are_found_by_their_ids(tmp_path: Path) -> None:
+    (tmp_path / "val2014").mkdir()
+    names = ["COCO_train2014_000000000042.jpg", "val2014/COCO_val2014_000000000007.JPEG", "000000000009.png", "5.jpg"]
+    for name in [*names, "42.tsv", "42.jpg.part", "cat.jpg", "150_9.png"]:
+        (tmp_path / name).touch()
+    assert find_images(tmp_path) == dict(zip([42, 7, 9, 5], (tmp_path / name for name in names), strict=True))
+    message = f"{tmp_path / 'absent'} is not a folder: give the one that holds the images."
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        find_images(tmp_path / "absent")
+
+
+def test_a_pixel_has_the_importance_of_the_most_important_proposal_that_covers_it() -> None:
+    assert importance_map(BOXES, np.array([1.0, 4.0, 2.0]), (6, 4)).tolist() == [
+        [0.25, 0.25, 0.25, 0.25, 0.0, 0.5],
+        [0.25, 0.25, 1.0, 1.0, 1.0, 1.0],
+        [0.0, 0.0, 1.0, 1.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.5],
+    ]
+
+
+def test_negative_importance_is_dark_and_hides_nothing() -> None:
+    heat = importance_map(BOXES, np.array([1.0, -4.0, 2.0]), (6, 4))
+    assert heat[1].tolist() == [0.5, 0.5, 0.5, 0.5, 0.0, 1.0]
+    assert not importance_map(BOXES, np.array([-1.0, -4.0, -2.0]), (6, 4)).any()
+
+
+def test_boxes_between_pixels_or_over_the_border() -> None:
+    boxes = np.array([[1.2, 0.9, 2.1, 1.1], [-1.0, 2.5, 1.0, 5.0]], dtype=np.float32)
+    assert importance_map(boxes, np.array([1.0, 1.0]), (4, 4)).tolist() == [
+        [0, 1, 1, 0],
+        [0, 1, 1, 0],
+        [1, 0, 0, 0],
+        [1, 0, 0, 0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("importance", "first"),
+    [
+        ([0.1, 0.5, 0.3], [1]),
+        ([-0.3, -0.2, -0.1], [2]),  # all speak against the answer, one the least
+        ([0.5, 0.1, 0.5], []),
+        ([0.0, 0.0, 0.0], []),
+    ],
+)
+def test_the_most_important_proposal_is_outlined(axes: Axes, importance: list[float], first: list[int]) -> None:
+    draw_importance(axes, Image.new("RGB", (6, 4), "white"), BOXES, np.array(importance))
+    assert outlines(axes) == BOXES[first].tolist()
+    assert not axes.axison
+
+
+def test_lit_is_brighter(axes: Axes) -> None:
+    draw_importance(axes, Image.new("L", (6, 4), 200), BOXES, np.array([0.5, 1.0, 0.0]))
+    pixels = np.asarray(axes.images[0].get_array())
+    assert pixels.shape == (4, 6, 3)
+    assert pixels[1, 3].sum() > pixels[0, 0].sum() > pixels[0, 5].sum() > 0
+    np.testing.assert_array_equal(pixels[0, 5], pixels[3, 0])  # importance 0 is as dark as what nothing covers

@@ -1,0 +1,387 @@
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from updn_common.errors import InputError
+from updn_common.readers import ImageProposals, read_hdf5, read_image_ids, read_npz, read_proposals, read_tsv
+
+MakeImage = Callable[..., ImageProposals]
+TsvCells = Callable[..., list[str]]
+AssertSame = Callable[[ImageProposals, ImageProposals], None]
+
+
+def whole(message: str) -> str:
+    return f"^{re.escape(message)}$"
+
+
+def encode(*values: float) -> str:
+    return base64.b64encode(np.array(values, dtype="<f4").tobytes()).decode()
+
+
+def write_tsv(path: Path, *rows: list[str]) -> Path:
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def images(make_image: MakeImage) -> list[ImageProposals]:
+    return [make_image(7, n=3), make_image(5, n=1), make_image(6, n=5)]
+
+
+# --- real data
+
+
+def test_real_lxmert_tsv_matches_its_goldens(shared_data: Path) -> None:
+    path = shared_data / "bottom_up" / "train2014_obj36.tsv"
+    goldens = json.loads(path.with_suffix(".golden.json").read_text())
+    images = list(read_proposals(path))
+    assert len(images) == len(goldens) == 10
+    for image, golden in zip(images, goldens, strict=True):
+        assert (image.image_id, image.width, image.height) == (
+            golden["image_id"],
+            golden["img_w"],
+            golden["img_h"],
+        )
+        assert image.boxes.shape == (golden["num_boxes"], 4)
+        assert image.features.shape == (36, 2048)
+        assert image.boxes[0].tolist() == golden["box0"]
+        assert image.features[0, :4].tolist() == golden["features_row0_first4"]
+        assert image.features.sum(dtype=np.float64) == pytest.approx(golden["features_sum"], rel=1e-9)
+        assert image.boxes.sum(dtype=np.float64) == pytest.approx(golden["boxes_sum"], rel=1e-9)
+        assert image.boxes[:, 2].max() == golden["boxes_max_x"]
+        assert image.boxes[:, 3].max() == golden["boxes_max_y"]
+
+
+def test_real_column_orders_give_identical_arrays(shared_data: Path, assert_same_image: AssertSame) -> None:
+    folder = shared_data / "bottom_up"
+    lxmert = list(read_tsv(folder / "train2014_obj36.tsv"))
+    original = list(read_tsv(next(folder.glob("*DERIVED.tsv"))))
+    assert len(original) == 3
+    for a, b in zip(original, lxmert, strict=False):
+        assert_same_image(a, b)
+
+
+# --- TSV
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "karpathy_train.tsv.0"])
+def test_tsv_round_trip(
+    tmp_path: Path, images: list[ImageProposals], tsv_cells: TsvCells, assert_same_image: AssertSame, name: str
+) -> None:
+    path = write_tsv(tmp_path / name, *map(tsv_cells, images))
+    for found, expected in zip(read_proposals(path), images, strict=True):
+        assert_same_image(found, expected)
+
+
+def test_tsv_lxmert_order_and_names(
+    tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells, assert_same_image: AssertSame
+) -> None:
+    image = make_image(42)
+    _, width, height, n, boxes, features = tsv_cells(image)
+    row = ["COCO_val2014_000000000042", height, width, "ids", "conf", "ids", "conf", n, boxes, features]
+    path = tmp_path / "a.tsv"
+    path.write_bytes("\t".join(row).encode() + b"\r\n")  # csv.writer ends lines so
+    (found,) = read_tsv(path)
+    assert_same_image(found, image)
+
+
+def test_tsv_is_read_lazily(tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells) -> None:
+    path = write_tsv(tmp_path / "a.tsv", tsv_cells(make_image(1)), ["nonsense"])
+    reader = read_tsv(path)
+    assert next(reader).image_id == 1
+    with pytest.raises(InputError, match="line 2"):
+        next(reader)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        (
+            {"image_id": "dog.jpg"},
+            "image 'dog.jpg' is neither an integer nor a COCO file name.",
+        ),
+        ({"image_w": "0"}, "image_w is '0'; expected a positive integer."),
+        ({"image_h": "-4"}, "image_h is '-4'; expected a positive integer."),
+        ({"num_boxes": "9" * 5000}, f"num_boxes is '{'9' * 20}'; expected a positive integer."),
+        ({"num_boxes": "4"}, "boxes hold 12 numbers; num_boxes 4 needs 16."),
+        (
+            {"boxes": "AA$AA"},
+            "boxes are not base64; the line is damaged or truncated.",
+        ),
+        (
+            {"features": "AAAAA"},
+            "features are not base64; the line is damaged or truncated.",
+        ),
+        ({"features": "AAAA"}, "features are 3 bytes, not a whole number of float32 values."),
+        ({"features": encode(*range(13))}, "features hold 13 numbers, not a multiple of num_boxes 3."),
+        ({"features": ""}, "features hold 0 numbers, not a multiple of num_boxes 3."),
+        ({"features": encode(*range(15))}, "feature size 5; the images before it have 4."),
+        (
+            {"features": encode(*range(7), np.nan, *range(4))},
+            "the features of proposal 1 are not finite; extract them again.",
+        ),
+        (
+            {"features": encode(*range(8), np.inf, *range(3))},
+            "the features of proposal 2 are not finite; extract them again.",
+        ),
+        (
+            {"boxes": encode(0, 0, 1, 1, 0, 0, 101.5, 1, 0, 0, 1, 1)},
+            "box 1 [0.0, 0.0, 101.5, 1.0] leaves the 100 x 80 image; expected x1 y1 x2 y2 in pixels.",
+        ),
+        (
+            {"boxes": encode(0, -1.5, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1)},
+            "box 0 [0.0, -1.5, 1.0, 1.0] leaves the 100 x 80 image; expected x1 y1 x2 y2 in pixels.",
+        ),
+        (
+            {"boxes": encode(0, 0, 1, 1, 0, 0, 1, 1, 0, 9, 1, 8)},
+            "box 2 [0.0, 9.0, 1.0, 8.0] is inverted; expected x1 y1 x2 y2 in pixels.",
+        ),
+        (
+            {"boxes": encode(0, 0, 1, 1, 0, 0, np.nan, 1, 0, 0, 1, 1)},
+            "box 1 [0.0, 0.0, nan, 1.0] leaves the 100 x 80 image; expected x1 y1 x2 y2 in pixels.",
+        ),
+    ],
+)
+def test_tsv_malformed_line(
+    tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells, replaced: dict[str, str], message: str
+) -> None:
+    rows = [tsv_cells(make_image(1)), tsv_cells(make_image(2), **replaced)]
+    path = write_tsv(tmp_path / "a.tsv", *rows)
+    with pytest.raises(InputError, match=whole(f"{path}, line 2: {message}")):
+        list(read_tsv(path))
+
+
+def test_tsv_tolerates_one_pixel_and_flat_boxes(tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells) -> None:
+    boxes = encode(-1, -1, 101, 81, 5, 5, 5, 5, 0, 0, 100, 80)
+    (image,) = read_tsv(write_tsv(tmp_path / "a.tsv", tsv_cells(make_image(1), boxes=boxes)))
+    assert image.boxes[0].tolist() == [-1, -1, 101, 81]
+
+
+def test_tsv_swapped_width_and_height_is_noticed(tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells) -> None:
+    cells = tsv_cells(make_image(1), image_w="80", image_h="100", boxes=encode(0, 0, 99, 79, *[1, 1, 2, 2] * 2))
+    with pytest.raises(InputError, match="leaves the 80 x 100 image"):
+        list(read_tsv(write_tsv(tmp_path / "a.tsv", cells)))
+
+
+def test_tsv_truncated_anywhere_in_a_line_is_noticed(
+    tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells
+) -> None:
+    path = write_tsv(tmp_path / "a.tsv", tsv_cells(make_image(1)), tsv_cells(make_image(2)))
+    data = path.read_bytes()
+    first = data.index(b"\n") + 1
+    for end in range(first + 1, len(data) - 1):
+        path.write_bytes(data[:end])
+        with pytest.raises(InputError, match=re.escape(f"{path}, line 2: ")):
+            list(read_tsv(path))
+
+
+def test_tsv_wrong_number_of_columns(tmp_path: Path) -> None:
+    path = write_tsv(tmp_path / "a.tsv", ["1", "2", "3"])
+    message = (
+        f"{path}, line 1: 3 columns; expected 6 (original order) or 10 (LXMERT order). The file is no bottom-up "
+        "TSV, or was truncated here."
+    )
+    with pytest.raises(InputError, match=whole(message)):
+        list(read_tsv(path))
+
+
+# --- HDF5
+
+
+def write_hdf5(path: Path, images: list[ImageProposals], *, adaptive: bool) -> Path:
+    scale = [np.array([image.width, image.height] * 2, dtype=np.float32) for image in images]
+    boxes = [image.boxes for image in images]
+    spatial = [
+        np.concatenate([b, b[:, 2:] - b[:, :2]], axis=1) / s[[0, 1, 2, 3, 0, 1]]
+        for b, s in zip(boxes, scale, strict=True)
+    ]
+    join = np.concatenate if adaptive else np.stack
+    with h5py.File(path, "w") as file:
+        file["image_features"] = join([image.features for image in images])
+        file["image_bb"] = join(boxes)
+        file["spatial_features"] = join(spatial)
+        if adaptive:
+            ends = np.cumsum([len(b) for b in boxes])
+            file["pos_boxes"] = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
+    return path
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_hdf5(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSame, adaptive: bool) -> None:
+    images = [make_image(i, n=i if adaptive else 3) for i in (4, 2, 9)]
+    path = write_hdf5(tmp_path / "train36.hdf5", images, adaptive=adaptive)
+    (tmp_path / "train36.ids.json").write_text("[4, 2, 9]")
+    for found, expected in zip(read_proposals(path), images, strict=True):
+        assert_same_image(found, expected)
+
+
+def test_hdf5_image_size_is_exact_on_real_boxes(shared_data: Path, tmp_path: Path) -> None:
+    images = list(read_tsv(shared_data / "bottom_up" / "train2014_obj36.tsv"))
+    path = write_hdf5(tmp_path / "a.hdf5", images, adaptive=False)
+    found = list(read_hdf5(path, [image.image_id for image in images]))
+    assert [(i.width, i.height) for i in found] == [(i.width, i.height) for i in images]
+
+
+def test_hdf5_errors(tmp_path: Path, make_image: MakeImage) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=False)
+    with pytest.raises(InputError, match=whole(f"{path} holds 2 images, but 3 image ids were given.")):
+        list(read_hdf5(path, [1, 2, 3]))
+    message = f"{tmp_path / 'a.ids.json'} does not exist; expected a JSON list of the image id of each row."
+    with pytest.raises(InputError, match=whole(message)):
+        list(read_proposals(path))
+    with h5py.File(path, "a") as file:
+        file["spatial_features"][1] **= 2
+    message = "spatial_features are not the corners of image_bb divided by the image's size."
+    with pytest.raises(InputError, match=whole(f"{path}, row 1: {message}")):
+        list(read_hdf5(path, [1, 2]))
+    with h5py.File(path, "a") as file:
+        del file["image_bb"]
+        file["image_bb"] = np.zeros((1, 3, 4))
+    message = (
+        f"{path} has data sets of unlike lengths: {{'image_features': 2, 'image_bb': 1, 'spatial_features': 2}}; "
+        "it was not finished."
+    )
+    with pytest.raises(InputError, match=whole(message)):
+        list(read_hdf5(path, [1, 2]))
+    with h5py.File(path, "a") as file:
+        del file["image_bb"]
+    message = f"{path} has no data set 'image_bb'; it has ['image_features', 'spatial_features']."
+    with pytest.raises(InputError, match=whole(message)):
+        list(read_hdf5(path, [1, 2]))
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(InputError, match=re.escape(f"{path} is not a readable HDF5 file (")):
+        list(read_hdf5(path, [1, 2]))
+
+
+def test_image_ids_from_json_and_text(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[3, "COCO_train2014_000000000005.jpg"]')
+    assert read_image_ids(tmp_path / "a.json") == [3, 5]
+    (tmp_path / "a.txt").write_text("3\nCOCO_train2014_000000000005.jpg\n")
+    assert read_image_ids(tmp_path / "a.txt") == [3, 5]
+    (tmp_path / "b.json").write_text('{"3": 0}')
+    message = f"{tmp_path / 'b.json'} holds a dict; expected a list of image ids."
+    with pytest.raises(InputError, match=whole(message)):
+        read_image_ids(tmp_path / "b.json")
+    (tmp_path / "b.txt").write_text("3\nx\n")
+    message = f"{tmp_path / 'b.txt'}: image 'x' is neither an integer nor a COCO file name."
+    with pytest.raises(InputError, match=whole(message)):
+        read_image_ids(tmp_path / "b.txt")
+    message = f"{tmp_path / 'c.txt'} does not exist; expected a list of the image id of each row."
+    with pytest.raises(InputError, match=whole(message)):
+        read_image_ids(tmp_path / "c.txt")
+
+
+# --- npz
+
+
+def npz_entries(image: ImageProposals) -> dict[str, object]:
+    return {
+        "x": image.features,
+        "bbox": image.boxes,
+        "num_bbox": len(image.boxes),
+        "image_h": image.height,
+        "image_w": image.width,
+    }
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_npz(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSame, transposed: bool) -> None:
+    images = [make_image(i, n=i) for i in (2, 3)]
+    for image in images:
+        entries = npz_entries(image) | {"info": np.array([{"a": 1}], dtype=object)}  # a pickle: never read
+        if transposed:
+            entries["x"] = image.features.T
+        np.savez(tmp_path / f"COCO_train2014_{image.image_id:012d}.jpg.npz", **entries)  # type: ignore[arg-type]
+    for found, expected in zip(read_proposals(tmp_path), images, strict=True):
+        assert_same_image(found, expected)
+        assert found.features.flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        (
+            {"num_bbox": 5},
+            "x (3, 4) and bbox (3, 4) do not fit num_bbox 5; expected (n, D) or (D, n), and (n, 4).",
+        ),
+        (
+            {"x": np.ones((3, 3), np.float32)},
+            "x (3, 3) is square, so whether it is transposed cannot be told.",
+        ),
+        (
+            {"x": np.ones((3, 4), int)},
+            "not a readable npz of plain arrays (expected floating-point values, found int64).",
+        ),
+        (
+            {"x": np.array([{}] * 3, dtype=object)},
+            "not a readable npz of plain arrays (Object arrays cannot be loaded when allow_pickle=False).",
+        ),
+        ({"image_w": 20}, None),
+    ],
+)
+def test_npz_malformed(tmp_path: Path, make_image: MakeImage, replaced: dict[str, object], message: str | None) -> None:
+    path = tmp_path / "1.npz"
+    np.savez(path, **npz_entries(make_image(1)) | replaced)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=whole(f"{path}: {message}") if message else "leaves the 20 x 80 image"):
+        list(read_npz(tmp_path))
+
+
+def test_npz_errors(tmp_path: Path, make_image: MakeImage) -> None:
+    with pytest.raises(InputError, match=whole(f"{tmp_path} holds no .npz file; expected one for each image.")):
+        list(read_proposals(tmp_path))
+    path = tmp_path / "1.npz"
+    np.savez(path, x=np.ones((3, 4)))
+    message = "has no bbox, num_bbox, image_h, image_w; expected x, bbox, num_bbox, image_h, image_w."
+    with pytest.raises(InputError, match=whole(f"{path}: {message}")):
+        list(read_npz(tmp_path))
+    whole_file = io.BytesIO()
+    np.savez(whole_file, **npz_entries(make_image(1)))  # type: ignore[arg-type]
+    path.write_bytes(whole_file.getvalue()[:-30])
+    with pytest.raises(InputError, match=re.escape(f"{path}: not a readable npz of plain arrays (")):
+        list(read_npz(tmp_path))
+
+
+# --- common
+
+
+def test_unknown_and_missing_paths(tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    message = f"{path} does not exist; expected a TSV or HDF5 file, or a folder of npz files."
+    with pytest.raises(InputError, match=whole(message)):
+        read_proposals(path)
+    path.write_bytes(b"")
+    message = f"{path} has an unknown kind; expected .tsv, .hdf5 or .h5, or a folder of npz files."
+    with pytest.raises(InputError, match=whole(message)):
+        read_proposals(path)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "features", "width", "message"),
+    [
+        (
+            np.ones((0, 4)),
+            np.ones((0, 2)),
+            9,
+            "boxes (0, 4) and features (0, 2); expected (n, 4) and (n, D), n at least 1.",
+        ),
+        (
+            np.ones((2, 4)),
+            np.ones((3, 2)),
+            9,
+            "boxes (2, 4) and features (3, 2); expected (n, 4) and (n, D), n at least 1.",
+        ),
+        (np.ones((1, 4)), np.ones((1, 2)), 0, "the image has 0 x 9 pixels; expected positive sizes."),
+    ],
+)
+def test_image_proposals_are_valid_by_construction(
+    boxes: np.ndarray, features: np.ndarray, width: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=whole(message)):
+        ImageProposals(1, width, 9, boxes.astype(np.float32), features.astype(np.float32))

@@ -1,0 +1,117 @@
+import builtins
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from updn_common.checkpoint import load_checkpoint
+from updn_common.errors import InputError
+from updn_common.run import RunDirectory, read_config, read_metrics
+
+
+def whole(message: str) -> str:
+    return f"^{re.escape(message)}$"
+
+
+def test_configuration_says_what_ran(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", {"seed": 3, "data": Path("world")}):
+        pass
+    found = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert found["config"] == {"seed": 3, "data": "world"} == read_config(tmp_path / "run")
+    assert found["command"] == sys.argv
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["python"].startswith("3.")
+    assert found["git"] is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", found["git"])
+
+
+def test_refuses_a_directory_with_files_or_in_use(tmp_path: Path) -> None:
+    with (
+        RunDirectory.create(tmp_path, {}),
+        pytest.raises(InputError, match="is in use by process"),
+        RunDirectory.resume(tmp_path, 0),
+    ):
+        raise AssertionError
+    message = f"{tmp_path} already holds files: resume that run or choose another directory."
+    with pytest.raises(InputError, match=whole(message)), RunDirectory.create(tmp_path, {}):
+        raise AssertionError
+    empty = tmp_path / "empty"
+    message = f"{empty} holds no run to resume (no config.json)."
+    with pytest.raises(InputError, match=whole(message)), RunDirectory.resume(empty, 0):
+        raise AssertionError
+    assert not empty.exists()
+
+
+def test_metrics_are_readable_at_once(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path, {}) as run:
+        run.log(1, loss=0.5, split="dev")
+        run.log(2, loss=float("nan"))
+        assert (tmp_path / "metrics.jsonl").read_text() == (
+            '{"step": 1, "loss": 0.5, "split": "dev"}\n{"step": 2, "loss": null}\n'
+        )
+        assert read_metrics(tmp_path)[1] == {"step": 2, "loss": None}
+
+
+def test_resume_gives_the_metrics_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    for name, steps in {"whole": range(1, 9), "cut": range(1, 7)}.items():
+        with RunDirectory.create(tmp_path / name, {}) as run:
+            for step in steps:
+                run.log(step, loss=1 / step)
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')  # killed while writing
+    with RunDirectory.resume(tmp_path / "cut", step=4) as run:
+        assert [line["step"] for line in read_metrics(run.path)] == [1, 2, 3, 4]
+        for step in range(5, 9):
+            run.log(step, loss=1 / step)
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_resume_before_the_first_metric(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path, {}):
+        pass
+    with RunDirectory.resume(tmp_path, step=0) as run:
+        assert read_metrics(run.path) == []
+
+
+def test_checkpoint_by_name(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    with RunDirectory.create(tmp_path, {}) as run:
+        run.save_checkpoint("last", model.state_dict(), optimizer, {"step": 3})
+    checkpoint = load_checkpoint(tmp_path / "last.safetensors")
+    assert checkpoint.progress == {"step": 3}
+    assert torch.equal(checkpoint.model["weight"], model.weight)
+
+
+def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with RunDirectory.create(tmp_path, {}) as run:
+        for step in (1, 2, 3):
+            run.log(step, loss=step / 2, split="dev", missing=None)
+    time.sleep(1.1)  # TensorBoard orders files by the second in their names
+    with RunDirectory.resume(tmp_path, step=2) as run:
+        run.log(3, loss=9.0)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert events.Tags()["scalars"] == ["loss"]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 1.0), (3, 9.0)]
+
+
+def test_works_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def without(name: str, *args: object, **kwargs: object) -> object:
+        if name == "torch.utils.tensorboard":
+            raise ImportError(name)
+        return imported(name, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with RunDirectory.create(tmp_path, {}) as run:
+        run.log(1, loss=0.5)
+    assert not (tmp_path / "tensorboard").exists()
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}]

@@ -1,0 +1,273 @@
+import errno
+import json
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from updn_common import store as store_module
+from updn_common.errors import InputError
+from updn_common.files import new_directory, sha256, sha256_of_all
+from updn_common.readers import ImageProposals, read_tsv
+from updn_common.store import ProposalBatch, ProposalStore, write_store
+
+MakeImage = Callable[..., ImageProposals]
+
+
+def whole(message: str) -> str:
+    return f"^{re.escape(message)}$"
+
+
+def pack(images: list[ImageProposals]) -> ProposalBatch:
+    """A batch by loops: the oracle."""
+    K, D = max(len(image.boxes) for image in images), images[0].features.shape[1]
+    features, boxes = torch.zeros(len(images), K, D), torch.zeros(len(images), K, 4)
+    mask = torch.zeros(len(images), K, dtype=torch.bool)
+    for i, image in enumerate(images):
+        for k in range(len(image.boxes)):
+            features[i, k] = torch.from_numpy(image.features[k])
+            boxes[i, k] = torch.from_numpy(image.boxes[k])
+            mask[i, k] = True
+    sizes = torch.tensor([[image.width, image.height] for image in images], dtype=torch.int32)
+    return ProposalBatch(features, boxes, mask, sizes)
+
+
+def assert_same_batch(found: ProposalBatch, expected: ProposalBatch) -> None:
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.fixture
+def images(make_image: MakeImage) -> list[ImageProposals]:
+    return [make_image(7, n=3), make_image(900000000001, n=1), make_image(6, n=5), make_image(1, n=3)]
+
+
+@pytest.fixture
+def directory(tmp_path: Path, images: list[ImageProposals]) -> Path:
+    path = tmp_path / "store"
+    (tmp_path / "source.tsv").write_text("source")
+    (tmp_path / "folder").mkdir()
+    for name in ("b.npz", "a.npz", "notes.txt"):
+        (tmp_path / "folder" / name).write_text(name)
+    with new_directory(path) as temporary:
+        write_store(temporary, iter(images), total=4, sources=[tmp_path / "source.tsv", tmp_path / "folder"])
+    return path
+
+
+def test_round_trip(directory: Path, images: list[ImageProposals]) -> None:
+    store = ProposalStore.open(directory)
+    assert (len(store), store.feature_size, store.max_proposals) == (4, 4, 5)
+    assert store.image_ids.tolist() == [7, 900000000001, 6, 1]
+    assert 6 in store
+    assert 8 not in store
+    assert 10**15 not in store
+    order = [2, 0, 2, 1]
+    rows = store.rows([images[i].image_id for i in order])
+    assert rows.tolist() == order
+    assert_same_batch(store.batch(rows), pack([images[i] for i in order]))
+
+
+def test_batch_is_as_wide_as_its_widest_image(directory: Path) -> None:
+    store = ProposalStore.open(directory)
+    assert store.batch([1]).features.shape == (1, 1, 4)
+    assert store.batch([1, 0]).features.shape == (2, 3, 4)
+    assert store.batch([]).features.shape == (0, 0, 4)
+
+
+def test_batch_is_a_copy(directory: Path) -> None:
+    store = ProposalStore.open(directory)
+    for tensor in store.batch([0, 1]):
+        tensor.zero_()
+    assert store.batch([0]).features.count_nonzero() > 0
+    store.verify()
+    assert not store._features.flags.writeable
+
+
+def test_files_are_plain_numpy(directory: Path, images: list[ImageProposals]) -> None:
+    features = np.load(directory / "features.npy", allow_pickle=False)
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, np.concatenate([image.features for image in images]))
+    assert np.load(directory / "offsets.npy").tolist() == [0, 3, 4, 9, 12]
+    assert np.load(directory / "sizes.npy").dtype == np.int32
+    assert sorted(path.name for path in directory.iterdir()) == sorted(
+        ["features.npy", "boxes.npy", "offsets.npy", "image_ids.npy", "sizes.npy", "store.json"]
+    )
+
+
+def test_description(directory: Path) -> None:
+    folder = directory.parent / "folder"
+    description = json.loads((directory / "store.json").read_text())
+    files = description.pop("files")
+    assert {name: file["sha256"] for name, file in files.items()} == {
+        path.name: sha256(path) for path in directory.glob("*.npy")
+    }
+    assert description == {
+        "format_version": 1,
+        "images": 4,
+        "proposals": 12,
+        "min_proposals": 1,
+        "max_proposals": 5,
+        "feature_size": 4,
+        "dtype": "float32",
+        "sources": [
+            {"name": "source.tsv", "sha256": sha256(directory.parent / "source.tsv")},
+            {"name": "folder", "sha256": sha256_of_all([folder / "a.npz", folder / "b.npz"])},
+        ],
+    }
+
+
+def test_float16(tmp_path: Path, images: list[ImageProposals]) -> None:
+    write_store(tmp_path, images, dtype="float16")
+    assert np.load(tmp_path / "features.npy").dtype == np.float16
+    halved = [replace(i, features=i.features.astype(np.float16).astype(np.float32)) for i in images]
+    batch = ProposalStore.open(tmp_path).batch([3, 2])
+    assert_same_batch(batch, pack([halved[3], halved[2]]))
+    assert batch.boxes.dtype == torch.float32
+
+
+def test_float16_overflow(tmp_path: Path, make_image: MakeImage) -> None:
+    image = make_image(3)
+    image.features[1, 1] = -70000
+    message = "image 3: a feature of 70000 is too large for float16; use float32."
+    with pytest.raises(InputError, match=whole(message)):
+        write_store(tmp_path, [image], dtype="float16")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=1, max_size=8),
+    feature_size=st.integers(1, 5),
+    data=st.data(),
+)
+def test_any_store_round_trips(
+    make_image: MakeImage, counts: list[int], feature_size: int, data: st.DataObject
+) -> None:
+    ids = data.draw(st.lists(st.integers(0, 2**62), min_size=len(counts), max_size=len(counts), unique=True))
+    images = [make_image(i, n=n, feature_size=feature_size) for i, n in zip(ids, counts, strict=True)]
+    order = data.draw(st.lists(st.integers(0, len(ids) - 1), min_size=1, max_size=10))
+    with TemporaryDirectory() as folder:
+        write_store(Path(folder), images)
+        store = ProposalStore.open(Path(folder))
+        assert store.image_ids.tolist() == ids
+        rows = store.rows(np.array([ids[i] for i in order]))
+        assert_same_batch(store.batch(rows), pack([images[i] for i in order]))
+
+
+def test_real_features_round_trip_bitwise(shared_data: Path, tmp_path: Path) -> None:
+    images = list(read_tsv(shared_data / "bottom_up" / "train2014_obj36.tsv"))
+    write_store(tmp_path, images)
+    assert_same_batch(ProposalStore.open(tmp_path).batch(range(10)), pack(images))
+
+
+def test_workers_map_the_same_files(directory: Path) -> None:
+    store = ProposalStore.open(directory)
+    assert len(pickle.dumps(store)) < 1000
+    loader = DataLoader([0, 1, 2, 3], 2, num_workers=1, multiprocessing_context="spawn", collate_fn=store.batch)  # type: ignore[arg-type,var-annotated]
+    for i, batch in enumerate(loader):
+        assert_same_batch(batch, store.batch([2 * i, 2 * i + 1]))
+
+
+def test_missing_images(directory: Path) -> None:
+    store = ProposalStore.open(directory)
+    message = f"{directory} lacks the proposals of 1 images: 8."
+    with pytest.raises(InputError, match=whole(message)):
+        store.rows([7, 8, 8])
+    message = f"{directory} lacks the proposals of 20 images: 100, 101, 102, 103, 104, ...."
+    with pytest.raises(InputError, match=whole(message)):
+        store.rows(np.arange(100, 120))
+
+
+def test_duplicate_image(tmp_path: Path, make_image: MakeImage) -> None:
+    message = "image 2 occurs twice; give each image's proposals once."
+    with pytest.raises(InputError, match=whole(message)), new_directory(tmp_path / "out") as temporary:
+        write_store(temporary, [make_image(2), make_image(3), make_image(2)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unlike_feature_sizes(tmp_path: Path, make_image: MakeImage) -> None:
+    message = "image 3: feature size 5; the images before it have 4."
+    with pytest.raises(InputError, match=whole(message)):
+        write_store(tmp_path, [make_image(2), make_image(3, feature_size=5)])
+
+
+def test_no_images(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=whole("No proposals to store: the input holds no image.")):
+        write_store(tmp_path, [])
+
+
+def test_reader_error_leaves_nothing(tmp_path: Path, make_image: MakeImage) -> None:
+    def broken() -> Iterator[ImageProposals]:
+        yield make_image(1)
+        raise InputError("line 2 is broken")
+
+    with pytest.raises(InputError, match="line 2 is broken"), new_directory(tmp_path / "out") as temporary:
+        write_store(temporary, broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_full(tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = store_module._ArrayFile.append
+    appended: list[str] = []
+
+    def full_at_the_third_image(self: object, rows: np.ndarray, where: str) -> None:
+        if where == "image 3":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        appended.append(where)
+        append(self, rows, where)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store_module._ArrayFile, "append", full_at_the_third_image)
+    with (
+        pytest.raises(InputError, match=re.escape(f"{tmp_path / 'out'} could not be written: the disk is full (")),
+        new_directory(tmp_path / "out") as temporary,
+    ):
+        write_store(temporary, map(make_image, range(1, 5)))
+    assert appended == ["image 1", "image 1", "image 2", "image 2"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_really_full_disk(small_disk: Path, make_image: MakeImage) -> None:
+    images = (make_image(i, n=36, feature_size=512) for i in range(1, 100))
+    with (
+        pytest.raises(InputError, match=r"the disk is full \(1 MiB free now, nothing was left behind\)"),
+        new_directory(small_disk / "out") as temporary,
+    ):
+        write_store(temporary, images)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_not_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "store.json"
+    message = f"{path} does not exist; expected the proposal store that the prepare command writes."
+    with pytest.raises(InputError, match=whole(message)):
+        ProposalStore.open(tmp_path)
+    path.write_text('{"format_version": 2}')
+    message = f"{path}: format version 2; expected 1. Prepare it again."
+    with pytest.raises(InputError, match=whole(message)):
+        ProposalStore.open(tmp_path)
+
+
+def test_damaged_store(directory: Path) -> None:
+    path = directory / "features.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    store = ProposalStore.open(directory)  # sizes agree: only the checksum tells
+    with pytest.raises(InputError, match=whole(f"{path} does not match its checksum. Prepare it again.")):
+        store.verify()
+    path.write_bytes(data[:-4])
+    message = f"{path} has {len(data) - 4} bytes, not {len(data)}. Prepare it again."
+    with pytest.raises(InputError, match=whole(message)):
+        ProposalStore.open(directory)
+    path.unlink()
+    with pytest.raises(InputError, match=whole(f"{path} has no bytes, not {len(data)}. Prepare it again.")):
+        ProposalStore.open(directory)

@@ -1,0 +1,1 @@
+"""What the Bottom-Up Top-Down pipelines share."""

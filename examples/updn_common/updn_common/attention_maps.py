@@ -1,0 +1,131 @@
+"""Human attention: VQA-HAT maps (question driven) and SALICON fixations (free viewing)."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image, UnidentifiedImageError
+
+from updn_common.errors import InputError
+from updn_common.files import read_json
+
+_HAT_NAME = re.compile(r"(\d+)_(\d+)\.png")
+
+
+def read_attention_map(path: Path, size: tuple[int, int] | None = None) -> Float32[np.ndarray, "H W"]:
+    """Reads one greyscale attention map; 1 is the brightest value its format can hold.
+
+    Args:
+        path: A greyscale image, as VQA-HAT's PNGs are (colour is refused unless it is grey).
+        size: The width and height that the map must have, in pixels; by default any.
+
+    Raises:
+        InputError: If the file is missing or damaged, has colours or another size, or is zero everywhere.
+    """
+    try:
+        with Image.open(path) as image:
+            largest = {"1": 1, "I": 65535, "I;16": 65535}.get(image.mode, 255)
+            values = np.asarray(image.convert("RGB") if image.mode in ("P", "PA") else image)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; expected a greyscale attention map.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path} is not a readable image ({error}).") from None
+    if values.ndim == 3 and values.shape[2] >= 3 and (values[..., :3] != values[..., :1]).any():
+        raise InputError(f"{path} has colours; an attention map is greyscale, as VQA-HAT's are.")
+    grey = values[..., 0] if values.ndim == 3 else values
+    height, width = grey.shape
+    if size is not None and (width, height) != size:
+        raise InputError(f"{path} is {width} x {height} pixels, but its image is {size[0]} x {size[1]}.")
+    if not grey.any():
+        raise InputError(f"{path} ({width} x {height} pixels) is zero everywhere: it shows no attention.")
+    return grey.astype(np.float32) / np.float32(largest)
+
+
+def mean_attention_map(paths: Sequence[Path], size: tuple[int, int] | None = None) -> Float32[np.ndarray, "H W"]:
+    """The mean of several people's maps for one question.
+
+    Raises:
+        InputError: If a map is wrong (see `read_attention_map`) or unlike the first in size.
+    """
+    first, *others = paths
+    total = read_attention_map(first, size)
+    size = total.shape[1], total.shape[0]
+    for path in others:
+        total = total + read_attention_map(path, size)
+    return total / np.float32(len(paths))
+
+
+def find_vqa_hat(folder: Path) -> dict[int, list[Path]]:
+    """Finds the maps of a VQA-HAT folder, `<VQA v1 question id>_<number of the map>.png`.
+
+    Returns:
+        The maps of each question, both in ascending order.
+
+    Raises:
+        InputError: If the folder is missing, holds no maps, or holds a PNG of another name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; expected VQA-HAT maps, <v1 question id>_<k>.png.")
+    found = defaultdict(list)
+    for path in folder.glob("*.png"):
+        match = _HAT_NAME.fullmatch(path.name)
+        if not match:
+            raise InputError(f"{path} is not named as VQA-HAT maps are, <v1 question id>_<k>.png.")
+        found[int(match[1])].append((int(match[2]), path))
+    if not found:
+        raise InputError(f"{folder} holds no attention maps, <v1 question id>_<k>.png.")
+    return {question: [path for _, path in sorted(found[question])] for question in sorted(found)}
+
+
+@dataclass(frozen=True, eq=False)
+class Fixations:
+    """Where people looked on one image.
+
+    Attributes:
+        points: x, y in pixels from 0 (the centre of the top left pixel), all viewers together.
+        width: Image width in pixels.
+        height: Image height in pixels.
+    """
+
+    points: Float32[np.ndarray, "N 2"]
+    width: int
+    height: int
+
+
+def read_salicon(path: Path) -> dict[int, Fixations]:
+    """Reads a SALICON fixation file (COCO-like JSON, fixations as [row, column] from 1).
+
+    Returns:
+        The fixations of each image that has any, all trials joined in file order.
+
+    Raises:
+        InputError: If the file is not of this shape, or a fixation is outside its image.
+    """
+    data = read_json(path, expected="SALICON fixations")
+    try:
+        sizes = {image["id"]: (image["width"], image["height"]) for image in data["images"]}
+        trials = defaultdict(list)
+        for annotation in data["annotations"]:
+            trials[annotation["image_id"]].extend(annotation["fixations"])
+        images = {
+            image_id: (np.array(trial, dtype=np.float32).reshape(len(trial), 2), *sizes[image_id])
+            for image_id, trial in trials.items()
+            if trial
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not a SALICON fixation file ({type(error).__name__}: {error}).") from None
+    return {image_id: _fixations(*image, f"{path}: image {image_id}") for image_id, image in images.items()}
+
+
+def _fixations(rows_columns: Float32[np.ndarray, "N 2"], width: int, height: int, where: str) -> Fixations:
+    inside = np.all((rows_columns >= 1) & (rows_columns <= (height, width)), axis=1)
+    if not np.all(inside):
+        outside = rows_columns[np.argmin(inside)].tolist()
+        raise InputError(
+            f"{where}: fixation [row, column] {outside} is outside {height} rows x {width} columns (from 1)."
+        )
+    return Fixations(np.ascontiguousarray(rows_columns[:, ::-1]) - 1, width, height)

@@ -1,0 +1,66 @@
+"""Pictures of importance: which proposals mattered, painted over the image."""
+
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from updn_common.errors import InputError
+
+_IMAGE_NAME = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)\.(?:jpe?g|png)", re.IGNORECASE)  # not VQA-HAT's 150_1.png
+MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour map have much of
+
+
+def find_images(folder: Path) -> dict[int, Path]:
+    """Image files by their COCO id (``COCO_val2014_000000000042.jpg``, ``000000000042.jpg``), folders below included.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give the one that holds the images.")
+    found = ((_IMAGE_NAME.fullmatch(path.name), path) for path in sorted(folder.rglob("*")))
+    return {int(match[1]): path for match, path in found if match}
+
+
+def importance_map(
+    boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"], size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """A map (height, width) in [0, 1]: each pixel has the importance of the most important proposal that covers it.
+
+    Args:
+        boxes: Corners x1, y1, x2, y2 in pixels; what lies outside the image is not drawn.
+        importance: Of each proposal; negative importance speaks against the answer and is left out.
+        size: Width and height of the image in pixels.
+    """
+    width, height = size
+    heat = np.zeros((height, width))
+    for k in importance.argsort():  # the most important last
+        x1, y1, x2, y2 = boxes[k].clip(0)  # a negative index would count from the other side
+        heat[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = max(importance[k], 0.0)
+    return heat / heat.max() if heat.max() > 0 else heat
+
+
+def draw_importance(
+    axes: Axes, image: Image.Image, boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"]
+) -> None:
+    """Light an image by importance, warm where it is high and dark where it is not positive.
+
+    The most important proposal is outlined, also where its importance is negative: it is the first all the same. In a
+    tie, none is.
+    """
+    heat = importance_map(boxes, importance, image.size)
+    pixels = np.asarray(image.convert("RGB")) / 255
+    lit = pixels * (0.25 + 0.75 * heat[..., None])
+    axes.imshow(0.8 * lit + 0.2 * matplotlib.colormaps["inferno"](heat)[..., :3])
+    first = np.flatnonzero(importance == importance.max())
+    if len(first) == 1:
+        x1, y1, x2, y2 = boxes[first[0]]
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=MOST_IMPORTANT, linewidth=2))
+    axes.set_axis_off()

@@ -1,0 +1,217 @@
+"""Files that are either whole or absent, and errors that say which one is wrong."""
+
+import errno
+import fcntl
+import gzip
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from updn_common.errors import InputError
+from updn_common.progress import open_tracked, track
+
+LOCK_NAME = ".lock"
+"""The file in a directory by which `locked` locks it."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_json(path: Path, *, expected: str = "a JSON file") -> Any:
+    """Reads a JSON file, plain or gzip-compressed (told apart by content, whatever the name).
+
+    Args:
+        path: The file.
+        expected: What the file should be, for the error message when it is missing.
+
+    Raises:
+        InputError: If the file is missing, unreadable, not gzip after all, not UTF-8, or malformed JSON
+            (the message gives line and column).
+    """
+    try:
+        data = path.read_bytes()
+        if data.startswith(_GZIP_MAGIC):
+            data = gzip.decompress(data)
+        return json.loads(data.decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; expected {expected}.") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); expected {expected}.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); expected {expected}.") from None
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {error.lineno}, column {error.colno}"
+        raise InputError(f"{where}: malformed JSON ({error.msg}); repair or fetch the file again.") from None
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Strict JSON text: a non-finite float becomes null, a Path a string, a numpy scalar a number.
+
+    >>> json_text({"loss": float("nan"), "out": Path("runs"), "n": np.int64(3)})
+    '{"loss": null, "out": "runs", "n": 3}'
+    """
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
+    """Writes `json_text` of a value as UTF-8, atomically: readers see the old file or the new one."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json_text(value, indent=indent) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal, read in pieces (with a progress bar if it takes long)."""
+    digest = hashlib.sha256()
+    with open_tracked(path, f"checksum of {path.name}") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sha256_of_all(paths: Iterable[Path]) -> str:
+    """One SHA-256 of many files: that of the lines that `sha256sum` prints for them, in order of name."""
+    ordered = sorted(paths, key=lambda path: path.name)
+    lines = (f"{sha256(path)}  {path.name}\n" for path in track(ordered, "checksums"))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary sibling path; moves it onto `path` on success, removes it on failure.
+
+    Raises:
+        InputError: If the disk is full.
+    """
+    temporary = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    with _disk_full_explained(path):
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())  # else a power failure may leave the new name with no content
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yields a temporary sibling directory that becomes `path` on success and vanishes on any failure.
+
+    Failure includes Ctrl-C and SIGTERM. After a SIGKILL, `<name>.partial` stays until the next attempt clears it.
+
+    Raises:
+        InputError: If `path` exists and is not an empty directory, before or after the work; if another process
+            is at work on it; or if the disk is full.
+    """
+    _require_vacant(path)
+    absolute = path.absolute()
+    temporary = absolute.with_name(f"{absolute.name}.partial")
+    with _disk_full_explained(path), _sigterm_as_exit(), locked(temporary):
+        try:
+            _clear(temporary)
+            yield temporary
+            _require_vacant(path)
+            (temporary / LOCK_NAME).unlink()
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clear(directory: Path) -> None:
+    for item in directory.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name != LOCK_NAME:
+            item.unlink()
+
+
+def _require_vacant(path: Path) -> None:
+    if path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{path} already holds files: choose another directory or delete it.")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, not a directory: choose another directory or delete it.")
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds an advisory lock on a directory (created if absent), so that one process at a time writes it.
+
+    The lock is the kernel's: it ends with the process, however that ends; the file stays.
+
+    Raises:
+        InputError: If another process holds the lock.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK_NAME).open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip()
+            raise InputError(
+                f"{directory} is in use by process {owner}: wait for it to end or choose another directory."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # forked workers that still hold the file must not keep the lock
+
+
+@contextmanager
+def _disk_full_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(path.parent).free / 2**20
+        raise InputError(
+            f"{path} could not be written: the disk is full ({free:,.0f} MiB free now, nothing was left "
+            "behind); free some space or choose another disk."
+        ) from error
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Lets `finally` clauses run when a scheduler or `kill` ends the process."""
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # signals belong to the main thread, or the caller has a handler of its own
+        return
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,288 @@
+"""Readers of bottom-up proposals in their public formats; each yields one image at a time."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float, Float32
+
+from updn_common.errors import InputError
+from updn_common.files import read_json
+
+T = TypeVar("T")
+
+BOX_TOLERANCE = 1.0
+"""Pixels by which a box may leave its image: detectors differ on whether the last pixel counts."""
+
+_IMAGE_NAME = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?0*(\d{1,18})(?:\.(?:jpg|png))?")
+_HDF5_SUFFIXES = (".hdf5", ".h5")
+_ORIGINAL_COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+_LXMERT_COLUMNS = (
+    *("image_id", "image_h", "image_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf"),
+    *("num_boxes", "boxes", "features"),
+)
+_NPZ_ENTRIES = ("x", "bbox", "num_bbox", "image_h", "image_w")
+_TSV_COLUMNS = {len(columns): columns for columns in (_ORIGINAL_COLUMNS, _LXMERT_COLUMNS)}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageProposals:
+    """The proposals of one image.
+
+    Attributes:
+        image_id: COCO image id.
+        width: Image width in pixels.
+        height: Image height in pixels.
+        boxes: Corners x1, y1, x2, y2 in pixels.
+        features: One feature vector a box.
+
+    Raises:
+        InputError: If there are no proposals, a feature is not finite, or a box is inverted or leaves the image
+            by more than `BOX_TOLERANCE`.
+    """
+
+    image_id: int
+    width: int
+    height: int
+    boxes: Float32[np.ndarray, "n 4"]
+    features: Float32[np.ndarray, "n D"]
+
+    def __post_init__(self) -> None:
+        boxes, features, n = self.boxes, self.features, len(self.boxes)
+        if n == 0 or boxes.shape != (n, 4) or features.ndim != 2 or len(features) != n:
+            shapes = f"boxes {boxes.shape} and features {features.shape}"
+            raise InputError(f"{shapes}; expected (n, 4) and (n, D), n at least 1.")
+        if self.width < 1 or self.height < 1:
+            raise InputError(f"the image has {self.width} x {self.height} pixels; expected positive sizes.")
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            raise InputError(f"the features of proposal {finite.argmin()} are not finite; extract them again.")
+        limit = np.array([self.width, self.height], dtype=np.float32) + BOX_TOLERANCE
+        inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)
+        upright = np.all(boxes[:, :2] <= boxes[:, 2:], axis=1)
+        if not np.all(inside & upright):
+            i = int(np.argmin(inside & upright))
+            fault = "is inverted" if inside[i] else f"leaves the {self.width} x {self.height} image"
+            raise InputError(f"box {i} {boxes[i].tolist()} {fault}; expected x1 y1 x2 y2 in pixels.")
+
+
+def read_proposals(path: Path, *, image_ids: Path | None = None) -> Iterator[ImageProposals]:
+    """Reads whatever `path` is: a TSV (also `.tsv.0`), an HDF5 file (`.hdf5`, `.h5`), a folder of npz files.
+
+    Args:
+        path: The file or folder.
+        image_ids: For HDF5, the file that lists the image id of each row (see `read_image_ids`); by default
+            the sibling `<name>.ids.json`.
+
+    Raises:
+        InputError: If `path` is missing or none of these; and, while reading, whatever the reader raises.
+    """
+    if path.is_dir():
+        return read_npz(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected a TSV or HDF5 file, or a folder of npz files.")
+    if path.suffix in _HDF5_SUFFIXES:
+        return read_hdf5(path, read_image_ids(image_ids or path.with_suffix(".ids.json")))
+    if ".tsv" in path.suffixes:
+        return read_tsv(path)
+    raise InputError(f"{path} has an unknown kind; expected .tsv, .hdf5 or .h5, or a folder of npz files.")
+
+
+def proposal_sources(path: Path) -> list[Path]:
+    """What `read_proposals` reads by default: `path` and, for HDF5, the file of image ids beside it."""
+    return [path, path.with_suffix(".ids.json")] if path.suffix in _HDF5_SUFFIXES else [path]
+
+
+def read_tsv(path: Path) -> Iterator[ImageProposals]:
+    """Reads a bottom-up TSV, one line at a time, in either public column order.
+
+    Six columns are the original order (width before height), ten are LXMERT's (height before width; labels
+    and confidences are skipped). The last two columns are base64 of little-endian float32.
+
+    Raises:
+        InputError: For the first wrong line, by its number: column count, a number, base64, a length, a value
+            that is not finite, a box, or a feature size unlike the lines before.
+    """
+    with path.open("rb") as file:
+        lines = ((f"{path}, line {number}", line) for number, line in enumerate(file, start=1))
+        yield from _images(lines, _tsv_image)
+
+
+def read_hdf5(path: Path, image_ids: Sequence[int]) -> Iterator[ImageProposals]:
+    """Reads the HDF5 file of the UpDn reference code: 36 proposals an image or, with `pos_boxes`, any number.
+
+    The image's size is recovered from `spatial_features`, the boxes divided by it. That code keeps the order
+    of rows in a pickle, which is never loaded: give the ids in the order of the rows.
+
+    Args:
+        path: The file, with `image_features`, `image_bb` and `spatial_features`.
+        image_ids: The image id of each row.
+
+    Raises:
+        InputError: If a data set is missing, the ids do not fit the rows, or a row is wrong.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file ({error}).") from None
+    with file:
+        for name in ("image_features", "image_bb", "spatial_features"):
+            if name not in file:
+                raise InputError(f"{path} has no data set {name!r}; it has {sorted(file)}.")
+        lengths = {name: len(file[name]) for name in ("image_features", "image_bb", "spatial_features")}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"{path} has data sets of unlike lengths: {lengths}; it was not finished.")
+        ranges = [slice(*pair) for pair in file["pos_boxes"][:].tolist()] if "pos_boxes" in file else None
+        rows = range(len(file["image_bb"])) if ranges is None else ranges
+        if len(image_ids) != len(rows):
+            raise InputError(f"{path} holds {len(rows)} images, but {len(image_ids)} image ids were given.")
+        located = ((f"{path}, row {i}", pair) for i, pair in enumerate(zip(image_ids, rows, strict=True)))
+        yield from _images(located, partial(_hdf5_image, file))
+
+
+def read_npz(folder: Path) -> Iterator[ImageProposals]:
+    """Reads a folder of `<image name>.npz`, the layout of OpenVQA and of the usual extraction scripts.
+
+    Each file holds `x` (features, (n, D) or transposed), `bbox` (n, 4), `num_bbox`, `image_h` and `image_w`;
+    other entries (`info` is often a pickle) are never read. Files come in the order of their names.
+
+    Raises:
+        InputError: If the folder holds no npz, a file is damaged or lacks an entry, or a value is wrong.
+    """
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise InputError(f"{folder} holds no .npz file; expected one for each image.")
+    yield from _images(((str(path), path) for path in paths), _npz_image)
+
+
+def read_image_ids(path: Path) -> list[int]:
+    """Reads image ids, or COCO file names, from a JSON list or from text with one a line."""
+    if path.suffix == ".json":
+        names = read_json(path, expected="a JSON list of the image id of each row")
+        if not isinstance(names, list):
+            raise InputError(f"{path} holds a {type(names).__name__}; expected a list of image ids.")
+    elif path.exists():
+        names = path.read_text(encoding="utf-8").split()
+    else:
+        raise InputError(f"{path} does not exist; expected a list of the image id of each row.")
+    with _at(str(path)):
+        return [_image_id(str(name)) for name in names]
+
+
+def _images(items: Iterable[tuple[str, T]], parse: Callable[[T], ImageProposals]) -> Iterator[ImageProposals]:
+    """Parses located items, and requires one feature size of all."""
+    feature_size = None
+    for where, item in items:
+        with _at(where):
+            image = parse(item)
+            D = image.features.shape[1]
+            if (feature_size or D) != D:
+                raise InputError(f"feature size {D}; the images before it have {feature_size}.")
+            feature_size = D
+        yield image
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _tsv_image(line: bytes) -> ImageProposals:
+    cells = line.rstrip(b"\r\n").split(b"\t")
+    if len(cells) not in _TSV_COLUMNS:
+        raise InputError(
+            f"{len(cells)} columns; expected 6 (original order) or 10 (LXMERT order). The file is no bottom-up "
+            "TSV, or was truncated here."
+        )
+    row = dict(zip(_TSV_COLUMNS[len(cells)], cells, strict=True))
+    width, height, n = (_positive(row[name], name) for name in ("image_w", "image_h", "num_boxes"))
+    boxes, features = _floats(row["boxes"], "boxes"), _floats(row["features"], "features")
+    if boxes.size != 4 * n:
+        raise InputError(f"boxes hold {boxes.size} numbers; num_boxes {n} needs {4 * n}.")
+    if features.size % n or not features.size:
+        raise InputError(f"features hold {features.size} numbers, not a multiple of num_boxes {n}.")
+    image_id = _image_id(row["image_id"].decode("utf-8", "replace"))
+    return ImageProposals(image_id, width, height, boxes.reshape(n, 4), features.reshape(n, -1))
+
+
+def _floats(cell: bytes, name: str) -> npt.NDArray[np.float32]:
+    try:
+        data = base64.b64decode(cell, validate=True)
+    except binascii.Error:
+        raise InputError(f"{name} are not base64; the line is damaged or truncated.") from None
+    if len(data) % 4:
+        raise InputError(f"{name} are {len(data)} bytes, not a whole number of float32 values.")
+    return np.frombuffer(data, dtype="<f4").astype(np.float32)  # a writable copy
+
+
+def _positive(cell: bytes, name: str) -> int:
+    if not cell.isdigit() or len(cell) > 9 or int(cell) == 0:
+        found = cell[:20].decode("utf-8", "replace")
+        raise InputError(f"{name} is {found!r}; expected a positive integer.")
+    return int(cell)
+
+
+def _image_id(name: str) -> int:
+    match = _IMAGE_NAME.fullmatch(name)
+    if not match:
+        raise InputError(f"image {name[:60]!r} is neither an integer nor a COCO file name.")
+    return int(match[1])
+
+
+def _hdf5_image(file: h5py.File, item: tuple[int, int | slice]) -> ImageProposals:
+    image_id, rows = item
+    boxes, features, spatial = (
+        np.asarray(file[name][rows], dtype=np.float32) for name in ("image_bb", "image_features", "spatial_features")
+    )
+    width, height = _image_size(boxes, spatial)
+    return ImageProposals(image_id, width, height, boxes, features)
+
+
+def _image_size(boxes: Float[np.ndarray, "n 4"], spatial: Float[np.ndarray, "n 6"]) -> tuple[int, int]:
+    """The width and height by which the boxes were divided."""
+    corners, scaled = boxes[:, 2:4].astype(np.float64), spatial[:, 2:4].astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.rint(corners.max(axis=0, initial=0) / scaled.max(axis=0, initial=0))
+        agrees = np.abs(scaled * size - corners) <= 0.5
+    if not (np.isfinite(size).all() and agrees.all()):
+        raise InputError("spatial_features are not the corners of image_bb divided by the image's size.")
+    width, height = size.astype(int).tolist()
+    return width, height
+
+
+def _npz_image(path: Path) -> ImageProposals:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as entries:
+            if missing := [name for name in _NPZ_ENTRIES if name not in entries]:
+                raise KeyError(*missing)
+            x, boxes = (_real(entries[name]) for name in ("x", "bbox"))
+            n, height, width = (int(entries[name]) for name in ("num_bbox", "image_h", "image_w"))
+    except KeyError as error:
+        raise InputError(f"has no {', '.join(error.args)}; expected {', '.join(_NPZ_ENTRIES)}.") from None
+    except Exception as error:  # numpy and zipfile raise many kinds for a damaged archive
+        raise InputError(f"not a readable npz of plain arrays ({error}).") from None
+    if boxes.shape != (n, 4) or x.ndim != 2 or n not in x.shape:
+        shapes = f"x {x.shape} and bbox {boxes.shape}"
+        raise InputError(f"{shapes} do not fit num_bbox {n}; expected (n, D) or (D, n), and (n, 4).")
+    if x.shape == (n, n):
+        raise InputError(f"x {x.shape} is square, so whether it is transposed cannot be told.")
+    features = np.ascontiguousarray(x if x.shape[0] == n else x.T)
+    return ImageProposals(_image_id(path.stem), width, height, boxes, features)
+
+
+def _real(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    if array.dtype.kind != "f":
+        raise TypeError(f"expected floating-point values, found {array.dtype}")
+    return array.astype(np.float32, copy=False)

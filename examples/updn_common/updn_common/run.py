@@ -1,0 +1,167 @@
+"""A run's directory: its configuration, metrics and checkpoints.
+
+::
+
+    config.json             the resolved configuration and what it ran on
+    metrics.jsonl           one JSON object a line, each with its `step`
+    tensorboard/            the same metrics for TensorBoard, where it is installed
+    <name>.safetensors      checkpoints
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from updn_common.checkpoint import save_checkpoint
+from updn_common.errors import InputError
+from updn_common.files import LOCK_NAME, atomic_file, json_text, locked, read_json, write_json
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+@dataclass(frozen=True, eq=False)
+class RunDirectory:
+    """The directory of a training run that is open for writing, by this process alone.
+
+    Made by the context managers `RunDirectory.create` and `RunDirectory.resume`, which hold its lock. In a
+    data-parallel run only the main process opens it; the others read with `updn_common.checkpoint`.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+    _tensorboard: "SummaryWriter | None"
+
+    @classmethod
+    @contextmanager
+    def create(cls, path: Path, config: Mapping[str, Any]) -> Iterator["RunDirectory"]:
+        """Opens a new run and writes `config.json`.
+
+        Args:
+            path: A directory that is empty or does not exist.
+            config: The resolved configuration, seeds included, as JSON values and paths.
+
+        Raises:
+            InputError: If the directory holds files or is in use by another process.
+        """
+        with locked(path):
+            if any(file.name != LOCK_NAME for file in path.iterdir()):
+                raise InputError(f"{path} already holds files: resume that run or choose another directory.")
+            write_json(path / "config.json", {"config": dict(config), **_environment()}, indent=1)
+            yield from cls._opened(path, step=0)
+
+    @classmethod
+    @contextmanager
+    def resume(cls, path: Path, step: int) -> Iterator["RunDirectory"]:
+        """Opens an existing run as it was after `step`: metrics of later steps are dropped.
+
+        Args:
+            path: The run's directory.
+            step: The last step that the loaded checkpoint contains.
+
+        Raises:
+            InputError: If the directory holds no run or is in use by another process.
+        """
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path} holds no run to resume (no config.json).")
+        with locked(path):
+            kept = [line for line in _whole_lines(path / "metrics.jsonl") if json.loads(line)["step"] <= step]
+            with atomic_file(path / "metrics.jsonl") as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
+            yield from cls._opened(path, step)
+
+    @classmethod
+    def _opened(cls, path: Path, step: int) -> Iterator["RunDirectory"]:
+        writer = _tensorboard_writer(path / "tensorboard", step)
+        try:
+            yield cls(path, writer)
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def log(self, step: int, **values: float | str | None) -> None:
+        """Appends one line to `metrics.jsonl` (a non-finite number becomes null); numbers go to TensorBoard.
+
+        Lines hold no times, so that a resumed run's file equals an uninterrupted one's.
+        """
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json_text({"step": step, **values}) + "\n")
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._tensorboard.add_scalar(name, value, step)
+
+    def save_checkpoint(
+        self,
+        name: str,
+        model_state: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer | None,
+        progress: Mapping[str, Any],
+    ) -> None:
+        """Writes `<name>.safetensors`; see `updn_common.checkpoint.save_checkpoint`."""
+        save_checkpoint(self.path / f"{name}.safetensors", model_state, optimizer, progress)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that the run in directory `path` was created with.
+
+    Raises:
+        InputError: If the directory holds no run.
+    """
+    config: dict[str, Any] = read_json(path / "config.json", expected="the configuration of a run")["config"]
+    return config
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The metrics that the run in directory `path` has logged, in order; also while it is running."""
+    return [json.loads(line) for line in _whole_lines(path / "metrics.jsonl")]
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """All lines but one that a killed process did not finish; none if there is no file."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _tensorboard_writer(path: Path, step: int) -> "SummaryWriter | None":
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(path), purge_step=step + 1)
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "command": sys.argv,
+        "git": _git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "cuda": torch.version.cuda,
+        "packages": dict(sorted((item.metadata["Name"], item.version) for item in importlib.metadata.distributions())),
+    }
+
+
+def _git_revision() -> str | None:
+    """The revision of the checkout this code runs from, `-dirty` if changed; None outside one."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
