@@ -1,0 +1,34 @@
+"""Controls: hints without information, of the same form as the human ones."""
+
+import pytest
+import torch
+
+from updn_vqa.controls import control_hints
+
+HINTS = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))
+HINTS[::3, 3:] = torch.nan  # a third of the images have three proposals
+
+
+def test_human_hints_are_untouched() -> None:
+    assert control_hints(HINTS, "human", seed=0, epoch=3) is HINTS
+
+
+def test_irrelevant_hints_are_turned_round() -> None:
+    torch.testing.assert_close(control_hints(HINTS, "irrelevant", seed=0, epoch=0), 1 - HINTS, equal_nan=True)
+
+
+def test_permuted_hints_are_those_of_another_question() -> None:
+    permuted = control_hints(HINTS, "permuted", seed=1, epoch=0)
+    assert sorted(permuted.nan_to_num(-1).tolist()) == sorted(HINTS.nan_to_num(-1).tolist())
+    assert not (permuted[:, 0] == HINTS[:, 0]).any()
+    torch.testing.assert_close(control_hints(HINTS, "permuted", seed=1, epoch=9), permuted, equal_nan=True)
+    assert not torch.equal(control_hints(HINTS, "permuted", seed=2, epoch=0)[:, 0], permuted[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["random", "random-per-epoch"])
+def test_random_hints_know_only_which_proposals_exist(kind: str) -> None:
+    drawn = control_hints(HINTS, kind, seed=1, epoch=0)
+    assert torch.equal(drawn.isnan(), HINTS.isnan())
+    assert torch.equal(control_hints(1 - HINTS, kind, seed=1, epoch=0)[:, 0], drawn[:, 0])
+    again = control_hints(HINTS, kind, seed=1, epoch=1)
+    assert torch.equal(drawn[:, 0], again[:, 0]) == (kind == "random")

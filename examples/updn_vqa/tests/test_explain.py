@@ -1,0 +1,211 @@
+"""Pictures of what two networks looked at; the networks are made by hand, so that everything in them is known."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from torch import Tensor, nn
+
+from updn_common.errors import InputError
+from updn_vqa.data import PreparedData, VqaSplit
+from updn_vqa.explain import ExplainConfig, choose_questions, explain
+from updn_vqa.measure import Measured
+from updn_vqa.model import UpDn, UpDnOutput
+from updn_vqa.prepare import PrepareConfig, prepare
+
+GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#b42318"
+ANSWERS = ["red", "dark red", "blue", "yes", "no"]
+
+
+class HandMade(nn.Module):
+    """Always gives the same answer; the importance of proposal k is `importance[k]`, whatever the features are."""
+
+    def __init__(self, answer: str, importance: list[float]) -> None:
+        super().__init__()
+        self.answer = nn.functional.one_hot(torch.tensor(ANSWERS.index(answer)), len(ANSWERS)) * 1000.0
+        self.importance = torch.tensor(importance)
+
+    def forward(self, tokens: Tensor, features: Tensor, mask: Tensor) -> UpDnOutput:
+        value = (features.mean(-1) * self.importance[: features.shape[1]]).sum(-1)
+        return UpDnOutput(self.answer + value[:, None], mask.float())
+
+
+class Panel(NamedTuple):
+    """What one panel of a picture says."""
+
+    title: str
+    colour: str
+    outlined: list[list[float]]
+
+
+@pytest.fixture
+def panels(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
+    """Filled with the panels of each picture that is drawn."""
+    pictures: list[list[Panel]] = []
+    close = plt.close
+
+    def read(figure: Figure) -> None:
+        pictures.append(
+            [
+                Panel(
+                    axes.get_title(),
+                    to_hex(axes.title.get_color()),
+                    [patch.get_bbox().extents.tolist() for patch in axes.patches if isinstance(patch, Rectangle)],
+                )
+                for axes in figure.axes
+            ]
+        )
+        close(figure)
+
+    monkeypatch.setattr(plt, "close", read)
+    return pictures
+
+
+@pytest.fixture
+def options(
+    config: Callable[..., PrepareConfig],
+    dump: Callable[..., Path],
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> ExplainConfig:
+    """The handmade data with blank images, and the networks "before" and "after"."""
+    prepared = config(hints="hat", development_share=0, answers=dump(ANSWERS, "answers.json"))
+    prepare(prepared)
+    for image_id in (1, 2, 11, 12):
+        Image.new("RGB", (40, 30), "white").save(world / f"COCO_train2014_{image_id:012d}.png")
+    models = {
+        "before": HandMade("blue", [0.1, 0.4, 0.3, 0.2]),
+        "after": HandMade("red", [-0.1, -0.4, -0.3, -0.2]),
+        "amber": HandMade("dark red", [0.0, 0.0, 0.0, 0.2]),
+    }
+    monkeypatch.setattr("updn_vqa.explain.load_model", lambda run, data: models[run.name])
+    return ExplainConfig(prepared.out, Path("before"), Path("after"), world, tmp_path / "page", "train", (1000,))
+
+
+def fails(options: ExplainConfig) -> str:
+    """The message that explaining ends with; nothing may be left behind."""
+    with pytest.raises(InputError) as error:
+        explain(options)
+    assert not list(options.out.parent.glob(f"{options.out.name}*"))
+    return str(error.value)
+
+
+def test_before_is_before_and_after_is_after(
+    options: ExplainConfig, panels: list[list[Panel]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(options)
+    assert panels == [
+        [
+            Panel("What color is the cat?", "#000000", []),
+            Panel("people (answer: red)", "#000000", [[0, 0, 20, 15]]),
+            Panel("before: blue", RED, [[20, 15, 40, 30]]),
+            # All importances are negative: the picture is dark, but one proposal is the first all the same.
+            Panel('after: red\n(no proposal speaks for "red")', GREEN, [[0, 0, 20, 15]]),
+        ]
+    ]
+    html = (options.out / "index.html").read_text()
+    assert "What color is the cat? Ground truth: red. Before: blue. After: red." in html
+    assert "Before: before. After: after. Split: train." in html
+    assert 'src="1000.png"' in html
+    assert {path.name for path in options.out.iterdir()} == {"1000.png", "index.html"}
+    assert f"{options.out / 'index.html'}: 1 questions" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_an_accepted_alternative_is_not_wrong(options: ExplainConfig, panels: list[list[Panel]]) -> None:
+    """One in ten said "dark red" (soft score 0.3): neither as right as "red" nor as wrong as "blue"."""
+    explain(replace(options, after=Path("amber"), questions=(1000,)))
+    assert [panel.colour for panel in panels[0][2:]] == [RED, AMBER]
+    assert panels[0][3].title == "after: dark red"
+
+
+def test_a_question_without_a_hint_has_no_panel_of_people(options: ExplainConfig, panels: list[list[Panel]]) -> None:
+    explain(replace(options, split="test", questions=(12000, 11001)))
+    assert [[panel.title.partition(":")[0] for panel in picture] for picture in panels] == [
+        ["What color is the cat?", "before", "after"],
+        ["Is it Bob's dog, then?", "before", "after"],
+    ]
+
+
+def test_padding_is_no_proposal(options: ExplainConfig, panels: list[list[Panel]]) -> None:
+    """Image 2 has three proposals, image 1 four."""
+    explain(replace(options, after=Path("amber"), questions=(2001,)))
+    assert panels[0][-1] == Panel('after: dark red\n(no proposal speaks for "yes")', RED, [])
+
+
+def test_an_image_that_is_not_there(options: ExplainConfig, world: Path) -> None:
+    (world / "COCO_train2014_000000000001.png").unlink()
+    message = "Question 1000 is about image 1, which is not in the folder."
+    assert fails(options) == message
+    assert fails(replace(options, questions=(2000, 1000))) == message
+
+
+def test_a_scaled_image(options: ExplainConfig, world: Path) -> None:
+    """Boxes are in pixels of the prepared size: on another they would be wrong, silently."""
+    path = world / "COCO_train2014_000000000001.png"
+    Image.new("RGB", (80, 60), "white").save(path)
+    assert fails(options) == (
+        f"{path} has 80 x 60 pixels, but its proposals were prepared for 40 x 30. "
+        "Give the images that the features were made from."
+    )
+    Image.new("RGB", (30, 40), "white").save(path)
+    assert "has 30 x 40 pixels, but its proposals were prepared for 40 x 30" in fails(options)
+
+
+def test_a_question_of_another_split(options: ExplainConfig) -> None:
+    assert fails(replace(options, questions=(11000,))) == (
+        f"{options.data / 'train'} has no question 11000; give ids of this split's questions.json."
+    )
+
+
+@pytest.fixture
+def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[UpDn], VqaSplit]:
+    """Scores change by +1, 0, -1, 0 and 0; of those that stay, the grounding by -0.5, nobody knows, and +0.5."""
+    nan = float("nan")
+    measured = {
+        "before": ([0.0, 0.3, 1.0, 0.0, 0.3], [0.9, 0.0, -0.9, nan, 0.0]),
+        "after": ([1.0, 0.3, 0.0, 0.0, 0.3], [-0.9, -0.5, 0.9, nan, 0.5]),
+    }
+
+    def fake_measure(model: str, split: object, accelerator: object) -> Measured:
+        scores, correlation = map(torch.tensor, measured[model])
+        return Measured(torch.zeros(5, dtype=torch.int64), scores, correlation, torch.full((5,), nan))
+
+    monkeypatch.setattr("updn_vqa.explain.measure", fake_measure)
+    return cast(list[UpDn], ["before", "after"]), cast(VqaSplit, range(5))
+
+
+def test_most_improved_and_most_harmed(five_questions: tuple[list[UpDn], VqaSplit]) -> None:
+    """The score's change comes first, the grounding's where scores stay."""
+    assert choose_questions(*five_questions, "most-improved", 5, seed=0).tolist() == [0, 4, 3, 1, 2]
+    assert choose_questions(*five_questions, "most-harmed", 5, seed=0).tolist() == [2, 1, 3, 4, 0]
+    assert choose_questions(*five_questions, "most-harmed", 2, seed=0).tolist() == [2, 1]
+
+
+def test_random_choice_is_that_of_its_seed(five_questions: tuple[list[UpDn], VqaSplit]) -> None:
+    chosen = {seed: choose_questions(*five_questions, "random", 3, seed).tolist() for seed in range(20)}
+    assert choose_questions(*five_questions, "random", 3, 7).tolist() == chosen[7]
+    assert all(len(set(positions)) == 3 for positions in chosen.values())
+    assert {position for positions in chosen.values() for position in positions} == set(range(5))
+    assert len(set(map(tuple, chosen.values()))) > 10
+
+
+def test_chosen_questions_are_drawn_under_the_name_of_the_choice(options: ExplainConfig) -> None:
+    """ "after" answers "red": it improves on "blue" where cats are, and the hinted ones lose their grounding."""
+    explain(replace(options, questions=(), split="test", count=2))
+    html = (options.out / "index.html").read_text()
+    assert "<h2>Most improved</h2>" in html
+    assert re.findall(r'src="(\d+)\.png"', html) == ["11000", "12000"]
+    ids = [question.question_id for question in PreparedData.open(options.data).split("test").questions]
+    assert ids == [11000, 11001, 12000, 12001]
+    assert json.loads((options.data / "answers.json").read_text()) == ANSWERS

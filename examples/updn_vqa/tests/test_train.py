@@ -1,0 +1,248 @@
+"""The pipeline end to end on a tiny world: train, resume, evaluate, explain, study, and two processes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from updn_common.errors import InputError
+from updn_common.run import read_metrics
+from updn_vqa.cli import main
+from updn_vqa.data import PreparedData, VqaSplit
+from updn_vqa.evaluate import EvaluateConfig, evaluate
+from updn_vqa.explain import ExplainConfig, explain
+from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
+from updn_vqa.train import TrainConfig, choose_hints, train
+
+Tiny = tuple[Path, Path]
+SCALE: Scale = replace(
+    SCALES["shapes"],
+    model=replace(SMALL, embedding=8, hidden=16, attention_dropout=0.3),
+    steps=4,
+    evaluate_every=2,
+    batch_size=8,
+    hint_batch_size=4,
+)
+
+
+@pytest.fixture
+def config(tiny: Tiny, tmp_path: Path) -> Callable[..., TrainConfig]:
+    def make(out: str = "run", method: str = "hint", **changes: object) -> TrainConfig:
+        options = {"data": tiny[1], "out": tmp_path / out, "method": METHODS[method], "scale": SCALE, "cpu": True}
+        return TrainConfig(**(options | changes))
+
+    return make
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(run / f"{name}.safetensors")
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(config: Callable[..., TrainConfig], method: str) -> None:
+    options = config(method=method)
+    train(options)
+    metrics = read_metrics(options.out)
+    assert [line["step"] for line in metrics] == [2, 4]
+    assert all((line["train/hint_loss"] > 0) == (method != "base") for line in metrics)
+    assert all(line["development/accuracy"] >= 0 for line in metrics)
+
+
+def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(config: Callable[..., TrainConfig]) -> None:
+    whole, parts = config("whole"), config("parts")
+    train(whole)
+    train(replace(parts, scale=replace(SCALE, steps=2)))
+    # A run is the first part of a longer one: the schedule is constant, so only the number of steps differs.
+    record = json.loads((parts.out / "config.json").read_text())
+    record["config"]["scale"]["steps"] = 4
+    (parts.out / "config.json").write_text(json.dumps(record))
+    train(replace(parts, resume=True))
+    assert_same(weights(whole.out), weights(parts.out))
+    assert_same(weights(whole.out, "best"), weights(parts.out, "best"))
+    assert read_metrics(whole.out) == read_metrics(parts.out)
+
+
+def test_the_best_checkpoint_is_that_of_the_development_split(
+    config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where every score is negative: best starts below all of them. No other split is ever looked at."""
+    accuracies = iter([-3.0, -1.0, -2.0])
+    measured: list[str] = []
+
+    class Fixed:
+        def summary(self) -> dict[str, float]:
+            return {"accuracy": next(accuracies)}
+
+    def fake_measure(model: object, split: VqaSplit, accelerator: object) -> Fixed:
+        measured.append(split.directory.name)
+        return Fixed()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("updn_vqa.train.measure", fake_measure)
+        options = config(scale=replace(SCALE, steps=6))
+        train(options)
+    assert measured == ["dev"] * 3
+    after_four = config("four")
+    train(after_four)
+    best = {name: tensor for name, tensor in weights(options.out, "best").items() if name.startswith("model.")}
+    last = {name: tensor for name, tensor in weights(after_four.out).items() if name.startswith("model.")}
+    assert_same(best, last)
+
+
+def test_micro_batches_change_nothing(config: Callable[..., TrainConfig]) -> None:
+    scale = replace(SCALE, model=SMALL, steps=1)
+    one, four = config("one", scale=scale), config("four", scale=scale, micro_batches=4)
+    train(one)
+    train(four)
+    for name, tensor in weights(one.out).items():
+        if name.endswith("exp_avg"):  # Adam's first moment after one step is a tenth of the gradient
+            torch.testing.assert_close(weights(four.out)[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int) -> None:
+    scale = ["--model.attention-dropout", "0", "--steps", "1", "--batch-size", "8", "--hint-batch-size", "4"]
+    one, two = config("one"), config("two")
+    command = [
+        sys.executable,
+        "-m",
+        "updn_vqa.cli",
+        "train",
+        "hint",
+        "shapes",
+        "--data",
+        str(one.data),
+        "--cpu",
+        *scale,
+    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={unused_tcp_port}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for prefix, out in (([], one.out), ([*launch, "-m"], two.out)):
+        arguments = [*prefix, *(command[2:] if prefix else command), "--out", str(out)]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for name, tensor in weights(one.out).items():
+        if name.endswith("exp_avg"):
+            torch.testing.assert_close(weights(two.out)[name], tensor, rtol=1e-3, atol=1e-6)
+    assert read_metrics(two.out)[0]["development/accuracy"] == read_metrics(one.out)[0]["development/accuracy"]
+
+
+def test_fine_tuning_starts_from_the_best_checkpoint(config: Callable[..., TrainConfig]) -> None:
+    base = config("base", "base")
+    train(base)
+    tuned = config("tuned", start_from=base.out, scale=replace(SCALE, steps=1, learning_rate=0.0))
+    train(tuned)
+    for name, tensor in weights(base.out, "best").items():
+        assert torch.equal(weights(tuned.out)[name], tensor), name
+
+
+def test_evaluate_and_explain(
+    config: Callable[..., TrainConfig], tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = config("before", "base"), config("after")
+    train(before)
+    train(after)
+    evaluate(EvaluateConfig(data=tiny[1], run=after.out))
+    printed = capsys.readouterr().out
+    assert "rank correlation" in printed
+    folder = after.out / "evaluation" / "test"
+    results = json.loads((folder / "results.json").read_text())
+    assert {record["question_id"] for record in results} == {
+        question.question_id for question in PreparedData.open(tiny[1]).split("test").questions
+    }
+    accuracy = json.loads((folder / "accuracy.json").read_text())
+    assert accuracy["accuracy"].keys() == {"2016", "2021"}
+    assert -1 <= accuracy["rank_correlation"] <= 1
+    assert 0 <= accuracy["pointing"] <= 100
+
+    options = ExplainConfig(tiny[1], before.out, after.out, tiny[0], tmp_path / "page", count=2)
+    explain(options)
+    html = (options.out / "index.html").read_text()
+    figures = sorted(path.name for path in options.out.glob("*.png"))
+    assert len(figures) == 2
+    assert all(f'src="{name}"' in html for name in figures)
+    chosen = int(figures[0].removesuffix(".png"))
+    explain(replace(options, out=tmp_path / "one", questions=(chosen,)))
+    assert [path.name for path in (tmp_path / "one").glob("*.png")] == figures[:1]
+    with pytest.raises(InputError, match="7"):
+        explain(replace(options, out=tmp_path / "none", questions=(7,)))
+    assert not (tmp_path / "none").exists()
+
+
+def test_hints_of_a_smaller_share_are_among_those_of_a_larger(tiny: Tiny) -> None:
+    split = PreparedData.open(tiny[1]).split("train")
+    small, large = (set(choose_hints(split, share, seed=3).tolist()) for share in (0.25, 0.5))
+    assert (len(small), len(large)) == (6, 12)
+    assert small < large
+    assert set(choose_hints(split, 0.25, seed=4).tolist()) != small
+
+
+def test_what_cannot_be_trained_is_refused(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--scale\.batch-size 8 cannot be cut evenly into 1 process\(es\) x 3 micro"):
+        train(config(micro_batches=3))
+    with pytest.raises(
+        InputError, match=r"--hint-share 0\.001 of 24 train questions, of which 24 have a hint, leaves no"
+    ):
+        train(config(hint_share=0.001))
+    base = config("base", "base")
+    train(base)
+    with pytest.raises(InputError, match="already holds files"):
+        train(base)
+    larger = replace(SCALE, model=replace(SCALE.model, hidden=32))
+    with pytest.raises(InputError, match="another model"):
+        train(config("other", start_from=base.out, scale=larger))
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(InputError, match="seed = 0, not 1"):
+        train(replace(base, resume=True, seed=1))
+
+
+def test_the_command_line_shows_errors_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["updn-vqa", "train", "hint", "shapes", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit, match=r"^error: .*prepared\.json does not exist"):
+        main()
+
+
+def test_divergence_is_an_error(config: Callable[..., TrainConfig]) -> None:
+    options = config(scale=replace(SCALE, learning_rate=1e30))
+    with pytest.raises(InputError, match=r"run diverged by step 2: .*Lower --learning-rate or --weight"):
+        train(options)
+    assert not (options.out / "best.safetensors").exists()
+
+
+def test_a_run_killed_before_its_first_evaluation_is_resumed(
+    config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, whole = config("base", "base"), config("whole")
+    train(base)
+    train(replace(whole, start_from=base.out))
+    killed = config("killed", start_from=base.out)
+    with monkeypatch.context() as patch:
+        patch.setattr("updn_vqa.train.measure", lambda *_: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            train(killed)
+    train(replace(killed, resume=True))
+    assert_same(weights(whole.out), weights(killed.out))
+
+
+def test_a_run_is_resumed_without_what_it_started_from(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    base = config("base", "base")
+    train(base)
+    tuned = config("tuned", start_from=base.out)
+    train(tuned)
+    base.out.rename(tmp_path / "moved")
+    train(replace(tuned, resume=True))
+    with pytest.raises(InputError, match="trained with start_from"):
+        train(replace(tuned, resume=True, start_from=tmp_path / "moved"))

@@ -1,0 +1,1 @@
+"""Bottom-Up Top-Down visual question answering with HINT."""

@@ -1,0 +1,47 @@
+"""The command ``updn-vqa``: from official files to a trained network, its accuracy, and pictures of why."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+from updn_common.errors import InputError
+from updn_vqa.evaluate import EvaluateConfig, evaluate
+from updn_vqa.explain import ExplainConfig, explain
+from updn_vqa.prepare import PrepareConfig, prepare
+from updn_vqa.study import StudyConfig, study
+from updn_vqa.train import TrainConfig, train
+
+COMMANDS: dict[type, Callable[[Any], None]] = {
+    PrepareConfig: prepare,
+    TrainConfig: train,
+    EvaluateConfig: evaluate,
+    ExplainConfig: explain,
+    StudyConfig: study,
+}
+Command = (
+    Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+    | Annotated[TrainConfig, tyro.conf.subcommand("train")]
+    | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[ExplainConfig, tyro.conf.subcommand("explain")]
+    | Annotated[StudyConfig, tyro.conf.subcommand("study")]
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    config = tyro.cli(
+        Command,
+        prog="updn-vqa",
+        description=__doc__,
+        config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
+    )
+    try:
+        COMMANDS[type(config)](config)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Where the official files lie in a data directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from updn_common.errors import InputError
+
+DatasetName = Literal["vqacp_v1", "vqacp_v2", "vqa_v2"]
+
+SPLITS = ("train", "val", "dev", "test")
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of one split.
+
+    Attributes:
+        questions: The question file.
+        annotations: The annotation file.
+        boxes: Where the objects that questions ask for are, if anyone knows.
+    """
+
+    questions: Path
+    annotations: Path
+    boxes: Path | None = None
+
+
+def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, SplitFiles]:
+    """Find the official question and annotation files of a data set.
+
+    Args:
+        data: The directory.
+        dataset: Which of the data sets to take. Default: the only one there.
+
+    Returns:
+        The files of each split, ``"train"`` first.
+
+    Raises:
+        InputError: If there is no data set, a choice of several, no train split, or a question file without its
+            annotation file.
+    """
+    if not data.is_dir():
+        raise InputError(f"{data} is not a directory. Give the one that holds the question files with --data.")
+    names: tuple[DatasetName, ...] = ("vqacp_v1", "vqacp_v2", "vqa_v2")
+    found = {name: splits for name in names if (splits := _existing(data, name))}
+    if dataset is None and len(found) > 1:
+        raise InputError(f"{data} holds several data sets: {', '.join(found)}. Choose one with --dataset.")
+    if not found or (dataset is not None and dataset not in found):
+        raise InputError(
+            f"{data} holds no question files of {dataset or 'VQA v2 or VQA-CP'}, such as "
+            f"{_files(data, dataset or 'vqacp_v2', 'train').questions.name}. "
+            "Check --data, or name the files with --questions and --annotations."
+        )
+    chosen, splits = (dataset, found[dataset]) if dataset is not None else next(iter(found.items()))
+    if "train" not in splits:
+        raise InputError(f"{data} lacks {_files(data, chosen, 'train').questions.name}: there is nothing to train on.")
+    for files in splits.values():
+        if not files.annotations.exists():
+            raise InputError(f"{files.questions} is there, but its {files.annotations.name} is not. Add it.")
+    return splits
+
+
+def find_features(data: Path) -> list[Path]:
+    """Find the one file (TSV, HDF5) or folder (npz) of bottom-up features in a directory."""
+    files = [path for pattern in ("*.tsv", "*.tsv.*", "*.hdf5", "*.h5") for path in data.glob(pattern)]
+    folders = [path for path in data.iterdir() if path.is_dir() and next(path.glob("*.npz"), None)]
+    found = sorted(files + folders)
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InputError(f"{data} should hold one file or folder of features, found {names}. Name it with --features.")
+    return found
+
+
+def existing(data: Path | None, *names: str) -> list[Path]:
+    """The paths below ``data`` that exist, ``names`` being file names or glob patterns."""
+    return [path for name in names for path in sorted(data.glob(name))] if data else []
+
+
+def _existing(data: Path, dataset: DatasetName) -> dict[str, SplitFiles]:
+    candidates = {split: _files(data, dataset, split) for split in SPLITS}
+    return {split: files for split, files in candidates.items() if files.questions.exists()}
+
+
+def _files(data: Path, dataset: DatasetName, split: str) -> SplitFiles:
+    boxes = data / f"{dataset}_{split}_boxes.json"
+    if dataset == "vqa_v2":
+        questions = data / f"v2_OpenEnded_mscoco_{split}2014_questions.json"
+        annotations = data / f"v2_mscoco_{split}2014_annotations.json"
+    else:
+        questions = data / f"{dataset}_{split}_questions.json"
+        annotations = data / f"{dataset}_{split}_annotations.json"
+    return SplitFiles(questions, annotations, boxes if boxes.exists() else None)

@@ -1,0 +1,86 @@
+"""What is measured of a network: its answers, and whether it looks where people do."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hint_loss import pointing_game, proposal_importance, rank_correlation
+from updn_common.checkpoint import load_checkpoint
+from updn_common.run import read_config
+from updn_vqa.data import PreparedData, VqaSplit
+from updn_vqa.model import UpDn, UpDnSizes
+from updn_vqa.objective import decision_score
+
+
+class Measured(NamedTuple):
+    """What was measured on each of N questions, in their order."""
+
+    answers: Int[Tensor, " N"]
+    """Index of the predicted answer in the vocabulary."""
+    scores: Float[Tensor, " N"]
+    """Soft score of the predicted answer."""
+    rank_correlation: Float[Tensor, " N"]
+    """Of importance and human importance; NaN without a hint."""
+    pointing: Float[Tensor, " N"]
+    """Whether the most important proposal shows the asked object; NaN where that is not known."""
+
+    def summary(self) -> dict[str, float]:
+        """Means in percent (accuracy, pointing) and Spearman's rho, over the questions that have them."""
+        return {
+            "accuracy": 100 * self.scores.mean().item(),
+            "rank_correlation": self.rank_correlation.nanmean().item(),
+            "pointing": 100 * self.pointing.nanmean().item(),
+        }
+
+
+def measure(model: UpDn, split: VqaSplit, accelerator: Accelerator, *, batch_size: int = 256) -> Measured:
+    """Answer all questions of a split, every process its share; the importance is that of the ground truth.
+
+    The network is put into evaluation mode and back.
+    """
+    was_training = model.training
+    model.eval()
+    mine = torch.arange(accelerator.process_index, len(split), accelerator.num_processes)
+    rows: list[tuple[float, ...]] = []
+    for start in range(0, len(mine), batch_size):
+        indices = mine[start : start + batch_size]
+        asked = split.batch(indices)
+        batch = asked.to(accelerator.device)
+        features = batch.features.requires_grad_()
+        with torch.enable_grad(), accelerator.autocast():
+            logits = model(batch.tokens, features, batch.mask).logits
+            alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False).cpu()
+        answers = logits.argmax(-1).cpu()
+        columns = (  # metrics are in float64, on the CPU: not every device has it
+            indices,
+            answers,
+            asked.answer_scores.gather(1, answers[:, None]).squeeze(1),
+            rank_correlation(alpha, asked.human, mask=~asked.human.isnan()),
+            torch.where(asked.grounded, pointing_game(alpha, asked.relevant, mask=asked.mask), torch.nan),
+        )
+        rows += zip(*(column.tolist() for column in columns), strict=True)
+    model.train(was_training)
+    rows = sorted(gather_object(rows)) if accelerator.num_processes > 1 else rows
+    _, *by_column = zip(*rows, strict=True)
+    return Measured(*map(torch.tensor, by_column))
+
+
+def build_model(sizes: UpDnSizes, data: PreparedData) -> UpDn:
+    """An untrained network for a prepared data set."""
+    return UpDn(sizes, words=len(data.words), answers=len(data.answers), feature_size=data.store.feature_size)
+
+
+def load_model(run: Path, data: PreparedData, checkpoint: str = "best") -> UpDn:
+    """A network from a run's checkpoint, in evaluation mode.
+
+    Raises:
+        InputError: there is no such run or checkpoint, or it was trained on other vocabularies or features.
+    """
+    model = build_model(UpDnSizes(**read_config(run)["scale"]["model"]), data)
+    load_checkpoint(run / f"{checkpoint}.safetensors").restore_model(model)
+    return model.eval()

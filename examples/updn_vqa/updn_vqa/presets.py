@@ -1,0 +1,88 @@
+"""What can be trained: each method is one row of a results table, each scale a set of sizes and a schedule.
+
+Beside the paper's systems stand the controls of Shrestha et al. (ACL 2020): hints without information. Whatever a
+control gains, the hints did not.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import tyro
+
+from updn_vqa.model import UpDnSizes
+
+Supervision = Literal["none", "importance", "attention", "zero-out"]
+Score = Literal["ground-truth", "annotated"]
+Hints = Literal["human", "random", "random-per-epoch", "permuted", "irrelevant"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is learned from hinted questions, beside answering all questions."""
+
+    supervision: Supervision = "none"
+    """Rank the gradient-based importance (HINT) or the attention weights (attention alignment) as the hints do, or
+    ask for no answer at all on hinted questions (zero-out)."""
+    hints: Hints = "human"
+    """Where the hints come from. ``permuted`` takes another question's, ``irrelevant`` is ``1 - s``."""
+    weight: float = 30.0
+    """Weight of the loss on hinted questions; the answers' loss has weight 1."""
+    margin: float = 0.4
+    """See :func:`hint_loss.hint_ranking_loss`, as for the next three."""
+    min_gap: float = 0.5
+    scale_free: bool = True
+    pair_reduction: Literal["sum", "mean"] = "mean"
+    score: Score = "ground-truth"
+    """Importance for which score: the logit of the annotated answer (the paper), or the sum of the logits of all
+    answers that an annotator gave (public re-implementations)."""
+
+
+METHODS: dict[str, Method] = {
+    "base": Method(supervision="none"),
+    "hint": Method(supervision="importance"),
+    "permuted": Method(supervision="importance", hints="permuted"),
+    "random-per-epoch": Method(supervision="importance", hints="random-per-epoch"),
+    "attn-align": Method(supervision="attention"),
+    "irrelevant": Method(supervision="importance", hints="irrelevant"),
+    "hint-paper": Method(
+        supervision="importance", weight=0.01, margin=0.0, min_gap=0.0, scale_free=False, pair_reduction="sum"
+    ),
+    "random": Method(supervision="importance", hints="random"),
+    "zero-out": Method(supervision="zero-out", weight=1.0),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of the network and the training schedule."""
+
+    model: UpDnSizes = field(default_factory=UpDnSizes)
+    optimizer: Literal["adam", "adamax"] = "adam"
+    learning_rate: float = 2e-5
+    clip: float = 0.25
+    """Largest norm of the gradient."""
+    steps: int = 10_000
+    evaluate_every: int = 500
+    """Steps between evaluations on the development split; a checkpoint is written with each."""
+    batch_size: int = 512
+    """Questions in a step, over all processes."""
+    hint_batch_size: int = 64
+    """Hinted questions in a step, over all processes, beside ``batch_size``."""
+
+
+SMALL = UpDnSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)
+SHAPES = Scale(model=SMALL, learning_rate=2e-3, clip=1.0, steps=1200, evaluate_every=100, batch_size=128)
+SCALES: dict[str, Scale] = {
+    "shapes": SHAPES,
+    "shapes-base": replace(SHAPES, steps=700),
+    "vqa": Scale(optimizer="adamax", learning_rate=2e-3, steps=25_000, evaluate_every=850),
+    "vqa-finetune": Scale(),
+}
+
+# On the command line, a method and a scale are subcommands whose values are defaults of flags.
+if TYPE_CHECKING:
+    MethodChoice: TypeAlias = Method
+    ScaleChoice: TypeAlias = Scale
+else:
+    MethodChoice = tyro.extras.subcommand_type_from_defaults(METHODS, prefix_names=False)
+    ScaleChoice = tyro.extras.subcommand_type_from_defaults(SCALES, prefix_names=False)

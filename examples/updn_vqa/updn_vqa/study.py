@@ -1,0 +1,148 @@
+"""Many runs, compared at equal budget: ``updn-vqa study``. It resumes where it was stopped."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from updn_common.errors import InputError
+from updn_common.figures import find_images
+from updn_common.files import locked
+from updn_common.progress import track
+from updn_vqa.data import PreparedData
+from updn_vqa.evaluate import EvaluateConfig, evaluate
+from updn_vqa.report import write_report
+from updn_vqa.studies import STUDIES, Arm, Study
+from updn_vqa.train import TrainConfig, differences, train
+
+NEEDED = {"questions": "questions", "hinted": "hints", "grounded": "boxes of asked objects"}
+"""What a study needs of every split, by its name among the counts of ``prepared.json``."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Which study to run, in which worlds of shapes_cp: other data lack splits, hints or boxes that it measures with.
+
+    Attributes:
+        study: Its name.
+        data: Prepared directories, one for each world.
+        out: Where all runs and the report go.
+        images: The first world's folder, for a gallery of its images; default: no gallery.
+        processes: Runs at a time, each with one thread.
+    """
+
+    study: tyro.conf.Positional[Literal["demo", "results", "prior", "selection"]]
+    data: tuple[Path, ...]
+    out: Path
+    images: Path | None = None
+    processes: int = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study, and the splits to evaluate it on."""
+
+    config: TrainConfig
+    splits: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been trained and evaluated."""
+        return all((self.config.out / "evaluation" / split / "accuracy.json").exists() for split in self.splits)
+
+    def check(self) -> None:
+        """Refuse what is there already, if it was trained with other options."""
+        if (self.config.out / "config.json").exists() and (changed := differences(self.config)):
+            raise InputError(
+                f"{self.config.out} was trained with {'; '.join(changed)}: delete it or choose another --out."
+            )
+
+    def run(self) -> None:
+        """Train and evaluate, or go on with it where it was interrupted; what is printed goes to a log beside it."""
+        torch.set_num_threads(1)
+        out = self.config.out
+        resume = (out / "last.safetensors").exists()
+        if not resume:
+            shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.with_name(f"{out.name}.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+            train(replace(self.config, resume=resume))
+            for split in self.splits:
+                evaluate(EvaluateConfig(data=self.config.data, run=out, split=split, cpu=True))
+
+
+def study(config: StudyConfig) -> None:
+    """Run what is not finished yet, then write the report.
+
+    Raises:
+        InputError: a prepared directory is not of a world of shapes_cp, the images are missing, a run that is there
+            already was trained with other options, or the study is running elsewhere. Then nothing is run.
+    """
+    chosen = STUDIES[config.study]
+    _check_worlds(config.data, chosen.splits)
+    if config.images:
+        find_images(config.images)
+    starts = _jobs(config, chosen, chosen.start)
+    arms = [job for arm in chosen.arms for job in _jobs(config, chosen, arm)]
+    with locked(config.out):
+        for job in starts + arms:
+            job.check()
+        context = get_context("spawn")  # a fork would inherit torch's threads
+        with ProcessPoolExecutor(config.processes, mp_context=context) as pool:
+            _run(starts, pool, "base networks")
+            _run(arms, pool, "runs")
+        write_report(config.out, config.data, config.images, chosen)
+
+
+def _jobs(config: StudyConfig, chosen: Study, arm: Arm) -> list[Job]:
+    """The runs of an arm, in all worlds with all seeds."""
+
+    def job(data: Path, seed: int) -> Job:
+        start = None if arm is chosen.start else chosen.start.directory(config.out, data.name, seed)
+        options = TrainConfig(
+            data=data,
+            out=arm.directory(config.out, data.name, seed),
+            method=arm.method,
+            scale=arm.scale,
+            start_from=start,
+            hint_share=arm.hint_share,
+            seed=seed,
+            cpu=True,
+        )
+        return Job(options, chosen.splits)
+
+    return [job(data, seed) for data in config.data for seed in range(chosen.model_seeds)]
+
+
+def _check_worlds(data: Sequence[Path], splits: Sequence[str]) -> None:
+    names = [directory.name for directory in data]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"--data should be directories of different names, found {', '.join(names) or 'none'}.")
+    for directory in data:
+        there = PreparedData.open(directory).record["splits"]
+        for split in ("train", "dev", *splits):
+            lacking = [name for count, name in NEEDED.items() if not there.get(split, {}).get(count)]
+            if lacking:
+                raise InputError(
+                    f"{directory} is not for a study: its split {split!r} has no {', '.join(lacking)}. "
+                    "Prepare a world of shapes_cp with --hints hat."
+                )
+
+
+def _run(jobs: Sequence[Job], pool: Executor, description: str) -> None:
+    """Run the jobs that are not finished; the first that fails stops all."""
+    futures = [pool.submit(job.run) for job in jobs if not job.finished]
+    try:
+        for future in track(as_completed(futures), description, total=len(futures)):
+            future.result()
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise

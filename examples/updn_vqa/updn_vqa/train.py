@@ -1,0 +1,260 @@
+"""The training loop, from a prepared directory to checkpoints: ``updn-vqa train``.
+
+The same code runs on one CPU, one GPU, or many processes under ``torchrun`` or ``accelerate launch``. A step is a pure
+function of the last one and of ``(seed, step, rank)``, so a resumed run ends bitwise where an uninterrupted one does.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float, Int
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from updn_common.checkpoint import load_checkpoint
+from updn_common.errors import InputError
+from updn_common.files import json_text
+from updn_common.progress import track
+from updn_common.run import RunDirectory, read_config
+from updn_vqa.controls import control_hints
+from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
+from updn_vqa.measure import build_model, measure
+from updn_vqa.objective import Objective
+from updn_vqa.presets import Method, MethodChoice, Scale, ScaleChoice
+from updn_vqa.stream import Stream, fold, generator
+
+MicroBatches = list[tuple[VqaBatch, VqaBatch | None]]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what.
+
+    Attributes:
+        data: The prepared directory.
+        out: The run's directory.
+        method: What is learned from hints: one row of a table of results.
+        scale: Sizes of the network and the schedule.
+        start_from: A run whose best checkpoint to start from, as HINT does; default: random weights.
+        hint_share: Use hints for this share of the train questions (at most for those that have one).
+        seed: Of the weights, the order of questions, dropout, and which hints are used.
+        micro_batches: Split each process's share of a step, for less memory; the result is the same.
+        precision: Of the forward pass.
+        workers: Processes that load proposals.
+        cpu: Train on the CPU even where there is a GPU.
+        resume: Continue the run in ``out`` from its last checkpoint.
+    """
+
+    data: Path
+    out: Path
+    method: MethodChoice
+    scale: ScaleChoice
+    start_from: Path | None = None
+    hint_share: float = 1.0
+    seed: int = 0
+    micro_batches: int = 1
+    precision: Literal["no", "bf16"] = "no"
+    workers: int = 0
+    cpu: bool = False
+    resume: bool = False
+
+
+def train(config: TrainConfig) -> None:
+    """Train a network; the best checkpoint is chosen on the development split.
+
+    Raises:
+        InputError: an option, the data, or a checkpoint does not fit; nothing is overwritten.
+    """
+    method, scale = config.method, config.scale
+    accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.precision)
+    data = PreparedData.open(config.data)
+    development = data.split("dev")
+    steps = TrainingSteps(data.split("train"), config, accelerator)
+
+    torch.manual_seed(fold(config.seed))
+    model = build_model(scale.model, data)
+    if config.start_from is not None and not config.resume:
+        load_checkpoint(config.start_from / "best.safetensors").restore_model(model)
+    optimizer_class = torch.optim.Adam if scale.optimizer == "adam" else torch.optim.Adamax
+    optimizer = optimizer_class(model.parameters(), lr=scale.learning_rate)
+    done, best = 0, float("-inf")
+    if config.resume:
+        done, best = _restore(config, accelerator.num_processes, model, optimizer)
+    objective, optimizer = accelerator.prepare(Objective(model, method), optimizer)
+
+    with _open_run(config, accelerator, done) as run:
+        if run is not None and not config.resume:
+            run.save_checkpoint("last", model.state_dict(), optimizer.optimizer, {"step": 0, "best": best})
+        loader = DataLoader(
+            steps,
+            batch_size=None,
+            sampler=range(done, scale.steps),
+            num_workers=config.workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+        batches = loader if run is None else track(loader, config.out.name, total=scale.steps - done)
+        for step, micro_batches in enumerate(batches, start=done):
+            torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout
+            # The step's mean is over the hinted questions of all processes and micro-batches.
+            hinted_here = sum(int(hinted.hinted.sum()) for _, hinted in micro_batches if hinted)
+            hinted_everywhere = accelerator.reduce(torch.tensor(hinted_here, device=accelerator.device), "sum")
+            hint_scale = accelerator.num_processes / hinted_everywhere.clamp(min=1)  # DDP averages over processes
+            task_loss = hint_loss = torch.zeros((), device=accelerator.device)
+            for i, (batch, hinted) in enumerate(micro_batches):
+                synchronise = i == len(micro_batches) - 1
+                with nullcontext() if synchronise else accelerator.no_sync(objective):
+                    losses = objective(
+                        batch.to(accelerator.device, non_blocking=True),
+                        hinted and hinted.to(accelerator.device, non_blocking=True),
+                        task_scale=1 / len(micro_batches),
+                        hint_scale=hint_scale,
+                    )
+                    accelerator.backward(losses.total)
+                task_loss, hint_loss = task_loss + losses.task, hint_loss + losses.hint
+            gradient_norm = accelerator.clip_grad_norm_(objective.parameters(), scale.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+
+            if (step + 1) % scale.evaluate_every == 0 or step + 1 == scale.steps:
+                task, hint = accelerator.reduce(torch.stack([task_loss, hint_loss]), "mean").tolist()
+                losses_now = {"train/task_loss": task, "train/hint_loss": hint, "gradient_norm": float(gradient_norm)}
+                if not all(map(math.isfinite, losses_now.values())):
+                    raise InputError(
+                        f"{config.out} diverged by step {step + 1}: {losses_now}. Lower --learning-rate or --weight; "
+                        "the checkpoints are of earlier steps."
+                    )
+                summary = measure(model, development, accelerator).summary()
+                if run is not None:
+                    improved = summary["accuracy"] > best
+                    best = max(best, summary["accuracy"])
+                    run.log(step + 1, **{f"development/{k}": v for k, v in summary.items()}, **losses_now)
+                    state, progress = model.state_dict(), {"step": step + 1, "best": best}
+                    if improved:
+                        run.save_checkpoint("best", state, None, progress)
+                    run.save_checkpoint("last", state, optimizer.optimizer, progress)
+                accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        Console().print(f"{config.out}: best accuracy on the development split {best:.2f} %")
+
+
+class TrainingSteps(Dataset[MicroBatches]):
+    """The batches of each step, a pure function of the step: this process's share, in micro-batches."""
+
+    def __init__(self, split: VqaSplit, config: TrainConfig, accelerator: Accelerator) -> None:
+        """Check that the steps can be cut evenly, and choose which hints are used."""
+        scale, self.config, self.split = config.scale, config, split
+        self.rank, self.ranks = accelerator.process_index, accelerator.num_processes
+        for name in ("batch_size", "hint_batch_size"):
+            size, parts = getattr(scale, name), self.ranks * config.micro_batches
+            if size % parts:
+                raise InputError(
+                    f"--scale.{name.replace('_', '-')} {size} cannot be cut evenly into {self.ranks} process(es) x "
+                    f"{config.micro_batches} micro-batch(es): choose a multiple of {parts}."
+                )
+        self.questions = Stream(torch.arange(len(split)), scale.batch_size, fold(config.seed, 1))
+        self.hints = None
+        self._drawn: dict[int, Float[Tensor, "M K"]] = {}
+        if config.method.supervision != "none":
+            self.pool = choose_hints(split, config.hint_share, config.seed)
+            self.hints = Stream(torch.arange(len(self.pool)), scale.hint_batch_size, fold(config.seed, 2))
+
+    def __len__(self) -> int:
+        return self.config.scale.steps
+
+    def __getitem__(self, step: int) -> MicroBatches:
+        batches = [self.split.batch(part) for part in self._mine(self.questions.batch(step))]
+        if self.hints is None:
+            return [(batch, None) for batch in batches]
+        human = self._human(self.hints.epoch(step))
+        parts = self._mine(self.hints.batch(step))
+        return [(batch, self._hinted(part, human)) for batch, part in zip(batches, parts, strict=True)]
+
+    def _human(self, epoch: int) -> Float[Tensor, "M K"]:
+        """The hints of an epoch; most methods' are the same in all."""
+        kind, seed = self.config.method.hints, self.config.seed
+        key = epoch if kind == "random-per-epoch" else 0
+        if key not in self._drawn:
+            self._drawn = {key: control_hints(self.split.hints[self.pool], kind, seed=seed, epoch=key)}
+        return self._drawn[key]
+
+    def _hinted(self, rows: Int[Tensor, " B"], human: Float[Tensor, "M K"]) -> VqaBatch:
+        batch = self.split.batch(self.split.hinted_indices[self.pool[rows]])
+        return batch._replace(human=human[rows, : batch.mask.shape[1]])
+
+    def _mine(self, indices: Int[Tensor, " N"]) -> list[Int[Tensor, " B"]]:
+        return list(indices[self.rank :: self.ranks].chunk(self.config.micro_batches))
+
+
+def choose_hints(split: VqaSplit, share: float, seed: int) -> Int[Tensor, " M"]:
+    """Positions in ``split.hinted_indices`` of the hints to use; a smaller share is a subset of a larger one."""
+    available = len(split.hinted_indices)
+    wanted = round(share * len(split))
+    if available == 0 or not 0 < share <= 1 or wanted == 0:
+        raise InputError(
+            f"--hint-share {share} of {len(split)} train questions, of which {available} have a hint, leaves no hint "
+            "to learn from: choose another share in (0, 1], or prepare the data with hints."
+        )
+    return torch.randperm(available, generator=generator(seed, 3))[:wanted]
+
+
+@contextmanager
+def _open_run(config: TrainConfig, accelerator: Accelerator, done: int) -> Iterator[RunDirectory | None]:
+    """The run's directory in the main process, None in the others."""
+    if not accelerator.is_main_process:
+        yield None
+    elif config.resume:
+        with RunDirectory.resume(config.out, done) as run:
+            yield run
+    else:
+        with RunDirectory.create(config.out, _record(config, accelerator.num_processes)) as run:
+            yield run
+
+
+def _record(config: TrainConfig, processes: int) -> dict[str, Any]:
+    """The resolved configuration as JSON values."""
+    record: dict[str, Any] = json.loads(json_text(asdict(config) | {"processes": processes}))
+    return record
+
+
+def differences(config: TrainConfig, processes: int = 1) -> list[str]:
+    """What the run in ``config.out`` was trained with instead, such as ``"seed = 0, not 1"``; empty if with the same.
+
+    An option that its revision of this code did not know had its default. Options without an effect do not count.
+
+    Raises:
+        InputError: there is no run.
+    """
+    defaults = _flat(_record(replace(config, method=Method(), scale=Scale()), processes=1))
+    was, now = defaults | _flat(read_config(config.out)), _flat(_record(config, processes))
+    unused = {"out", "workers", "cpu", "resume"}
+    if config.method.supervision == "none":
+        unused |= {name for name in now if name.startswith("method.")} - {"method.supervision"} | {"hint_share"}
+    return [f"{name} = {was[name]}, not {now[name]}" for name in now if name not in unused and was[name] != now[name]]
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Names such as ``method.weight`` and their values."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _restore(
+    config: TrainConfig, processes: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Load the last checkpoint of the run; returns its step and the best accuracy so far."""
+    if changed := differences(config, processes):
+        raise InputError(f"{config.out} was trained with {'; '.join(changed)}: resume with the same.")
+    checkpoint = load_checkpoint(config.out / "last.safetensors")
+    checkpoint.restore_model(model)
+    checkpoint.restore_optimizer(optimizer)
+    return checkpoint.progress["step"], checkpoint.progress["best"]
