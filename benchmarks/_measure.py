@@ -1,0 +1,154 @@
+"""Timing and memory of competing programs under equal conditions; benchmarks/README.md explains the method."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved_times(
+    closures: Mapping[str, Callable[[], object]], *, seconds: float = 2.0, max_rounds: int = 200
+) -> dict[str, dict[str, float]]:
+    """Time closures in turn, round after round, so that noise and clock changes fall on all of them alike.
+
+    Args:
+        closures: what to time, by name. Each is called twice before the clock starts.
+        seconds: stop after this long, but not before five rounds.
+        max_rounds: stop after this many rounds.
+
+    Returns:
+        For each name the lower quartile, median and upper quartile in milliseconds, and the number of rounds.
+    """
+    for closure in closures.values():
+        closure()
+        closure()
+    times: dict[str, list[float]] = {name: [] for name in closures}
+    gc.disable()
+    end, rounds = time.perf_counter() + seconds, 0
+    while rounds < 5 or (rounds < max_rounds and time.perf_counter() < end):
+        for name, closure in closures.items():
+            start = time.perf_counter()
+            closure()
+            times[name].append(1e3 * (time.perf_counter() - start))
+        rounds += 1
+    gc.enable()
+    return {name: _quartiles(values) for name, values in times.items()}
+
+
+def peak_memory(function: Callable[..., object], *args: object) -> float:
+    """MiB by which one call raises the peak resident memory of a fresh process.
+
+    Args:
+        function: a top-level function that prepares its inputs and returns the closure to measure.
+        args: its arguments, picklable.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_peak, args=(sender, function, args))
+    process.start()
+    sender.close()
+    try:
+        peak: float = receiver.recv()
+    except EOFError:
+        raise MemoryError(f"{function.__name__}{args} ended without a result: most likely out of memory.") from None
+    finally:
+        process.join()
+    return peak
+
+
+def machine() -> dict[str, Any]:
+    """What a reader needs to know to compare numbers."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def run(name: str, description: str, benchmark: Callable[[], list[dict[str, Any]]]) -> None:
+    """Command line of a benchmark: run it on one thread, print its rows as a table, write them as JSON."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="default: %(default)s")
+    out: Path = parser.parse_args().out
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    metadata = machine()
+    rows = benchmark()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"benchmark": description, "machine": metadata, "rows": rows}, indent=2) + "\n")
+    table = Table(title=description, caption=", ".join(f"{key} {value}" for key, value in metadata.items()))
+    columns = [
+        key for key in dict.fromkeys(key for row in rows for key in row) if not key.endswith(("low_ms", "high_ms"))
+    ]
+    for column in columns:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*(_cell(row, column) for column in columns))
+    Console().print(table)
+
+
+def _quartiles(values: list[float]) -> dict[str, float]:
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"low_ms": low, "median_ms": median, "high_ms": high, "rounds": len(values)}
+
+
+def _send_peak(sender: Any, function: Callable[..., Callable[[], object]], args: tuple[object, ...]) -> None:
+    torch.set_num_threads(1)
+    closure = function(*args)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
+    before = _peak_kib()
+    closure()
+    sender.send((_peak_kib() - before) / 1024)
+
+
+def _peak_kib() -> int:
+    """Peak resident memory of this process. Linux only; ``getrusage`` would begin with the parent's peak."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    """A number to three digits, a median with its quartiles."""
+    if column.endswith("median_ms"):
+        name = column.removesuffix("median_ms")
+        if column not in row:
+            return ""
+        return f"{_number(row[column])} [{_number(row[name + 'low_ms'])}, {_number(row[name + 'high_ms'])}]"
+    return _number(row.get(column, ""))
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)

@@ -1,0 +1,94 @@
+"""human_importance against what public implementations do: loops over boxes, and an integral image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from _measure import interleaved_times, run
+from torch import Tensor
+
+from hint_loss import human_importance
+
+MAPS, HEIGHT, WIDTH, BOXES = 64, 480, 640, 36
+
+
+def from_sums(inside: Tensor, area: Tensor, total: Tensor) -> Tensor:
+    """The paper's ratio of the mean attention inside and outside."""
+    e_in, e_out = inside / area, (total - inside) / (HEIGHT * WIDTH - area)
+    return e_in / (e_in + e_out)
+
+
+def boolean_masks(maps: Tensor, boxes: Tensor) -> Tensor:
+    """Each box as a mask of the image, means by indexing."""
+    s = torch.empty(boxes.shape[:-1])
+    for b, row in enumerate(boxes.long().tolist()):
+        for k, (x1, y1, x2, y2) in enumerate(row):
+            mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+            mask[y1:y2, x1:x2] = True
+            e_in, e_out = maps[b][mask].mean(), maps[b][~mask].mean()
+            s[b, k] = e_in / (e_in + e_out)
+    return s
+
+
+def slicing_loop(maps: Tensor, boxes: Tensor) -> Tensor:
+    """Each box as a slice, and the paper's ratio for each."""
+    s = torch.empty(boxes.shape[:-1])
+    for b, row in enumerate(boxes.long().tolist()):
+        total = maps[b].sum()
+        for k, (x1, y1, x2, y2) in enumerate(row):
+            inside, area = maps[b, y1:y2, x1:x2].sum(), (x2 - x1) * (y2 - y1)
+            e_in, e_out = inside / area, (total - inside) / (HEIGHT * WIDTH - area)
+            s[b, k] = e_in / (e_in + e_out)
+    return s
+
+
+def slices(maps: Tensor, boxes: Tensor) -> Tensor:
+    """The loop for the sums alone, the ratio for all boxes at once."""
+    total, whole = maps.sum((1, 2)), boxes.long().tolist()
+    inside = [[maps[b, y1:y2, x1:x2].sum() for x1, y1, x2, y2 in row] for b, row in enumerate(whole)]
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    return from_sums(torch.stack([torch.stack(row) for row in inside]), area, total[:, None])
+
+
+def integral_image(maps: Tensor, boxes: Tensor) -> Tensor:
+    """Four look-ups in a table of cumulated sums, all boxes at once."""
+    table = torch.nn.functional.pad(maps.cumsum(-1).cumsum(-2), (1, 0, 1, 0)).flatten(1)
+    x1, y1, x2, y2 = boxes.long().unbind(-1)
+
+    def up_to(x: Tensor, y: Tensor) -> Tensor:
+        return table.gather(1, y * (WIDTH + 1) + x)
+
+    inside = up_to(x2, y2) - up_to(x1, y2) - up_to(x2, y1) + up_to(x1, y1)
+    return from_sums(inside, ((x2 - x1) * (y2 - y1)).float(), table[:, -1:])
+
+
+def benchmark() -> list[dict[str, Any]]:
+    """Boxes have whole borders: the others know no fractions of a pixel."""
+    maps = torch.rand(MAPS, HEIGHT, WIDTH).pow(4)
+    corners = (torch.rand(MAPS, BOXES, 2, 2) * torch.tensor([WIDTH - 2, HEIGHT - 2])).sort(-2).values.floor()
+    boxes = (corners + torch.tensor([[0.0, 0.0], [2.0, 2.0]])).flatten(-2)
+    reference = slices(maps.double(), boxes.double())
+    programs: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "human_importance": human_importance,
+        "integral image": integral_image,
+        "slicing loop, ratio outside of it": slices,
+        "slicing loop": slicing_loop,
+        "boolean mask loop": boolean_masks,
+    }
+    times = interleaved_times({name: partial(f, maps, boxes) for name, f in programs.items()}, seconds=60)
+    return [
+        {
+            "program": name,
+            **quartiles,
+            "over_ours": quartiles["median_ms"] / times["human_importance"]["median_ms"],
+            "max_error": (programs[name](maps, boxes).double() - reference).abs().max().item(),
+        }
+        for name, quartiles in times.items()
+    ]
+
+
+if __name__ == "__main__":
+    run("human_importance", f"s of {BOXES} boxes on {MAPS} maps of {HEIGHT} x {WIDTH}, float32", benchmark)

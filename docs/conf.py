@@ -1,0 +1,39 @@
+"""Sphinx configuration. Neither the build nor the pages need a network."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hint_loss import __version__
+
+project = "hint-loss"
+author = "The hint-loss developers"
+copyright = f"2026, {author}"
+version = release = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx-mathjax-offline",  # formulas without a network
+    "tables",
+]
+exclude_patterns = ["_build"]
+
+# Names of torch and of Python are written out, not linked: links would need their inventories from the network.
+nitpick_ignore_regex = [("py:.*", r"torch\..*|collections\.abc\..*|typing\..*")]
+
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+doctest_global_setup = "import torch; torch.manual_seed(0); torch.set_num_threads(1)"
+
+html_theme = "furo"
+html_title = f"{project} {release}"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
