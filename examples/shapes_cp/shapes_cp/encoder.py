@@ -23,7 +23,7 @@ from shapes_cp.proposals import iou, propose
 from shapes_cp.render import decode_image, encode_jpeg, render
 from shapes_cp.scene import IMAGE_SIZE, UNIFORM_PRIORS, Item, sample_scene
 from shapes_cp.shapes import COLORS, SHAPES, TEXTURES
-from updn_common.errors import InputError
+from updn_common.errors import check_range
 from updn_common.progress import track
 
 CROP_SIZE = 16
@@ -106,7 +106,7 @@ class TrainEncoder:
     """Trains the encoder from scratch and writes its weights and scale.
 
     Raises:
-        InputError: If there are too few images to hold some out.
+        InputError: If there are too few images to hold some out, or no epoch.
     """
 
     out: Path
@@ -117,8 +117,8 @@ class TrainEncoder:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.images < 10:
-            raise InputError(f"--images is {self.images}; it must be 10 or more, since a tenth is held out.")
+        check_range(10, images=self.images)
+        check_range(1, epochs=self.epochs)
 
 
 def train_encoder(config: TrainEncoder) -> tuple[Encoder, dict[str, float]]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapes_cp.scene import ANSWERS, AnswerPriors, QuestionKind
-from updn_common.errors import InputError
+from updn_common.errors import check_range
 
 SplitName = Literal["train", "val", "dev", "test"]
 Size = Literal["tiny", "small", "medium", "large"]
@@ -52,8 +52,7 @@ class World:
     kind: Literal["cue", "prior"] = "cue"
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; it must be 0 or more.")
+        check_range(0, seed=self.seed)
 
     def priors(self, *, shifted: bool) -> AnswerPriors:
         """Probability of every answer, by kind of question; shifted, the frequent become the rare."""

@@ -21,7 +21,7 @@ from shapes_cp.proposals import propose
 from shapes_cp.render import decode_image, encode_jpeg, render
 from shapes_cp.scene import IMAGE_SIZE, Scene, sample_scene
 from shapes_cp.world import SIZES, SPLITS, Size, SplitName, World
-from updn_common.errors import InputError
+from updn_common.errors import check_range
 from updn_common.files import new_directory, write_json
 from updn_common.progress import track
 
@@ -54,8 +54,7 @@ def write_world(out: Path, world: World, size: Size, workers: int) -> dict[Split
     Raises:
         InputError: If ``out`` holds files already, or ``workers`` is less than 1.
     """
-    if workers < 1:
-        raise InputError(f"--workers is {workers}; it must be 1 or more.")
+    check_range(1, workers=workers)
     with new_directory(out) as directory:
         for folder in ("train2014", "val2014", "vqahat_train", "vqahat_val"):
             (directory / folder).mkdir()

@@ -83,5 +83,5 @@ def test_training_is_deterministic(tmp_path):
 
 
 def test_training_needs_images_to_hold_out(tmp_path):
-    with pytest.raises(InputError, match=r"^--images is 9; it must be 10 or more, since a tenth is held out\.$"):
+    with pytest.raises(InputError, match=r"^--images should be at least 10, found 9\.$"):
         TrainEncoder(tmp_path / "encoder.safetensors", images=9)

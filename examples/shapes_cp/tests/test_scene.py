@@ -109,5 +109,5 @@ def test_generators_of_different_images_differ():
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(InputError, match=r"^--seed is -1; it must be 0 or more\.$"):
+    with pytest.raises(InputError, match=r"^--seed should be at least 0, found -1\.$"):
         World(seed=-1)

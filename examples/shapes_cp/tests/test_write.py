@@ -58,7 +58,7 @@ def test_the_command(tiny, tmp_path):
 
 
 def test_too_few_workers(tmp_path):
-    with pytest.raises(InputError, match=r"^--workers is 0; it must be 1 or more\.$"):
+    with pytest.raises(InputError, match=r"^--workers should be at least 1, found 0\.$"):
         write_world(tmp_path / "out", World(), "tiny", workers=0)
 
 

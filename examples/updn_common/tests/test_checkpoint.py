@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from updn_common.checkpoint import load_checkpoint, save_checkpoint
 from updn_common.errors import InputError
 
+REMEDY = "Take the data and the network's sizes that it was trained with."
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -151,20 +152,21 @@ def test_another_model(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     message = (
         f"{path} belongs to another model: 2.bias is float32 [3], not float32 [7]; "
-        "2.weight is float32 [3, 4], not float32 [7, 4]."
+        f"2.weight is float32 [3, 4], not float32 [7, 4]. {REMEDY}"
     )
     with pytest.raises(InputError, match=whole(message)):
         checkpoint.restore_model(model)
     assert_bitwise(dict(model.state_dict()), before)
     message = (
         f"{path} belongs to another model: missing bias; missing weight; unexpected 0.bias; unexpected 0.weight; "
-        "unexpected 2.bias; and 1 more."
+        f"unexpected 2.bias; and 1 more. {REMEDY}"
     )
     with pytest.raises(InputError, match=whole(message)):
         checkpoint.restore_model(nn.Linear(5, 4))
     message = (
         f"{path} belongs to another model: 0.bias is float32 [4], not float64 [4]; 0.weight is float32 [4, 5], "
-        "not float64 [4, 5]; 2.bias is float32 [3], not float64 [3]; 2.weight is float32 [3, 4], not float64 [3, 4]."
+        "not float64 [4, 5]; 2.bias is float32 [3], not float64 [3]; 2.weight is float32 [3, 4], not float64 [3, 4]. "
+        f"{REMEDY}"
     )
     with pytest.raises(InputError, match=whole(message)):
         checkpoint.restore_model(make_model().double())

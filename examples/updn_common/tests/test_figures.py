@@ -35,10 +35,22 @@ def test_images_are_found_by_their_ids(tmp_path: Path) -> None:
     names = ["COCO_train2014_000000000042.jpg", "val2014/COCO_val2014_000000000007.JPEG", "000000000009.png", "5.jpg"]
     for name in [*names, "42.tsv", "42.jpg.part", "cat.jpg", "150_9.png"]:
         (tmp_path / name).touch()
-    assert find_images(tmp_path) == dict(zip([42, 7, 9, 5], (tmp_path / name for name in names), strict=True))
+    images = find_images(tmp_path)
+    assert images.files == dict(zip([42, 7, 9, 5], (tmp_path / name for name in names), strict=True))
+    assert images.file(7, "val2014") == tmp_path / "val2014/COCO_val2014_000000000007.JPEG"
     message = f"{tmp_path / 'absent'} is not a folder: give the one that holds the images."
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         find_images(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("coco_split", "example"), [("train2014", "train2014"), ("", "val2014")])
+def test_an_image_that_is_not_there(tmp_path: Path, coco_split: str, example: str) -> None:
+    message = (
+        f"{tmp_path} and the folders below it have no image 42, such as COCO_{example}_000000000042.jpg: give the "
+        "folder that holds the images."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        find_images(tmp_path).file(42, coco_split)
 
 
 def test_a_pixel_has_the_importance_of_the_most_important_proposal_that_covers_it() -> None:

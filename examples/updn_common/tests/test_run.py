@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from updn_common.checkpoint import load_checkpoint
 from updn_common.errors import InputError
-from updn_common.run import RunDirectory, read_config, read_metrics
+from updn_common.run import RunDirectory, read_checkpoint, read_config, read_metrics
 
 
 def whole(message: str) -> str:
@@ -29,6 +28,14 @@ def test_configuration_says_what_ran(tmp_path: Path) -> None:
     assert found["git"] is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", found["git"])
 
 
+@pytest.mark.parametrize("content", ["[]", '{"hidden_size": 768}', '{"config": 1}'])
+def test_configuration_of_something_else(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    message = f"{tmp_path / 'config.json'} is not the configuration of a run. Give the --out of a training run."
+    with pytest.raises(InputError, match=whole(message)):
+        read_config(tmp_path)
+
+
 def test_refuses_a_directory_with_files_or_in_use(tmp_path: Path) -> None:
     with (
         RunDirectory.create(tmp_path, {}),
@@ -36,7 +43,12 @@ def test_refuses_a_directory_with_files_or_in_use(tmp_path: Path) -> None:
         RunDirectory.resume(tmp_path, 0),
     ):
         raise AssertionError
-    message = f"{tmp_path} already holds files: resume that run or choose another directory."
+    message = f"{tmp_path} already holds a run: go on with it by --resume, choose another directory or delete it."
+    with pytest.raises(InputError, match=whole(message)), RunDirectory.create(tmp_path, {}):
+        raise AssertionError
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "notes.txt").touch()
+    message = f"{tmp_path} already holds files: choose another directory or delete it."
     with pytest.raises(InputError, match=whole(message)), RunDirectory.create(tmp_path, {}):
         raise AssertionError
     empty = tmp_path / "empty"
@@ -82,9 +94,32 @@ def test_checkpoint_by_name(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     with RunDirectory.create(tmp_path, {}) as run:
         run.save_checkpoint("last", model.state_dict(), optimizer, {"step": 3})
-    checkpoint = load_checkpoint(tmp_path / "last.safetensors")
+    checkpoint = read_checkpoint(tmp_path, "last", option="--run")
     assert checkpoint.progress == {"step": 3}
     assert torch.equal(checkpoint.model["weight"], model.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("absent", "does not exist"),
+        ("file", "is a file, not the directory of a run"),
+        ("file/below", "does not exist"),
+        ("folder", "holds no run"),
+        ("run", "holds a run without best.safetensors"),
+    ],
+)
+def test_checkpoint_that_is_not_there(tmp_path: Path, name: str, found: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with RunDirectory.create(tmp_path / "run", {}) as run:
+        run.save_checkpoint("last", {}, None, {})
+    message = f"--before {tmp_path / name} {found}. Give the --out of a training run."
+    with pytest.raises(InputError, match=whole(message)):
+        read_checkpoint(tmp_path / name, "best", option="--before")
+    message = f"--before {tmp_path / name} {found}. Look elsewhere."
+    with pytest.raises(InputError, match=whole(message)):
+        read_checkpoint(tmp_path / name, "best", option="--before", remedy="Look elsewhere.")
 
 
 def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:

@@ -55,7 +55,10 @@ class Checkpoint:
             ),
         ]
         if faults:
-            raise InputError(f"{self.path} belongs to another model: {_first(faults)}.")
+            raise InputError(
+                f"{self.path} belongs to another model: {_first(faults)}. "
+                "Take the data and the network's sizes that it was trained with."
+            )
         model.load_state_dict(theirs)
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:

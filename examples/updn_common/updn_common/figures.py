@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -17,8 +18,30 @@ _IMAGE_NAME = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)\.(?:jpe?g|png)", re.IGNOR
 MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour map have much of
 
 
-def find_images(folder: Path) -> dict[int, Path]:
-    """Image files by their COCO id (``COCO_val2014_000000000042.jpg``, ``000000000042.jpg``), folders below included.
+class ImageFolder(NamedTuple):
+    """The images in a folder and in all folders below it. Made by `find_images`."""
+
+    folder: Path
+    files: dict[int, Path]
+    """By COCO id."""
+
+    def file(self, image_id: int, coco_split: str) -> Path:
+        """The file of an image.
+
+        Raises:
+            InputError: it is not there.
+        """
+        if image_id not in self.files:
+            name = f"COCO_{coco_split or 'val2014'}_{image_id:012d}.jpg"
+            raise InputError(
+                f"{self.folder} and the folders below it have no image {image_id}, such as {name}: give the folder "
+                "that holds the images."
+            )
+        return self.files[image_id]
+
+
+def find_images(folder: Path) -> ImageFolder:
+    """Finds images by their names: ``COCO_val2014_000000000042.jpg``, ``000000000042.png``, ``42.jpg``.
 
     Raises:
         InputError: there is no such folder.
@@ -26,7 +49,7 @@ def find_images(folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the one that holds the images.")
     found = ((_IMAGE_NAME.fullmatch(path.name), path) for path in sorted(folder.rglob("*")))
-    return {int(match[1]): path for match, path in found if match}
+    return ImageFolder(folder, {int(match[1]): path for match, path in found if match})
 
 
 def importance_map(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -55,6 +55,19 @@ def read_json(path: Path, *, expected: str = "a JSON file") -> Any:
     except json.JSONDecodeError as error:
         where = f"{path}, line {error.lineno}, column {error.colno}"
         raise InputError(f"{where}: malformed JSON ({error.msg}); repair or fetch the file again.") from None
+
+
+def read_record(path: Path, version: int, *, expected: str) -> dict[str, Any]:
+    """Reads a JSON object that notes the version of its directory's format, as `read_json` does.
+
+    Raises:
+        InputError: If the file is wrong, or of another version.
+    """
+    record = read_json(path, expected=expected)
+    found = record.get("format_version") if isinstance(record, dict) else None
+    if found != version:
+        raise InputError(f"{path}: format version {found}; expected {version}. Prepare it again.")
+    return cast(dict[str, Any], record)
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
@@ -164,9 +177,12 @@ def locked(directory: Path) -> Iterator[None]:
     The lock is the kernel's: it ends with the process, however that ends; the file stays.
 
     Raises:
-        InputError: If another process holds the lock.
+        InputError: If another process holds the lock, or the directory cannot be created.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{directory} cannot be created ({error.strerror}): choose another directory.") from None
     with (directory / LOCK_NAME).open("a+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from updn_common.checkpoint import save_checkpoint
+from updn_common.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from updn_common.errors import InputError
 from updn_common.files import LOCK_NAME, atomic_file, json_text, locked, read_json, write_json
 
@@ -58,8 +58,12 @@ class RunDirectory:
             InputError: If the directory holds files or is in use by another process.
         """
         with locked(path):
+            if (path / "config.json").is_file():
+                raise InputError(
+                    f"{path} already holds a run: go on with it by --resume, choose another directory or delete it."
+                )
             if any(file.name != LOCK_NAME for file in path.iterdir()):
-                raise InputError(f"{path} already holds files: resume that run or choose another directory.")
+                raise InputError(f"{path} already holds files: choose another directory or delete it.")
             write_json(path / "config.json", {"config": dict(config), **_environment()}, indent=1)
             yield from cls._opened(path, step=0)
 
@@ -121,8 +125,36 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the directory holds no run.
     """
-    config: dict[str, Any] = read_json(path / "config.json", expected="the configuration of a run")["config"]
+    file = path / "config.json"
+    record = read_json(file, expected="the configuration of a run")
+    if not isinstance(record, dict) or not isinstance(config := record.get("config"), dict):
+        raise InputError(f"{file} is not the configuration of a run. Give the --out of a training run.")
     return config
+
+
+def read_checkpoint(
+    path: Path, name: str, *, option: str, remedy: str = "Give the --out of a training run."
+) -> Checkpoint:
+    """The checkpoint `name` of the run in directory `path`.
+
+    Args:
+        path: The run's directory.
+        name: The checkpoint's.
+        option: The flag that the directory was given by, for the error message.
+        remedy: What the message advises where there is no such checkpoint.
+
+    Raises:
+        InputError: If there is no run, or it has no such checkpoint, or a damaged one.
+    """
+    file = path / f"{name}.safetensors"
+    if not file.is_file():
+        found = "does not exist"
+        if (path / "config.json").is_file():
+            found = f"holds a run without {file.name}"
+        elif path.exists():
+            found = "holds no run" if path.is_dir() else "is a file, not the directory of a run"
+        raise InputError(f"{option} {path} {found}. {remedy}")
+    return load_checkpoint(file)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from torch import Tensor
 
 from updn_common.errors import InputError
-from updn_common.files import read_json, sha256, sha256_of_all, write_json
+from updn_common.files import read_record, sha256, sha256_of_all, write_json
 from updn_common.progress import track
 from updn_common.readers import ImageProposals
 
@@ -184,11 +184,8 @@ class ProposalStore:
             InputError: If the directory is not a store, is of another format version, or a file is missing or
                 has another size.
         """
-        path = directory / "store.json"
-        description = read_json(path, expected="the proposal store that the prepare command writes")
-        version = description.get("format_version") if isinstance(description, dict) else None
-        if version != FORMAT_VERSION:
-            raise InputError(f"{path}: format version {version}; expected {FORMAT_VERSION}. Prepare it again.")
+        expected = "the proposal store that the prepare command writes"
+        description = read_record(directory / "store.json", FORMAT_VERSION, expected=expected)
         for name, file in description["files"].items():
             found = (directory / name).stat().st_size if (directory / name).is_file() else "no"
             if found != file["bytes"]:

@@ -23,7 +23,7 @@ def test_official_results_to_the_last_digit(shared_data: Path, name: str, versio
     golden = json.loads((folder / "expected" / "expected_accuracy_sub.json").read_text())[name]
     expected = next(value for key, value in golden.items() if key.startswith(version))
     annotations = read_annotations(folder / "v2_mscoco_train2014_annotations.sub.json")
-    results = read_results(folder / "expected" / f"{name}_results.json", annotations)
+    results = read_results(folder / "expected" / f"{name}_results.json")
 
     report = evaluate(results, annotations, version=version)  # type: ignore[arg-type]
 

@@ -89,7 +89,7 @@ def options(
         "after": HandMade("red", [-0.1, -0.4, -0.3, -0.2]),
         "amber": HandMade("dark red", [0.0, 0.0, 0.0, 0.2]),
     }
-    monkeypatch.setattr("updn_vqa.explain.load_model", lambda run, data: models[run.name])
+    monkeypatch.setattr("updn_vqa.explain.load_model", lambda run, data, option: models[run.name])
     return ExplainConfig(prepared.out, Path("before"), Path("after"), world, tmp_path / "page", "train", (1000,))
 
 
@@ -117,9 +117,10 @@ def test_before_is_before_and_after_is_after(
     html = (options.out / "index.html").read_text()
     assert "What color is the cat? Ground truth: red. Before: blue. After: red." in html
     assert "Before: before. After: after. Split: train." in html
+    assert "<h2>Questions chosen by hand</h2>" in html
     assert 'src="1000.png"' in html
     assert {path.name for path in options.out.iterdir()} == {"1000.png", "index.html"}
-    assert f"{options.out / 'index.html'}: 1 questions" in capsys.readouterr().out.replace("\n", "")
+    assert f"{options.out / 'index.html'}: 1 questions\n" in capsys.readouterr().out
 
 
 def test_an_accepted_alternative_is_not_wrong(options: ExplainConfig, panels: list[list[Panel]]) -> None:
@@ -145,9 +146,26 @@ def test_padding_is_no_proposal(options: ExplainConfig, panels: list[list[Panel]
 
 def test_an_image_that_is_not_there(options: ExplainConfig, world: Path) -> None:
     (world / "COCO_train2014_000000000001.png").unlink()
-    message = "Question 1000 is about image 1, which is not in the folder."
+    message = (
+        f"{world} and the folders below it have no image 1, such as COCO_train2014_000000000001.jpg: give the folder "
+        "that holds the images."
+    )
     assert fails(options) == message
     assert fails(replace(options, questions=(2000, 1000))) == message
+
+
+def test_wrong_options_are_found_before_anything_is_measured(
+    options: ExplainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("updn_vqa.explain.measure", lambda *_: pytest.fail("measured"))
+    options = replace(options, questions=())
+    assert fails(replace(options, count=0)) == "--count should be at least 1, found 0."
+    assert fails(replace(options, seed=-1)) == "--seed should be at least 0, found -1."
+    absent = tmp_path / "absent"
+    assert fails(replace(options, images=absent)) == f"{absent} is not a folder: give the one that holds the images."
+    with pytest.raises(InputError) as error:
+        explain(replace(options, out=options.data))
+    assert str(error.value) == f"{options.data} already holds files: choose another directory or delete it."
 
 
 def test_a_scaled_image(options: ExplainConfig, world: Path) -> None:
@@ -204,7 +222,8 @@ def test_chosen_questions_are_drawn_under_the_name_of_the_choice(options: Explai
     """ "after" answers "red": it improves on "blue" where cats are, and the hinted ones lose their grounding."""
     explain(replace(options, questions=(), split="test", count=2))
     html = (options.out / "index.html").read_text()
-    assert "<h2>Most improved</h2>" in html
+    assert "<h1>What two networks look at</h1>" in html
+    assert "<h2>Questions whose score rose most</h2>" in html
     assert re.findall(r'src="(\d+)\.png"', html) == ["11000", "12000"]
     ids = [question.question_id for question in PreparedData.open(options.data).split("test").questions]
     assert ids == [11000, 11001, 12000, 12001]

@@ -11,11 +11,12 @@ from PIL import Image
 
 from hint_loss import human_importance, human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.hints import BoxHints, HatHints, SaliconHints, read_question_boxes, relevant_proposals
+from updn_vqa.hints import BoxHints, Geometry, HatHints, SaliconHints, read_question_boxes, relevant_proposals
 from updn_vqa.questions import Question
 
 SIZE = (30, 40)
 BOXES = torch.tensor([[0.0, 0.0, 20.0, 15.0], [20.0, 15.0, 40.0, 30.0], [0.0, 0.0, 40.0, 30.0]])
+IMAGE = Geometry(BOXES, *SIZE)
 CAT, DOG = "What color is the cat?", "Is it Bob's dog, then?"
 
 
@@ -61,14 +62,14 @@ def test_hat_maps_follow_the_exact_text_on_the_same_image(tmp_path: Path, v1_fil
         "matched_v1_questions": 1,
         "unmatched_v1_questions": 3,
     }
-    assert hints.importance(questions[2], BOXES, SIZE) is None
+    assert hints.importance(questions[2], IMAGE) is None
 
 
 def test_hat_maps_of_one_question_are_averaged(tmp_path: Path) -> None:
     paths = [save_map(tmp_path, "10_1.png", spot(0, 0)), save_map(tmp_path, "10_2.png", spot(29, 39) // 2)]
     hints = HatHints({1000: paths}, 1, 0, [])
     mean = (spot(0, 0) / 255 + (spot(29, 39) // 2) / 255) / 2
-    s = hints.importance(Question(1000, 1, CAT), BOXES, SIZE)
+    s = hints.importance(Question(1000, 1, CAT), IMAGE)
     assert s is not None
     torch.testing.assert_close(s, human_importance(torch.tensor(mean, dtype=torch.float32), BOXES))
     assert s[0] > s[1] > 0
@@ -78,7 +79,7 @@ def test_hat_maps_of_one_question_are_averaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("height", "width"), [(15, 20), (60, 80), (61, 80)])
 def test_hat_map_of_another_resolution(tmp_path: Path, height: int, width: int) -> None:
     path = save_map(tmp_path, "10_1.png", spot(0, 0, height, width))
-    s = HatHints({1000: [path]}, 1, 0, []).importance(Question(1000, 1, CAT), BOXES, SIZE)
+    s = HatHints({1000: [path]}, 1, 0, []).importance(Question(1000, 1, CAT), IMAGE)
     assert s is not None
     torch.testing.assert_close(s, torch.tensor([1.0, 0.0, 0.5]))
 
@@ -86,7 +87,7 @@ def test_hat_map_of_another_resolution(tmp_path: Path, height: int, width: int) 
 def test_hat_map_of_another_shape(tmp_path: Path) -> None:
     path = save_map(tmp_path, "10_1.png", spot(0, 0, 40, 30))
     with pytest.raises(InputError) as error:
-        HatHints({1000: [path]}, 1, 0, []).importance(Question(1000, 1, CAT), BOXES, SIZE)
+        HatHints({1000: [path]}, 1, 0, []).importance(Question(1000, 1, CAT), IMAGE)
     assert str(error.value) == (
         f"{path}: a map of 30 x 40 pixels does not fit image 1 of 40 x 30. Resize it to the image, or remove it."
     )
@@ -95,7 +96,7 @@ def test_hat_map_of_another_shape(tmp_path: Path) -> None:
 def test_hat_map_without_attention(tmp_path: Path) -> None:
     path = save_map(tmp_path, "10_1.png", np.zeros((30, 40)))
     with pytest.raises(InputError) as error:
-        HatHints({1000: [path]}, 1, 0, []).importance(Question(1000, 1, CAT), BOXES, SIZE)
+        HatHints({1000: [path]}, 1, 0, []).importance(Question(1000, 1, CAT), IMAGE)
     assert str(error.value) == f"{path} (40 x 30 pixels) is zero everywhere: it shows no attention."
 
 
@@ -113,14 +114,14 @@ def test_hat_maps_of_other_questions_only(tmp_path: Path, v1_file: Path) -> None
 def test_drawn_boxes(dump: Callable[..., Path]) -> None:
     path = dump({"1000": [[0, 0, 10, 10], [5, 5, 20, 15]], "2000": []}, "boxes.json")
     hints = BoxHints.read([path])
-    s = hints.importance(Question(1000, 1, CAT), BOXES, SIZE)
+    s = hints.importance(Question(1000, 1, CAT), IMAGE)
     drawn = torch.tensor([[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 20.0, 15.0]])
     assert s is not None
     torch.testing.assert_close(s, human_importance_from_boxes(drawn, BOXES, image_size=SIZE))
     assert s.tolist() == [1.0, 0.0, 0.5]
-    assert hints.importance(Question(2000, 2, CAT), BOXES, SIZE) is None
+    assert hints.importance(Question(2000, 2, CAT), IMAGE) is None
     assert hints.record()["questions"] == 1
-    assert hints.files() == [path]
+    assert hints.files == [path]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_malformed_boxes(dump: Callable[..., Path], document: Any, message: str)
 def test_drawn_box_outside_of_its_image(dump: Callable[..., Path]) -> None:
     path = dump({"1000": [[0, 0, 10, 10], [0, 0, 40, 50]]})
     with pytest.raises(InputError) as error:
-        BoxHints.read([path]).importance(Question(1000, 1, CAT), BOXES, SIZE)
+        BoxHints.read([path]).importance(Question(1000, 1, CAT), IMAGE)
     assert str(error.value) == (
         f"{path}: box [0.0, 0.0, 40.0, 50.0] of question 1000 leaves image 1 of 40 x 30 pixels. "
         "Boxes are x1 y1 x2 y2 in pixels of the image."
@@ -158,19 +159,19 @@ def test_fixations_are_the_same_for_all_questions_of_an_image(dump: Callable[...
     images = [{"id": 1, "width": 40, "height": 30}]
     trials = [{"image_id": 1, "fixations": [[1, 1], [15, 20]]}, {"image_id": 1, "fixations": [[16, 21]]}]
     hints = SaliconHints.read([dump({"images": images, "annotations": trials})], sigma=1e-3)
-    s = hints.importance(Question(1000, 1, CAT), BOXES, SIZE)
-    other = hints.importance(Question(1001, 1, DOG), BOXES, SIZE)
+    s = hints.importance(Question(1000, 1, CAT), IMAGE)
+    other = hints.importance(Question(1001, 1, DOG), IMAGE)
     assert s is not None
     assert other is not None
     # Two of three points are in the first quarter of the image, and one in the last: row and column count from 1.
     torch.testing.assert_close(s, torch.tensor([(2 / 1) / (2 / 1 + 1 / 3), (1 / 1) / (1 / 1 + 2 / 3), 0.5]))
     assert torch.equal(s, other)
-    assert hints.importance(Question(2000, 2, CAT), BOXES, SIZE) is None
+    assert hints.importance(Question(2000, 2, CAT), IMAGE) is None
     assert "NOT question-driven" in hints.record()["about"]
     with pytest.raises(InputError) as error:
-        hints.importance(Question(1000, 1, CAT), BOXES, (40, 30))
+        hints.importance(Question(1000, 1, CAT), Geometry(BOXES, 40, 30))
     assert str(error.value) == (
-        f"{hints.paths[0]}: fixations on image 1 are on 40 x 30 pixels, but the proposals on 30 x 40."
+        f"{hints.files[0]}: fixations on image 1 are on 40 x 30 pixels, but the proposals on 30 x 40."
     )
 
 
@@ -192,7 +193,7 @@ def test_real_fixations_agree_with_the_official_map(shared_data: Path) -> None:
             ],
             dtype=torch.float32,
         )
-        s = hints.importance(Question(0, int(image_id), CAT), boxes, (480, 640))
+        s = hints.importance(Question(0, int(image_id), CAT), Geometry(boxes, 480, 640))
         assert s is not None
         assert s[0] > 0.75
         assert s[1] < 0.25

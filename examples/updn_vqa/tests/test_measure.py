@@ -3,16 +3,18 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from hint_loss import proposal_importance, rank_correlation
 from updn_common.errors import InputError
+from updn_vqa.accuracy import AccuracyReport, AccuracyVersion
 from updn_vqa.data import VqaBatch, VqaSplit
-from updn_vqa.evaluate import EvaluateConfig, evaluate
+from updn_vqa.evaluate import EvaluateConfig, _table, evaluate
 from updn_vqa.measure import Measured, measure
 from updn_vqa.model import UpDn, UpDnOutput
 from updn_vqa.prepare import PrepareConfig, prepare
@@ -84,6 +86,45 @@ def test_importance_as_peoples_and_as_its_opposite(
     assert measured.summary() == pytest.approx(summary)
 
 
+class OnDevice(Tensor):
+    """A tensor on a device that has no float64, as Apple's MPS, and that does not mix with the CPU."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.cpu:
+            return args[0].as_subclass(Tensor)
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if isinstance(result, Tensor) and result.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype.")
+        if any(type(arg) is Tensor and arg.dim() for arg in args):
+            raise RuntimeError("Expected all tensors to be on the same device.")
+        return result
+
+
+def test_metrics_are_computed_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in float64, which not every device has."""
+
+    def to_device(batch: VqaBatch, device: torch.device) -> VqaBatch:
+        there = {name: getattr(batch, name).as_subclass(OnDevice) for name in ("human", "relevant", "answer_scores")}
+        return batch._replace(**there)
+
+    def importance_on_device(*args: Tensor, **options: bool) -> Tensor:
+        return proposal_importance(*args, **options).as_subclass(OnDevice)
+
+    with pytest.raises(TypeError, match="float64"):
+        rank_correlation(torch.rand(2, 3).as_subclass(OnDevice), torch.rand(2, 3).as_subclass(OnDevice))
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.rand(2, 3).as_subclass(OnDevice) + torch.rand(2, 3)
+    expected = measure_by_hand(HandMade(1.0))
+    monkeypatch.setattr(VqaBatch, "to", to_device)
+    monkeypatch.setattr("updn_vqa.measure.proposal_importance", importance_on_device)
+    measured = measure_by_hand(HandMade(1.0))
+    assert all(type(column) is Tensor for column in measured)
+    torch.testing.assert_close(tuple(measured), tuple(expected), equal_nan=True)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_is_measured_in_evaluation_mode_and_left_as_it_was(training: bool) -> None:
     """Dropout of 0.9 would break every measure above, if it were on."""
@@ -112,14 +153,55 @@ def test_answers_of_any_model_are_scored(
     given = {11000: "Red.", 11001: "no", 12000: "dark red", 12001: "yes"}
     results = dump([{"question_id": key, "answer": answer} for key, answer in given.items()])
     evaluate(EvaluateConfig(data=options.out, results=results))
-    assert re.search(r"│ all +│ 80\.00 │ 80\.00 │", capsys.readouterr().out)  # 100, 90, 30 and 100
+    printed = capsys.readouterr().out
+    assert re.search(r"┃ questions +┃ rules of 2016 \(%\) ┃ rules of 2021 \(%\) ┃", printed)
+    assert re.search(r"│ all +│ +80\.00 │ +80\.00 │", printed)  # 100, 90, 30 and 100
+    assert "nan" not in printed
+
+
+def test_grounding_has_its_units_and_is_left_out_where_it_is_unknown() -> None:
+    reports: dict[AccuracyVersion, AccuracyReport] = {"2016": AccuracyReport(50.0, {}, {}, {})}
+    assert _table("run on test", reports, {"rank_correlation": -0.5, "pointing": 8.5}).caption == (
+        "rank correlation -0.50, pointing 8.50 %"
+    )
+    assert _table("run on test", reports, {"rank_correlation": NAN, "pointing": 8.5}).caption == "pointing 8.50 %"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([1000, 1001, 2000], "{} answers questions of the split 'train', none of 'test'. Give --split train."),
+        (
+            [11000, 11001, 12000],
+            "{}: 1 of the 4 annotated questions are missing, the first is 12001. There should be one record for each "
+            "annotation.",
+        ),
+        (
+            [11000, 11001, 12000, 12001, 1000],
+            "{}: 1 questions have no annotation, the first is 1000. There should be one record for each annotation.",
+        ),
+        (
+            [7, 8],
+            "{}: 4 of the 4 annotated questions are missing, the first is 11000. There should be one record for each "
+            "annotation.",
+        ),
+        (
+            [],
+            "{}: 4 of the 4 annotated questions are missing, the first is 11000. There should be one record for each "
+            "annotation.",
+        ),
+    ],
+)
+def test_answers_to_other_questions(
+    config: Callable[..., PrepareConfig], dump: Callable[..., Path], given: list[int], message: str
+) -> None:
+    options = config(development_share=0)
+    prepare(options)
+    results = dump([{"question_id": key, "answer": "red"} for key in given])
     before = sorted(options.out.rglob("*"))
     with pytest.raises(InputError) as error:
-        evaluate(EvaluateConfig(data=options.out, results=results, split="train"))
-    assert str(error.value) == (
-        f"{results}: 6 of the 6 annotated questions are missing, the first is 1000. "
-        "There should be one record for each annotation."
-    )
+        evaluate(EvaluateConfig(data=options.out, results=results))
+    assert str(error.value) == message.format(results)
     assert sorted(options.out.rglob("*")) == before
 
 

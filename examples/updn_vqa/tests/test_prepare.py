@@ -207,7 +207,7 @@ def test_questions_without_proposals(config: Configure, world: Path, capsys: pyt
     lines = (world / "features.tsv").read_text().splitlines(keepends=True)
     (world / "features.tsv").write_text("".join(lines[2:5] + lines[6:]))  # without the images 1, 2 and 12
     assert fails(config()) == (
-        "6 questions are about 3 images without proposals: 1, 2, 12. Add their features, "
+        f"6 questions are about 3 images without proposals in {world / 'features.tsv'}: 1, 2, 12. Add their features, "
         "or leave such questions out with --drop-questions-without-proposals."
     )
     options = config(drop_questions_without_proposals=True)
@@ -221,7 +221,7 @@ def test_split_without_any_proposals(config: Configure, world: Path) -> None:
     lines = (world / "features.tsv").read_text().splitlines(keepends=True)
     (world / "features.tsv").write_text("".join(lines[:4]))
     assert fails(config(drop_questions_without_proposals=True)) == (
-        "No image of the split 'test' has proposals. Check that --features belong to it."
+        f"No image of the split 'test' has proposals in {world / 'features.tsv'}. Check that --features belong to it."
     )
     (world / "features.tsv").write_text(lines[-1])
     assert fails(config()) == (
@@ -236,8 +236,9 @@ def test_split_without_any_proposals(config: Configure, world: Path) -> None:
         ({"data": None}, "There is nothing to prepare. Give --data, or --questions and --annotations."),
         ({"questions": Path("q.json")}, "--questions and --annotations belong together: give both or none."),
         ({"development_share": 1.0}, "--development-share should be at least 0 and below 1, found 1.0."),
-        ({"min_answer_occurrences": 0}, "--min-answer-occurrences should be above 0, found 0."),
-        ({"question_length": -1}, "--question-length should be above 0, found -1."),
+        ({"min_answer_occurrences": 0}, "--min-answer-occurrences should be at least 1, found 0."),
+        ({"question_length": -1}, "--question-length should be at least 1, found -1."),
+        ({"seed": -1}, "--seed should be at least 0, found -1."),
         ({"salicon_sigma": float("nan")}, "--salicon-sigma should be above 0, found nan."),
         (
             {"data": Path("absent")},
@@ -245,8 +246,8 @@ def test_split_without_any_proposals(config: Configure, world: Path) -> None:
         ),
         (
             {"min_answer_occurrences": 5},
-            "No answer occurs at 5 questions or more (the most frequent one: 3). "
-            "Lower --min-answer-occurrences or give a fixed list with --answers.",
+            "No answer stands at 5 train questions or more, the most frequent one at 3. Give a lower "
+            "--min-answer-occurrences (1 keeps every answer), or a fixed list with --answers.",
         ),
     ],
 )
@@ -267,7 +268,14 @@ def test_missing_files(config: Configure, world: Path, tmp_path: Path) -> None:
     )
     shutil.copy(world / "features.tsv", world / "more.tsv")
     assert fails(config()) == (
-        f"{world} should hold one file or folder of features, found features.tsv, more.tsv. Name it with --features."
+        f"{world} should hold one file (.tsv, .hdf5, .h5) or folder (of .npz) of features, found features.tsv, "
+        "more.tsv. Name it with --features."
+    )
+    for path in world.glob("*.tsv"):
+        path.unlink()
+    assert fails(config()) == (
+        f"{world} should hold one file (.tsv, .hdf5, .h5) or folder (of .npz) of features, found none. "
+        "Name it with --features."
     )
     (world / "vqacp_v2_test_annotations.json").unlink()
     assert fails(config()) == (
@@ -340,8 +348,8 @@ def test_real_questions_on_real_features(shared_data: Path, tmp_path: Path) -> N
         answers=shared_data / "vqa_v2/trainval_label2ans.json",
     )
     assert fails(options) == (
-        "522 questions are about 503 images without proposals: 431, 1350, 2114, 4426, 7623 and so on. "
-        "Add their features, or leave such questions out with --drop-questions-without-proposals."
+        f"522 questions are about 503 images without proposals in {options.features[0]}: 431, 1350, 2114, 4426, 7623 "
+        "and so on. Add their features, or leave such questions out with --drop-questions-without-proposals."
     )
     options = PrepareConfig(**{**vars(options), "drop_questions_without_proposals": True})
     prepare(options)

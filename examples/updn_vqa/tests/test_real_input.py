@@ -21,7 +21,8 @@ from updn_vqa.explain import ExplainConfig, explain
 from updn_vqa.prepare import PrepareConfig, prepare
 from updn_vqa.presets import METHODS, SCALES, SMALL
 from updn_vqa.questions import read_annotations, read_results
-from updn_vqa.train import TrainConfig, train
+from updn_vqa.train import train
+from updn_vqa.train_config import TrainConfig
 
 DRAWN = {
     "494628003": [[20, 20, 610, 480]],
@@ -90,7 +91,7 @@ def check(data: PreparedData, out: Path) -> None:
     for name in data.split_names:
         split = data.split(name)
         folder = out / "hint" / "evaluation" / name
-        results = read_results(folder / "results.json", split.annotations)
+        results = read_results(folder / "results.json")
         scores = [vqa_accuracy(results[annotation.question_id], annotation.answers) for annotation in split.annotations]
         accuracy = json.loads((folder / "accuracy.json").read_text())["accuracy"]
         assert accuracy["2016"]["overall"] == round(100 * sum(scores) / len(scores), 2)

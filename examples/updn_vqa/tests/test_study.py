@@ -16,7 +16,7 @@ from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
 from updn_vqa.report import GALLERY, Outcome, _markdown, _spread, made_by, table
 from updn_vqa.studies import STUDIES, Arm, Study
 from updn_vqa.study import Job, StudyConfig, _jobs, study
-from updn_vqa.train import TrainConfig, differences
+from updn_vqa.train_config import TrainConfig
 
 Tiny = tuple[Path, Path]
 SCALE: Scale = replace(
@@ -169,20 +169,20 @@ def test_options_that_an_older_revision_did_not_know_had_their_defaults(finished
     out.mkdir()
     (out / "config.json").write_text(json.dumps({"config": older | {"method": method}}))
     config = TrainConfig(finished.data[0], out, METHODS["hint"], SCALE, runs / "start", hint_share=0.5)
-    assert differences(config) == []
-    assert differences(replace(config, method=METHODS["hint-paper"]))[1:3] == [
+    assert config.differences() == []
+    assert replace(config, method=METHODS["hint-paper"]).differences()[1:3] == [
         "method.margin = 0.4, not 0.0",
         "method.min_gap = 0.5, not 0.0",
     ]
-    assert differences(config, processes=2) == ["processes = 1, not 2"]
+    assert config.differences(processes=2) == ["processes = 1, not 2"]
 
 
 def test_options_without_an_effect_do_not_count(finished: StudyConfig, runs: Path) -> None:
     config = TrainConfig(finished.data[0], runs / "base", METHODS["base"], SCALE, runs / "start", hint_share=0.06)
-    assert differences(replace(config, cpu=False, workers=2, hint_share=1.0)) == []
-    assert differences(replace(config, method=replace(METHODS["base"], weight=1.0))) == []
-    assert differences(replace(config, method=METHODS["hint"])) == ["method.supervision = none, not importance"]
-    assert differences(replace(config, out=runs / "hint")) == ["method.supervision = importance, not none"]
+    assert replace(config, cpu=False, workers=2, hint_share=1.0).differences() == []
+    assert replace(config, method=replace(METHODS["base"], weight=1.0)).differences() == []
+    assert replace(config, method=METHODS["hint"]).differences() == ["method.supervision = none, not importance"]
+    assert replace(config, out=runs / "hint").differences() == ["method.supervision = importance, not none"]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +220,8 @@ def test_options_are_checked_before_anything_is_run(finished: StudyConfig, tmp_p
         study(replace(config, data=config.data * 2))
     with pytest.raises(InputError, match=r"^--data should be directories of different names, found none\.$"):
         study(replace(config, data=()))
+    with pytest.raises(InputError, match=r"^--processes should be at least 1, found 0\.$"):
+        study(replace(config, processes=0))
     with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / 'none'))} is not a folder: give the one that"):
         study(replace(config, images=tmp_path / "none"))
     assert not config.out.exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,16 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from updn_common.errors import InputError
 from updn_common.run import read_metrics
-from updn_vqa.cli import main
+from updn_vqa.controls import control_hints
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.explain import ExplainConfig, explain
-from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
-from updn_vqa.train import TrainConfig, choose_hints, train
+from updn_vqa.presets import METHODS, SCALES, SMALL, Hints, Scale
+from updn_vqa.train import TrainingSteps, choose_hints, train
+from updn_vqa.train_config import TrainConfig
 
 Tiny = tuple[Path, Path]
 SCALE: Scale = replace(
@@ -39,6 +42,10 @@ def config(tiny: Tiny, tmp_path: Path) -> Callable[..., TrainConfig]:
         return TrainConfig(**(options | changes))
 
     return make
+
+
+def whole(message: str) -> str:
+    return f"^{re.escape(message)}$"
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -156,7 +163,7 @@ def test_evaluate_and_explain(
     train(after)
     evaluate(EvaluateConfig(data=tiny[1], run=after.out))
     printed = capsys.readouterr().out
-    assert "rank correlation" in printed
+    assert re.search(r"rank correlation -?\d\.\d\d, pointing \d+\.\d\d %", printed)
     folder = after.out / "evaluation" / "test"
     results = json.loads((folder / "results.json").read_text())
     assert {record["question_id"] for record in results} == {
@@ -176,9 +183,19 @@ def test_evaluate_and_explain(
     chosen = int(figures[0].removesuffix(".png"))
     explain(replace(options, out=tmp_path / "one", questions=(chosen,)))
     assert [path.name for path in (tmp_path / "one").glob("*.png")] == figures[:1]
+    none = replace(options, out=tmp_path / "none")
     with pytest.raises(InputError, match="7"):
-        explain(replace(options, out=tmp_path / "none", questions=(7,)))
-    assert not (tmp_path / "none").exists()
+        explain(replace(none, questions=(7,)))
+    for option in ("before", "after"):
+        message = f"--{option} {tmp_path / 'absent'} does not exist. Give the --out of a training run."
+        with pytest.raises(InputError, match=whole(message)):
+            explain(replace(none, **{option: tmp_path / "absent"}))
+    assert not none.out.exists()
+    (after.out / "best.safetensors").unlink()
+    message = f"--run {after.out} holds a run without best.safetensors. Give the --out of a training run."
+    with pytest.raises(InputError, match=whole(message)):
+        evaluate(EvaluateConfig(data=tiny[1], run=after.out))
+    evaluate(EvaluateConfig(data=tiny[1], run=after.out, checkpoint="last"))
 
 
 def test_hints_of_a_smaller_share_are_among_those_of_a_larger(tiny: Tiny) -> None:
@@ -189,30 +206,115 @@ def test_hints_of_a_smaller_share_are_among_those_of_a_larger(tiny: Tiny) -> Non
     assert set(choose_hints(split, 0.25, seed=4).tolist()) != small
 
 
-def test_what_cannot_be_trained_is_refused(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--scale\.batch-size 8 cannot be cut evenly into 1 process\(es\) x 3 micro"):
-        train(config(micro_batches=3))
-    with pytest.raises(
-        InputError, match=r"--hint-share 0\.001 of 24 train questions, of which 24 have a hint, leaves no"
-    ):
-        train(config(hint_share=0.001))
+def test_a_run_starts_from_a_run_that_fits(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     base = config("base", "base")
     train(base)
-    with pytest.raises(InputError, match="already holds files"):
-        train(base)
-    larger = replace(SCALE, model=replace(SCALE.model, hidden=32))
-    with pytest.raises(InputError, match="another model"):
-        train(config("other", start_from=base.out, scale=larger))
-    assert not (tmp_path / "other").exists()
-    with pytest.raises(InputError, match="seed = 0, not 1"):
-        train(replace(base, resume=True, seed=1))
+    remedy = "Give the directory of a run that has been evaluated, or leave out --start-from for random weights."
+    file = base.out / "best.safetensors"
+    for start, found in (
+        (tmp_path / "absent", "does not exist"),
+        (file, "is a file, not the directory of a run"),
+        (tmp_path, "holds no run"),
+    ):
+        with pytest.raises(InputError, match=whole(f"--start-from {start} {found}. {remedy}")):
+            train(config("tuned", start_from=start))
+    larger = replace(SCALE, model=replace(SCALE.model, embedding=9))
+    message = (
+        f"{file} belongs to another model: embedding.weight is float32 [20, 8], not float32 [20, 9]; gru.weight_ih_l0 "
+        "is float32 [48, 8], not float32 [48, 9]. Take the data and the network's sizes that it was trained with."
+    )
+    with pytest.raises(InputError, match=whole(message)):
+        train(config("tuned", start_from=base.out, scale=larger))
+    file.unlink()
+    message = f"--start-from {base.out} holds a run without best.safetensors. {remedy}"
+    with pytest.raises(InputError, match=whole(message)):
+        train(config("tuned", start_from=base.out))
+    assert not (tmp_path / "tuned").exists()
 
 
-def test_the_command_line_shows_errors_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["updn-vqa", "train", "hint", "shapes", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit, match=r"^error: .*prepared\.json does not exist"):
-        main()
+def test_a_run_is_resumed_where_there_is_one(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    run, folder, file = config(), config("folder"), config("file")
+    train(run)
+    message = f"{run.out} already holds a run: go on with it by --resume, choose another directory or delete it."
+    with pytest.raises(InputError, match=whole(message)):
+        train(run)
+    with pytest.raises(InputError, match=whole(f"{run.out} was trained with seed = 0, not 1: resume with the same.")):
+        train(replace(run, resume=True, seed=1))
+
+    folder.out.mkdir()
+    (folder.out / "notes.txt").touch()
+    file.out.touch()
+    for options, found in (
+        (config("absent"), "does not exist"),
+        (folder, "holds no run"),
+        (file, "is a file, not the directory of a run"),
+    ):
+        message = (
+            f"There is nothing to resume: --out {options.out} {found}. Leave out --resume to start a run, or give the "
+            "--out of the run to go on with."
+        )
+        with pytest.raises(InputError, match=whole(message)):
+            train(replace(options, resume=True))
+    message = f"{folder.out} already holds files: choose another directory or delete it."
+    with pytest.raises(InputError, match=whole(message)):
+        train(folder)
+    message = f"{file.out} cannot be created (File exists): choose another directory."
+    with pytest.raises(InputError, match=whole(message)):
+        train(file)
+    assert not (tmp_path / "absent").exists()
+
+
+WARNING = (
+    "warning: this run starts from random weights, but hints are for fine-tuning a trained network: give a base run "
+    "with --start-from.\n"
+)
+
+
+def test_hints_on_random_weights_are_warned_of(
+    config: Callable[..., TrainConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(options: TrainConfig) -> str:
+        train(options)
+        return capsys.readouterr().err
+
+    base, hint = config("base", "base"), config("hint")
+    assert printed(base) == ""
+    assert printed(hint) == WARNING
+    assert printed(replace(hint, resume=True)) == ""
+    with pytest.raises(InputError, match="already holds a run"):
+        train(hint)
+    assert capsys.readouterr().err == ""  # a run that does not start is not warned of
+    assert printed(config("tuned", start_from=base.out)) == ""
+
+
+@pytest.mark.parametrize(("hints", "draws"), [("random-per-epoch", [0, 1, 2]), ("permuted", [0]), ("human", [0])])
+def test_hints_are_drawn_once_an_epoch_and_are_those_of_any_other_order(
+    config: Callable[..., TrainConfig], tiny: Tiny, monkeypatch: pytest.MonkeyPatch, hints: Hints, draws: list[int]
+) -> None:
+    """12 hints in batches of 4: three steps an epoch. A run that is resumed at a step sees what this one saw."""
+    drawn: list[int] = []
+
+    def counted(human: torch.Tensor, kind: Hints, *, seed: int, epoch: int) -> torch.Tensor:
+        drawn.append(epoch)
+        return control_hints(human, kind, seed=seed, epoch=epoch)
+
+    split = PreparedData.open(tiny[1]).split("train")
+    options = replace(config(hint_share=0.5), method=replace(METHODS["hint"], hints=hints))
+
+    def human_at(steps: TrainingSteps, step: int) -> torch.Tensor:
+        ((_, hinted),) = steps[step]
+        assert hinted is not None
+        return hinted.human
+
+    with monkeypatch.context() as patch:
+        patch.setattr("updn_vqa.train.control_hints", counted)
+        steps = TrainingSteps(split, options, Accelerator(cpu=True))
+        seen = [human_at(steps, step) for step in range(9)]
+    assert drawn == draws
+    for step, human in reversed(list(enumerate(seen))):
+        fresh = TrainingSteps(split, options, Accelerator(cpu=True))
+        assert torch.equal(human_at(fresh, step), human)
+        assert torch.equal(human_at(steps, step), human)
 
 
 def test_divergence_is_an_error(config: Callable[..., TrainConfig]) -> None:

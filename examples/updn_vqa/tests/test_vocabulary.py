@@ -83,8 +83,8 @@ def test_answers_are_counted_normalised_by_question() -> None:
     with pytest.raises(InputError) as error:
         AnswerVocabulary.build(annotations)
     assert str(error.value) == (
-        "No answer occurs at 9 questions or more (the most frequent one: 3). "
-        "Lower --min-answer-occurrences or give a fixed list with --answers."
+        "No answer stands at 9 train questions or more, the most frequent one at 3. Give a lower "
+        "--min-answer-occurrences (1 keeps every answer), or a fixed list with --answers."
     )
 
 

@@ -19,7 +19,7 @@ name                shape       content
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,19 +27,12 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from updn_common.progress import track
-from updn_vqa.hints import HintSource, relevant_proposals
+from updn_vqa.hints import Geometry, HintSource, relevant_proposals
 from updn_vqa.questions import ANSWERS_PER_QUESTION, Question
 from updn_vqa.splits import Split
 from updn_vqa.vocabulary import PADDING, UNKNOWN, AnswerVocabulary, QuestionVocabulary, ground_truth, soft_scores
 
 Arrays = dict[str, npt.NDArray[Any]]
-
-
-class Geometry(NamedTuple):
-    """The proposals of an image without their features; ``size`` is the image's height and width in pixels."""
-
-    boxes: Float32[Tensor, "K 4"]
-    size: tuple[int, int]
 
 
 def question_arrays(split: Split, answers: AnswerVocabulary, words: QuestionVocabulary, length: int) -> Arrays:
@@ -62,25 +55,25 @@ def question_arrays(split: Split, answers: AnswerVocabulary, words: QuestionVoca
 
 
 def hint_arrays(
-    questions: Sequence[Question], source: HintSource | None, geometry: Mapping[int, Geometry], K: int
+    questions: Sequence[Question], source: HintSource | None, images: Mapping[int, Geometry], K: int
 ) -> Arrays:
     """Human importance of the proposals, for the questions that have a hint."""
 
     def importance(question: Question) -> Tensor | None:
-        return source.importance(question, *geometry[question.image_id]) if source else None
+        return source.importance(question, images[question.image_id]) if source else None
 
     rows, hints = _known_rows(track(questions, "hints") if source else questions, importance)
     return {"hint_rows": rows, "hints": _padded(hints, K, np.float32, np.nan)}
 
 
 def relevance_arrays(
-    questions: Sequence[Question], truth: Mapping[int, Float32[Tensor, "M 4"]], geometry: Mapping[int, Geometry], K: int
+    questions: Sequence[Question], truth: Mapping[int, Float32[Tensor, "M 4"]], images: Mapping[int, Geometry], K: int
 ) -> Arrays:
     """The proposals that show what is asked for, for the questions where it is known."""
 
     def relevance(question: Question) -> Tensor | None:
         boxes = truth.get(question.question_id)
-        return None if boxes is None else relevant_proposals(geometry[question.image_id].boxes, boxes)
+        return None if boxes is None else relevant_proposals(images[question.image_id].boxes, boxes)
 
     rows, relevant = _known_rows(questions, relevance)
     return {"relevant_rows": rows, "relevant": _padded(relevant, K, np.bool_, False)}

@@ -11,7 +11,8 @@ from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.explain import ExplainConfig, explain
 from updn_vqa.prepare import PrepareConfig, prepare
 from updn_vqa.study import StudyConfig, study
-from updn_vqa.train import TrainConfig, train
+from updn_vqa.train import train
+from updn_vqa.train_config import TrainConfig
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
     PrepareConfig: prepare,
@@ -27,16 +28,13 @@ Command = (
     | Annotated[ExplainConfig, tyro.conf.subcommand("explain")]
     | Annotated[StudyConfig, tyro.conf.subcommand("study")]
 )
+OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
+"""Options of a command may stand before or after METHOD and SCALE, and go by short names."""
 
 
 def main() -> None:
     """Run the command line."""
-    config = tyro.cli(
-        Command,
-        prog="updn-vqa",
-        description=__doc__,
-        config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
-    )
+    config = tyro.cli(Command, prog="updn-vqa", description=__doc__, config=OPTIONS)
     try:
         COMMANDS[type(config)](config)
     except InputError as error:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from updn_common.errors import InputError
-from updn_common.files import read_json
+from updn_common.files import read_record
 from updn_common.store import ProposalStore
 from updn_vqa.prepare import FORMAT_VERSION
 from updn_vqa.questions import Annotation, Question, read_annotations, read_questions
@@ -91,6 +91,17 @@ class VqaSplit:
     def __len__(self) -> int:
         return len(self._arrays["question_ids"])
 
+    @property
+    def name(self) -> str:
+        """Such as ``"train"``."""
+        return self.directory.name
+
+    @property
+    def question_ids(self) -> list[int]:
+        """The official ids."""
+        ids: list[int] = self._arrays["question_ids"].tolist()
+        return ids
+
     @cached_property
     def questions(self) -> list[Question]:
         """The questions as they were asked."""
@@ -112,7 +123,7 @@ class VqaSplit:
         Raises:
             InputError: If one is not there.
         """
-        position = {question_id: i for i, question_id in enumerate(self._arrays["question_ids"].tolist())}
+        position = {question_id: i for i, question_id in enumerate(self.question_ids)}
         missing = [question_id for question_id in question_ids if question_id not in position]
         if missing:
             raise InputError(f"{self.directory} has no question {missing[0]}; give ids of this split's questions.json.")
@@ -170,12 +181,8 @@ class PreparedData:
         Raises:
             InputError: If it is none, is incomplete, or is of another format version.
         """
-        path = directory / "prepared.json"
-        record = read_json(path, expected="a directory that `updn-vqa prepare` wrote")
-        version = record.get("format_version") if isinstance(record, dict) else None
-        if version != FORMAT_VERSION:
-            raise InputError(f"{path}: format version {version}; expected {FORMAT_VERSION}. Prepare it again.")
-        return cls(directory, record)
+        expected = "a directory that `updn-vqa prepare` wrote"
+        return cls(directory, read_record(directory / "prepared.json", FORMAT_VERSION, expected=expected))
 
     @property
     def split_names(self) -> list[str]:

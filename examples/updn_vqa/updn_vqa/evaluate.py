@@ -1,5 +1,6 @@
 """The official accuracy of a run, or of given answers, on a split: ``updn-vqa evaluate``."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,10 @@ from updn_vqa.accuracy import AccuracyReport, AccuracyVersion
 from updn_vqa.accuracy import evaluate as official_accuracy
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.measure import load_model, measure
-from updn_vqa.questions import read_results, write_results
+from updn_vqa.questions import check_same_questions, read_results, write_results
 
 VERSIONS: tuple[AccuracyVersion, ...] = ("2016", "2021")
+UNITS = {"rank_correlation": "", "pointing": " %"}
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,23 @@ def evaluate(config: EvaluateConfig) -> None:
     data = PreparedData.open(config.data)
     split = data.split(config.split)
     if config.results is not None:
-        reports = _reports(read_results(config.results, split.annotations), split)
+        reports = _reports(_read_results(config.results, data, split), split)
         Console().print(_table(f"{config.results} on {config.split}", reports, {}))
     if config.run is not None:
         _evaluate_run(config, config.run, data, split)
+
+
+def _read_results(path: Path, data: PreparedData, split: VqaSplit) -> dict[int, str]:
+    """The answers in a results file, which should be to the questions of the split."""
+    results, asked = read_results(path), split.question_ids
+    if results and results.keys().isdisjoint(asked):
+        for other in data.split_names:
+            if results.keys() <= set(data.split(other).question_ids):
+                raise InputError(
+                    f"{path} answers questions of the split {other!r}, none of {split.name!r}. Give --split {other}."
+                )
+    check_same_questions(results, asked, str(path))
+    return results
 
 
 def _evaluate_run(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSplit) -> None:
@@ -67,7 +82,7 @@ def _evaluate_run(config: EvaluateConfig, run: Path, data: PreparedData, split: 
     if not accelerator.is_main_process:
         return
     answers = [data.answers.answers[index] for index in measured.answers.tolist()]
-    results = {q.question_id: answer for q, answer in zip(split.questions, answers, strict=True)}
+    results = dict(zip(split.question_ids, answers, strict=True))
     reports = _reports(results, split)
     grounding = {k: v for k, v in measured.summary().items() if k != "accuracy"}
 
@@ -83,11 +98,12 @@ def _reports(results: dict[int, str], split: VqaSplit) -> dict[AccuracyVersion, 
 
 
 def _table(title: str, reports: dict[AccuracyVersion, AccuracyReport], grounding: dict[str, float]) -> Table:
-    caption = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in grounding.items())
-    table = Table(title=f"{title}, VQA accuracy (%)", caption=caption)
+    known = {name: value for name, value in grounding.items() if math.isfinite(value)}
+    caption = ", ".join(f"{name.replace('_', ' ')} {value:.2f}{UNITS[name]}" for name, value in known.items())
+    table = Table(title=f"{title}: official VQA accuracy", caption=caption)
     table.add_column("questions")
     for version in reports:
-        table.add_column(version, justify="right")
+        table.add_column(f"rules of {version} (%)", justify="right")
     columns = list(reports.values())
     table.add_row("all", *(f"{report.overall:.2f}" for report in columns), end_section=True)
     for name in columns[0].by_answer_type:

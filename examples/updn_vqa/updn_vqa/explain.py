@@ -14,8 +14,8 @@ from rich.console import Console
 from torch import Tensor
 
 from hint_loss import proposal_importance
-from updn_common.errors import InputError
-from updn_common.figures import draw_importance, find_images
+from updn_common.errors import InputError, check_range
+from updn_common.figures import ImageFolder, draw_importance, find_images
 from updn_common.files import new_directory
 from updn_common.page import Figure, Section, write_page
 from updn_common.progress import track
@@ -26,6 +26,12 @@ from updn_vqa.objective import decision_score
 from updn_vqa.stream import generator
 
 Choice = Literal["most-improved", "most-harmed", "random"]
+CHOSEN: dict[Choice, str] = {
+    "most-improved": "Questions whose score rose most",
+    "most-harmed": "Questions whose score fell most",
+    "random": "Questions chosen at random",
+}
+"""What a page calls them."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +69,25 @@ def explain(config: ExplainConfig) -> None:
     Raises:
         InputError: a run, a question or an image does not exist; nothing is left behind.
     """
+    check_range(1, count=config.count)
+    check_range(0, seed=config.seed)
     data = PreparedData.open(config.data)
     split = data.split(config.split)
-    models = [load_model(run, data) for run in (config.before, config.after)]
-    if config.questions:
-        positions = split.positions(config.questions)
-    else:
-        positions = choose_questions(models, split, config.choose, config.count, config.seed)
+    images = find_images(config.images)
+    models = [load_model(config.before, data, option="--before"), load_model(config.after, data, option="--after")]
     with new_directory(config.out) as out:
-        figures = draw_explanations(models, data, split, positions, find_images(config.images), out)
-        heading = "Questions" if config.questions else config.choose.replace("-", " ").capitalize()
+        if config.questions:
+            positions = split.positions(config.questions)
+        else:
+            positions = choose_questions(models, split, config.choose, config.count, config.seed)
+        figures = draw_explanations(models, data, split, positions, images, out)
+        heading = "Questions chosen by hand" if config.questions else CHOSEN[config.choose]
         introduction = (
             f"Before: {config.before.name}. After: {config.after.name}. Split: {config.split}. {READING_GUIDE}"
         )
         sections = [Section(heading, figures=figures)]
-        write_page(out / "index.html", "Explanations before and after", introduction, sections)
-    Console().print(f"{config.out / 'index.html'}: {len(figures)} questions")
+        write_page(out / "index.html", "What two networks look at", introduction, sections)
+    Console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(figures)} questions")
 
 
 READING_GUIDE = (
@@ -107,19 +116,15 @@ def draw_explanations(
     data: PreparedData,
     split: VqaSplit,
     positions: Int[Tensor, " N"],
-    images: dict[int, Path],
+    images: ImageFolder,
     out: Path,
 ) -> list[Figure]:
     """One PNG for each question: the image, people's importance if known, the networks' before and after."""
     figures = []
     for position in track(positions.tolist(), "figures"):
         question, annotation = split.questions[position], split.annotations[position]
-        if question.image_id not in images:
-            raise InputError(
-                f"Question {question.question_id} is about image {question.image_id}, which is not in the folder."
-            )
         truth = annotation.multiple_choice_answer
-        with Image.open(images[question.image_id]) as image:
+        with Image.open(images.file(question.image_id, question.coco_split)) as image:
             predictions = _draw(image, models, data, split, position, truth, out / f"{question.question_id}.png")
         caption = f"{question.text} Ground truth: {truth}. Before: {predictions[0]}. After: {predictions[1]}."
         figures.append(Figure(f"{question.question_id}.png", caption))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Float32
@@ -28,19 +28,32 @@ ASPECT_TOLERANCE = 0.02
 SALICON_SIGMA = 19.0
 """Pixels: the blur of the SALICON tools, about one degree of visual angle in their 640 x 480 images."""
 
+Importance: TypeAlias = Float32[Tensor, " K"]
+Item = TypeVar("Item")
+
+
+class Geometry(NamedTuple):
+    """The K proposals of an image without their features, x1 y1 x2 y2 in pixels, and the image's size."""
+
+    boxes: Float32[Tensor, "K 4"]
+    height: int
+    width: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.height, self.width
+
 
 class HintSource(Protocol):
     """Where hints come from. See :class:`HatHints`, :class:`BoxHints` and :class:`SaliconHints`."""
 
-    def importance(
-        self, question: Question, boxes: Float[Tensor, "K 4"], image_size: tuple[int, int]
-    ) -> Float32[Tensor, " K"] | None:
-        """The human importance of an image's proposals for a question about it.
+    @property
+    def files(self) -> Sequence[Path]:
+        """The single files that hints were read from, for their checksums."""
 
-        Args:
-            question: The question.
-            boxes: The image's proposals, x1 y1 x2 y2 in pixels.
-            image_size: The image's height and width in pixels.
+    def importance(self, question: Question, image: Geometry) -> Importance | None:
+        """How important people find the proposals of an image for a question about it.
 
         Returns:
             ``s`` in [0, 1], or None where people left no hint.
@@ -48,15 +61,9 @@ class HintSource(Protocol):
         Raises:
             InputError: If the hint says nothing or does not fit the image.
         """
-        ...
 
     def record(self) -> dict[str, Any]:
         """What ``prepared.json`` should say about this source."""
-        ...
-
-    def files(self) -> list[Path]:
-        """The single files that hints were read from, for their checksums."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -67,21 +74,16 @@ class HatHints:
         maps: The maps of each (VQA v2 or VQA-CP) question that has any; several are averaged.
         matched: Number of mapped VQA v1 questions that are among the given questions.
         unmatched: Number of mapped VQA v1 questions that are not.
-        v1_files: The VQA v1 question files that said what the maps are about.
+        files: The VQA v1 question files that said what the maps are about.
     """
 
     maps: Mapping[int, Sequence[Path]]
     matched: int
     unmatched: int
-    v1_files: Sequence[Path]
+    files: Sequence[Path]
 
     @classmethod
-    def match(
-        cls,
-        folders: Sequence[Path],
-        v1_files: Sequence[Path],
-        questions: Iterable[Question],
-    ) -> HatHints:
+    def match(cls, folders: Sequence[Path], v1_files: Sequence[Path], questions: Iterable[Question]) -> HatHints:
         """Find the maps, named by VQA v1 question ids, of other questions.
 
         VQA-HAT was collected on VQA v1. A map is taken for every question that has exactly the same text and is
@@ -100,32 +102,30 @@ class HatHints:
         wanted: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         for question in questions:
             wanted[question.image_id, question.text].append(question.question_id)
-        found = {v1_id: paths for folder in folders for v1_id, paths in find_vqa_hat(folder).items()}
+        found = read_all(find_vqa_hat, folders)
         same = {v1_id: wanted.get(asked[v1_id], []) if v1_id in asked else [] for v1_id in found}
         maps = {question_id: found[v1_id] for v1_id, ids in same.items() for question_id in ids}
         if not maps:
             raise InputError(
-                f"None of the {len(found)} questions with attention maps in {', '.join(map(str, folders))} is among "
-                "the given ones (same image, same text). Check the VQA v1 question files."
+                f"None of the {len(found)} questions with attention maps in {_names(folders)} is among the given ones "
+                "(same image, same text). Check the VQA v1 question files."
             )
         matched = sum(bool(ids) for ids in same.values())
         return cls(maps, matched, len(same) - matched, v1_files)
 
-    def importance(
-        self, question: Question, boxes: Float[Tensor, "K 4"], image_size: tuple[int, int]
-    ) -> Float32[Tensor, " K"] | None:
+    def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`; maps of another resolution are fine, of another aspect ratio not."""
         paths = self.maps.get(question.question_id)
         if paths is None:
             return None
         attention = torch.from_numpy(mean_attention_map(paths))
         height, width = attention.shape
-        if abs(width * image_size[0] / (height * image_size[1]) - 1) > ASPECT_TOLERANCE:
+        if abs(width * image.height / (height * image.width) - 1) > ASPECT_TOLERANCE:
             raise InputError(
                 f"{paths[0]}: a map of {width} x {height} pixels does not fit image {question.image_id} of "
-                f"{image_size[1]} x {image_size[0]}. Resize it to the image, or remove it."
+                f"{image.width} x {image.height}. Resize it to the image, or remove it."
             )
-        return human_importance(attention, boxes, image_size=image_size).float()
+        return human_importance(attention, image.boxes, image_size=image.size).float()
 
     def record(self) -> dict[str, Any]:
         return {
@@ -136,9 +136,6 @@ class HatHints:
             "maps_sha256": sha256_of_all({path for paths in self.maps.values() for path in paths}),
         }
 
-    def files(self) -> list[Path]:
-        return list(self.v1_files)
-
 
 @dataclass(frozen=True)
 class BoxHints:
@@ -146,40 +143,34 @@ class BoxHints:
 
     Attributes:
         boxes: The boxes of each question that has any, (M, 4) x1 y1 x2 y2 in pixels.
-        paths: The files they were read from.
+        files: The files they were read from.
     """
 
     boxes: Mapping[int, Float32[Tensor, "M 4"]]
-    paths: Sequence[Path]
+    files: Sequence[Path]
 
     @classmethod
-    def read(cls, paths: Sequence[Path]) -> BoxHints:
+    def read(cls, files: Sequence[Path]) -> BoxHints:
         """Read one or more files; see :func:`read_question_boxes`."""
-        return cls({key: boxes for path in paths for key, boxes in read_question_boxes(path).items()}, paths)
+        return cls(read_all(read_question_boxes, files), files)
 
-    def importance(
-        self, question: Question, boxes: Float[Tensor, "K 4"], image_size: tuple[int, int]
-    ) -> Float32[Tensor, " K"] | None:
+    def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`."""
         drawn = self.boxes.get(question.question_id)
         if drawn is None:
             return None
-        height, width = image_size
-        limit = torch.tensor([width, height]) + BOX_TOLERANCE
+        limit = torch.tensor([image.width, image.height]) + BOX_TOLERANCE
         inside = ((drawn[:, :2] >= -BOX_TOLERANCE) & (drawn[:, 2:] <= limit)).all(1)
         if not inside.all():
             raise InputError(
-                f"{', '.join(map(str, self.paths))}: box {drawn[~inside][0].tolist()} of question "
-                f"{question.question_id} leaves image {question.image_id} of {width} x {height} pixels. "
+                f"{_names(self.files)}: box {drawn[~inside][0].tolist()} of question {question.question_id} leaves "
+                f"image {question.image_id} of {image.width} x {image.height} pixels. "
                 "Boxes are x1 y1 x2 y2 in pixels of the image."
             )
-        return human_importance_from_boxes(drawn, boxes, image_size=image_size)
+        return human_importance_from_boxes(drawn, image.boxes, image_size=image.size)
 
     def record(self) -> dict[str, Any]:
         return {"source": "boxes", "about": "boxes drawn with the question in view", "questions": len(self.boxes)}
-
-    def files(self) -> list[Path]:
-        return list(self.paths)
 
 
 @dataclass(frozen=True)
@@ -188,33 +179,31 @@ class SaliconHints:
 
     Attributes:
         fixations: The fixations on each image.
-        paths: The files they were read from.
+        files: The files they were read from.
         sigma: Standard deviation of the blur in pixels.
     """
 
     fixations: Mapping[int, Fixations]
-    paths: Sequence[Path]
+    files: Sequence[Path]
     sigma: float = SALICON_SIGMA
 
     @classmethod
-    def read(cls, paths: Sequence[Path], sigma: float = SALICON_SIGMA) -> SaliconHints:
+    def read(cls, files: Sequence[Path], sigma: float = SALICON_SIGMA) -> SaliconHints:
         """Read one or more SALICON fixation files."""
-        return cls({key: value for path in paths for key, value in read_salicon(path).items()}, paths, sigma)
+        return cls(read_all(read_salicon, files), files, sigma)
 
-    def importance(
-        self, question: Question, boxes: Float[Tensor, "K 4"], image_size: tuple[int, int]
-    ) -> Float32[Tensor, " K"] | None:
+    def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`; the hint is the same for all questions of an image."""
         fixations = self.fixations.get(question.image_id)
         if fixations is None:
             return None
-        if (fixations.height, fixations.width) != image_size:
+        if (fixations.height, fixations.width) != image.size:
             raise InputError(
-                f"{', '.join(map(str, self.paths))}: fixations on image {question.image_id} are on {fixations.width} x "
-                f"{fixations.height} pixels, but the proposals on {image_size[1]} x {image_size[0]}."
+                f"{_names(self.files)}: fixations on image {question.image_id} are on {fixations.width} x "
+                f"{fixations.height} pixels, but the proposals on {image.width} x {image.height}."
             )
         points = torch.from_numpy(fixations.points + 0.5)  # from pixel centres at 0 to pixels that cover [0, 1]
-        return human_importance_from_points(points, boxes, image_size=image_size, sigma=self.sigma).float()
+        return human_importance_from_points(points, image.boxes, image_size=image.size, sigma=self.sigma).float()
 
     def record(self) -> dict[str, Any]:
         return {
@@ -224,8 +213,14 @@ class SaliconHints:
             "sigma": self.sigma,
         }
 
-    def files(self) -> list[Path]:
-        return list(self.paths)
+
+def read_all(read: Callable[[Path], Mapping[int, Item]], paths: Iterable[Path]) -> dict[int, Item]:
+    """What ``read`` finds in all of the files, by question or image; of two that know one, the last is believed."""
+    return {key: item for path in paths for key, item in read(path).items()}
+
+
+def _names(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def read_question_boxes(path: Path) -> dict[int, Float32[Tensor, "M 4"]]:

@@ -70,7 +70,10 @@ def find_features(data: Path) -> list[Path]:
     found = sorted(files + folders)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise InputError(f"{data} should hold one file or folder of features, found {names}. Name it with --features.")
+        raise InputError(
+            f"{data} should hold one file (.tsv, .hdf5, .h5) or folder (of .npz) of features, found {names}. "
+            "Name it with --features."
+        )
     return found
 
 

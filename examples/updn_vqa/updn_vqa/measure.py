@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hint_loss import pointing_game, proposal_importance, rank_correlation
-from updn_common.checkpoint import load_checkpoint
-from updn_common.run import read_config
+from updn_common.run import read_checkpoint, read_config
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.model import UpDn, UpDnSizes
 from updn_vqa.objective import decision_score
@@ -75,12 +74,19 @@ def build_model(sizes: UpDnSizes, data: PreparedData) -> UpDn:
     return UpDn(sizes, words=len(data.words), answers=len(data.answers), feature_size=data.store.feature_size)
 
 
-def load_model(run: Path, data: PreparedData, checkpoint: str = "best") -> UpDn:
+def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, option: str = "--run") -> UpDn:
     """A network from a run's checkpoint, in evaluation mode.
+
+    Args:
+        run: The run's directory.
+        data: What it was trained on.
+        checkpoint: ``"best"`` or ``"last"``.
+        option: The flag that the run was given by, for the error message.
 
     Raises:
         InputError: there is no such run or checkpoint, or it was trained on other vocabularies or features.
     """
+    weights = read_checkpoint(run, checkpoint, option=option)
     model = build_model(UpDnSizes(**read_config(run)["scale"]["model"]), data)
-    load_checkpoint(run / f"{checkpoint}.safetensors").restore_model(model)
+    weights.restore_model(model)
     return model.eval()

@@ -21,7 +21,9 @@ class UpDnSizes:
     """Sizes of the network that do not follow from the data."""
 
     embedding: int = 300
+    """Size of a word's vector."""
     hidden: int = 1024
+    """Units of the GRU and of the layers after it."""
     activation: Activation = "relu"
     """ReLU as in the reference, or gated tanh as in the paper."""
     attention_dropout: float = 0.2

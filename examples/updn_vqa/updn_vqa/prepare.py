@@ -23,13 +23,22 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save
 
-from updn_common.errors import InputError
+from updn_common.errors import InputError, check_range
 from updn_common.files import new_directory, sha256, write_json
 from updn_common.progress import track
 from updn_common.readers import ImageProposals, proposal_sources, read_proposals
 from updn_common.store import ProposalStore, write_store
-from updn_vqa.arrays import Geometry, counts, hint_arrays, question_arrays, relevance_arrays
-from updn_vqa.hints import SALICON_SIGMA, BoxHints, HatHints, HintSource, SaliconHints, read_question_boxes
+from updn_vqa.arrays import counts, hint_arrays, question_arrays, relevance_arrays
+from updn_vqa.hints import (
+    SALICON_SIGMA,
+    BoxHints,
+    Geometry,
+    HatHints,
+    HintSource,
+    SaliconHints,
+    read_all,
+    read_question_boxes,
+)
 from updn_vqa.layout import DatasetName, SplitFiles, existing, find_features, find_splits
 from updn_vqa.questions import Question, write_annotations, write_questions
 from updn_vqa.splits import Split, hold_out_development, keep_images, read_splits
@@ -101,11 +110,13 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     files = _split_files(config)
     splits = read_splits(files)
     box_files = [split.boxes for split in files.values() if split.boxes]
-    truth = {question_id: boxes for path in box_files for question_id, boxes in read_question_boxes(path).items()}
+    truth = read_all(read_question_boxes, box_files)
     hints = _hint_source(config, box_files, [question for split in splits.values() for question in split.questions])
 
-    store, geometry = _store_proposals(config, splits, out / "proposals")
-    splits, dropped = keep_images(splits, geometry, drop=config.drop_questions_without_proposals)
+    features = _feature_files(config)
+    source = ", ".join(map(str, features))
+    store, images = _store_proposals(config, features, splits, out / "proposals")
+    splits, dropped = keep_images(splits, images, source, drop=config.drop_questions_without_proposals)
     if "dev" not in splits and config.development_share > 0:
         splits = hold_out_development(splits, config.development_share, config.seed)
     answers, words = _vocabularies(config, splits["train"])
@@ -117,8 +128,8 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     for name, split in splits.items():
         arrays[name] = question_arrays(split, answers, words, length)
         arrays[name]["image_rows"] = store.rows([question.image_id for question in split.questions])
-        arrays[name] |= hint_arrays(split.questions, hints, geometry, store.max_proposals)
-        arrays[name] |= relevance_arrays(split.questions, truth, geometry, store.max_proposals)
+        arrays[name] |= hint_arrays(split.questions, hints, images, store.max_proposals)
+        arrays[name] |= relevance_arrays(split.questions, truth, images, store.max_proposals)
     if hints and not any(len(split["hint_rows"]) for split in arrays.values()):
         raise InputError(f"No question has a hint from {config.hints!r}. Check --hint-paths, or use --hints none.")
     for name, split in track(splits.items(), "splits"):
@@ -128,7 +139,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         (out / name / "arrays.safetensors").write_bytes(save(arrays[name]))
 
     sources = [path for split in files.values() for path in (split.questions, split.annotations)] + box_files
-    sources += (hints.files() if hints else []) + ([config.answers] if config.answers else [])
+    sources += (list(hints.files) if hints else []) + ([config.answers] if config.answers else [])
     record = {
         "format_version": FORMAT_VERSION,
         "options": asdict(config),
@@ -147,9 +158,10 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
 def _check(config: PrepareConfig) -> None:
     if not 0 <= config.development_share < 1:
         raise InputError(f"--development-share should be at least 0 and below 1, found {config.development_share}.")
-    for option in ("min_answer_occurrences", "question_length", "salicon_sigma"):
-        if not getattr(config, option) > 0:
-            raise InputError(f"--{option.replace('_', '-')} should be above 0, found {getattr(config, option)}.")
+    if not config.salicon_sigma > 0:
+        raise InputError(f"--salicon-sigma should be above 0, found {config.salicon_sigma}.")
+    check_range(1, min_answer_occurrences=config.min_answer_occurrences, question_length=config.question_length)
+    check_range(0, seed=config.seed)
 
 
 def _split_files(config: PrepareConfig) -> dict[str, SplitFiles]:
@@ -193,10 +205,9 @@ def _hint_source(config: PrepareConfig, box_files: Sequence[Path], questions: Se
 
 
 def _store_proposals(
-    config: PrepareConfig, splits: Mapping[str, Split], directory: Path
+    config: PrepareConfig, features: Sequence[Path], splits: Mapping[str, Split], directory: Path
 ) -> tuple[ProposalStore, dict[int, Geometry]]:
     """Store the proposals of the images that any question is about."""
-    features = _feature_files(config)
     wanted = {question.image_id for split in splits.values() for question in split.questions}
     geometry: dict[int, Geometry] = {}
 
@@ -204,7 +215,7 @@ def _store_proposals(
         for path in features:
             for image in read_proposals(path):
                 if image.image_id in wanted:
-                    geometry[image.image_id] = Geometry(torch.tensor(image.boxes), (image.height, image.width))
+                    geometry[image.image_id] = Geometry(torch.tensor(image.boxes), image.height, image.width)
                     yield image
         if not geometry:
             raise InputError(

@@ -21,20 +21,21 @@ class Method:
     """What is learned from hinted questions, beside answering all questions."""
 
     supervision: Supervision = "none"
-    """Rank the gradient-based importance (HINT) or the attention weights (attention alignment) as the hints do, or
-    ask for no answer at all on hinted questions (zero-out)."""
+    """Rank importance (HINT) or attention weights as the hints do, or ask for no answer at all (zero-out)."""
     hints: Hints = "human"
-    """Where the hints come from. ``permuted`` takes another question's, ``irrelevant`` is ``1 - s``."""
+    """Whose they are: permuted takes another question's, irrelevant is 1 - s."""
     weight: float = 30.0
     """Weight of the loss on hinted questions; the answers' loss has weight 1."""
     margin: float = 0.4
-    """See :func:`hint_loss.hint_ranking_loss`, as for the next three."""
+    """How far apart importances should be for each unit of human gap."""
     min_gap: float = 0.5
+    """Leave out pairs whose human scores differ by no more than this."""
     scale_free: bool = True
+    """Divide a question's importances by the sum of their absolute values."""
     pair_reduction: Literal["sum", "mean"] = "mean"
+    """Over a question's pairs of proposals."""
     score: Score = "ground-truth"
-    """Importance for which score: the logit of the annotated answer (the paper), or the sum of the logits of all
-    answers that an annotator gave (public re-implementations)."""
+    """Importance is its gradient: the annotated answer's logit (the paper), or the sum over all answers given."""
 
 
 METHODS: dict[str, Method] = {
@@ -52,6 +53,19 @@ METHODS: dict[str, Method] = {
 }
 
 
+METHOD_HELP = {
+    "base": "Without hints: the control of equal budget.",
+    "hint": "Importance ranks as people do: recommended form.",
+    "permuted": "Control: hint, with another question's hints.",
+    "random-per-epoch": "Control: hint, random hints drawn anew each epoch.",
+    "attn-align": "Attention weights, not importance, rank so.",
+    "irrelevant": "Hint, with inverted hints, 1 - s.",
+    "hint-paper": "Hint, with the paper's loss to the letter.",
+    "random": "Control: hint, with random hints.",
+    "zero-out": "Control: no answer at all to hinted questions.",
+}
+
+
 @dataclass(frozen=True)
 class Scale:
     """Sizes of the network and the training schedule."""
@@ -59,6 +73,7 @@ class Scale:
     model: UpDnSizes = field(default_factory=UpDnSizes)
     optimizer: Literal["adam", "adamax"] = "adam"
     learning_rate: float = 2e-5
+    """The same in every step."""
     clip: float = 0.25
     """Largest norm of the gradient."""
     steps: int = 10_000
@@ -67,7 +82,7 @@ class Scale:
     batch_size: int = 512
     """Questions in a step, over all processes."""
     hint_batch_size: int = 64
-    """Hinted questions in a step, over all processes, beside ``batch_size``."""
+    """Hinted questions in a step, over all processes, beside those of --batch-size."""
 
 
 SMALL = UpDnSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)
@@ -78,11 +93,17 @@ SCALES: dict[str, Scale] = {
     "vqa": Scale(optimizer="adamax", learning_rate=2e-3, steps=25_000, evaluate_every=850),
     "vqa-finetune": Scale(),
 }
+SCALE_HELP = {
+    "shapes": "Small network, for worlds of shapes_cp.",
+    "shapes-base": "The same, fewer steps, for a base network there.",
+    "vqa": "Full size, for a base network on VQA or VQA-CP.",
+    "vqa-finetune": "Full size, small steps, to go on from that.",
+}
 
 # On the command line, a method and a scale are subcommands whose values are defaults of flags.
 if TYPE_CHECKING:
     MethodChoice: TypeAlias = Method
     ScaleChoice: TypeAlias = Scale
 else:
-    MethodChoice = tyro.extras.subcommand_type_from_defaults(METHODS, prefix_names=False)
-    ScaleChoice = tyro.extras.subcommand_type_from_defaults(SCALES, prefix_names=False)
+    MethodChoice = tyro.extras.subcommand_type_from_defaults(METHODS, METHOD_HELP, prefix_names=False)
+    ScaleChoice = tyro.extras.subcommand_type_from_defaults(SCALES, SCALE_HELP, prefix_names=False)

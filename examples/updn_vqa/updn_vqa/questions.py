@@ -132,18 +132,14 @@ def check_same_questions(found: Iterable[int], expected: Iterable[int], name: st
         )
 
 
-def read_results(path: Path, annotations: Iterable[Annotation]) -> dict[int, str]:
+def read_results(path: Path) -> dict[int, str]:
     """Read predictions in the official results shape, ``[{"question_id": int, "answer": str}, ...]``.
-
-    Args:
-        path: The results file.
-        annotations: What it will be evaluated against: the question ids must be the same set.
 
     Returns:
         The answer to each question, in the file's order.
 
     Raises:
-        InputError: If a record is malformed, a question is answered twice, or the ids are not those annotated.
+        InputError: If a record is malformed, or a question is answered twice.
     """
     records = read_json(path, expected="a VQA results file")
     if not isinstance(records, list):
@@ -155,7 +151,6 @@ def read_results(path: Path, annotations: Iterable[Annotation]) -> dict[int, str
         if question_id in results:
             raise InputError(f"{where}: question {question_id} is answered twice. Keep one of the answers.")
         results[question_id] = _field(record, "answer", str, where)
-    check_same_questions(results, (annotation.question_id for annotation in annotations), str(path))
     return results
 
 

@@ -16,7 +16,7 @@ from updn_common.files import read_json, write_json
 from updn_common.page import Figure, Section, TableBlock, write_page
 from updn_common.run import read_metrics
 from updn_vqa.data import PreparedData
-from updn_vqa.explain import READING_GUIDE, Choice, choose_questions, draw_explanations
+from updn_vqa.explain import CHOSEN, READING_GUIDE, Choice, choose_questions, draw_explanations
 from updn_vqa.measure import load_model
 from updn_vqa.studies import HINT, Arm, Study
 
@@ -74,7 +74,8 @@ def write_report(out: Path, data: Sequence[Path], images: Path | None, study: St
     if images:
         sections += _gallery(out, study, data[0], images)
     write_page(out / "index.html", "HINT in a small world of shifting priors", INTRODUCTION, sections)
-    _print(header, rows, outcomes[0].by_question_type, f"{seeds}; report: {out / 'index.html'}")
+    caption = f"{seeds}; accuracy and pointing in %; report: {out / 'index.html'}"
+    _print(header, rows, outcomes[0].by_question_type, caption)
 
 
 INTRODUCTION = (
@@ -168,13 +169,14 @@ def _draw_figures(out: Path, worlds: Sequence[str], study: Study, outcomes: Sequ
     """Curves, and the accuracy against the share of hints where the study varies it."""
 
     def curves(axes: Axes) -> None:
-        for arm in study.arms:
+        for row, arm in enumerate(study.arms):
             seeds = range(study.model_seeds)
             metrics = [read_metrics(arm.directory(out, world, seed)) for world, seed in product(worlds, seeds)]
             steps = [line["step"] for line in metrics[0]]
             means = [fmean(run[i]["development/accuracy"] for run in metrics) for i in range(len(steps))]
             width = 2.5 if arm.name == "hint" else 1.5
-            axes.plot(steps, means, marker="o", markersize=3, label=arm.name, linewidth=width)
+            style = "-" if row < 10 else "--"  # ten colours, then again
+            axes.plot(steps, means, style, marker="o", markersize=3, label=arm.name, linewidth=width)
         axes.set(xlabel="step", ylabel="development accuracy (%)")
         axes.figure.legend(fontsize=8, ncols=4, loc="outside upper center", frameon=False)
 
@@ -223,5 +225,5 @@ def _gallery(out: Path, study: Study, data_directory: Path, image_folder: Path) 
         figures = draw_explanations(models, data, split, positions, images, folder)
         figures = [Figure(f"gallery/{choose}/{figure.path}", figure.caption) for figure in figures]
         guide = "" if sections else READING_GUIDE
-        sections.append(Section(f"Before and after HINT: {choose.replace('-', ' ')}", guide, figures=figures))
+        sections.append(Section(f"Before and after HINT: {CHOSEN[choose].lower()}", guide, figures=figures))
     return sections

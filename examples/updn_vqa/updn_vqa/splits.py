@@ -46,12 +46,15 @@ def read_splits(files: Mapping[str, SplitFiles]) -> dict[str, Split]:
     return splits
 
 
-def keep_images(splits: Mapping[str, Split], images: Collection[int], *, drop: bool) -> tuple[dict[str, Split], int]:
+def keep_images(
+    splits: Mapping[str, Split], images: Collection[int], source: str, *, drop: bool
+) -> tuple[dict[str, Split], int]:
     """Keep the questions about given images.
 
     Args:
         splits: The splits.
         images: The images that have proposals.
+        source: What an error should call the place where the proposals were found.
         drop: Whether other questions may be left out.
 
     Returns:
@@ -65,13 +68,15 @@ def keep_images(splits: Mapping[str, Split], images: Collection[int], *, drop: b
         absent = sorted({question.image_id for question in missing})
         first = ", ".join(map(str, absent[:5])) + (" and so on" if len(absent) > 5 else "")
         raise InputError(
-            f"{len(missing)} questions are about {len(absent)} images without proposals: {first}. Add their features, "
-            "or leave such questions out with --drop-questions-without-proposals."
+            f"{len(missing)} questions are about {len(absent)} images without proposals in {source}: {first}. Add "
+            "their features, or leave such questions out with --drop-questions-without-proposals."
         )
     kept = {name: split.where(lambda question: question.image_id in images) for name, split in splits.items()}
     for name, split in kept.items():
         if not split.questions:
-            raise InputError(f"No image of the split {name!r} has proposals. Check that --features belong to it.")
+            raise InputError(
+                f"No image of the split {name!r} has proposals in {source}. Check that --features belong to it."
+            )
     return kept, len(missing)
 
 

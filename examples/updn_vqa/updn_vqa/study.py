@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 import tyro
 
-from updn_common.errors import InputError
+from updn_common.errors import InputError, check_range
 from updn_common.figures import find_images
 from updn_common.files import locked
 from updn_common.progress import track
@@ -21,7 +21,8 @@ from updn_vqa.data import PreparedData
 from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.report import write_report
 from updn_vqa.studies import STUDIES, Arm, Study
-from updn_vqa.train import TrainConfig, differences, train
+from updn_vqa.train import train
+from updn_vqa.train_config import TrainConfig
 
 NEEDED = {"questions": "questions", "hinted": "hints", "grounded": "boxes of asked objects"}
 """What a study needs of every split, by its name among the counts of ``prepared.json``."""
@@ -60,7 +61,7 @@ class Job:
 
     def check(self) -> None:
         """Refuse what is there already, if it was trained with other options."""
-        if (self.config.out / "config.json").exists() and (changed := differences(self.config)):
+        if (self.config.out / "config.json").exists() and (changed := self.config.differences()):
             raise InputError(
                 f"{self.config.out} was trained with {'; '.join(changed)}: delete it or choose another --out."
             )
@@ -83,9 +84,11 @@ def study(config: StudyConfig) -> None:
     """Run what is not finished yet, then write the report.
 
     Raises:
-        InputError: a prepared directory is not of a world of shapes_cp, the images are missing, a run that is there
-            already was trained with other options, or the study is running elsewhere. Then nothing is run.
+        InputError: an option is wrong, a prepared directory is not of a world of shapes_cp, the images are missing, a
+            run that is there already was trained with other options, or the study is running elsewhere. Then nothing
+            is run.
     """
+    check_range(1, processes=config.processes)
     chosen = STUDIES[config.study]
     _check_worlds(config.data, chosen.splits)
     if config.images:

@@ -4,13 +4,9 @@ The same code runs on one CPU, one GPU, or many processes under ``torchrun`` or 
 function of the last one and of ``(seed, step, rank)``, so a resumed run ends bitwise where an uninterrupted one does.
 """
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -19,52 +15,17 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from updn_common.checkpoint import load_checkpoint
 from updn_common.errors import InputError
-from updn_common.files import json_text
 from updn_common.progress import track
-from updn_common.run import RunDirectory, read_config
+from updn_common.run import RunDirectory, read_checkpoint
 from updn_vqa.controls import control_hints
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.measure import build_model, measure
 from updn_vqa.objective import Objective
-from updn_vqa.presets import Method, MethodChoice, Scale, ScaleChoice
 from updn_vqa.stream import Stream, fold, generator
+from updn_vqa.train_config import TrainConfig
 
 MicroBatches = list[tuple[VqaBatch, VqaBatch | None]]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What to train, on what.
-
-    Attributes:
-        data: The prepared directory.
-        out: The run's directory.
-        method: What is learned from hints: one row of a table of results.
-        scale: Sizes of the network and the schedule.
-        start_from: A run whose best checkpoint to start from, as HINT does; default: random weights.
-        hint_share: Use hints for this share of the train questions (at most for those that have one).
-        seed: Of the weights, the order of questions, dropout, and which hints are used.
-        micro_batches: Split each process's share of a step, for less memory; the result is the same.
-        precision: Of the forward pass.
-        workers: Processes that load proposals.
-        cpu: Train on the CPU even where there is a GPU.
-        resume: Continue the run in ``out`` from its last checkpoint.
-    """
-
-    data: Path
-    out: Path
-    method: MethodChoice
-    scale: ScaleChoice
-    start_from: Path | None = None
-    hint_share: float = 1.0
-    seed: int = 0
-    micro_batches: int = 1
-    precision: Literal["no", "bf16"] = "no"
-    workers: int = 0
-    cpu: bool = False
-    resume: bool = False
 
 
 def train(config: TrainConfig) -> None:
@@ -73,6 +34,7 @@ def train(config: TrainConfig) -> None:
     Raises:
         InputError: an option, the data, or a checkpoint does not fit; nothing is overwritten.
     """
+    config.check()
     method, scale = config.method, config.scale
     accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.precision)
     data = PreparedData.open(config.data)
@@ -81,13 +43,9 @@ def train(config: TrainConfig) -> None:
 
     torch.manual_seed(fold(config.seed))
     model = build_model(scale.model, data)
-    if config.start_from is not None and not config.resume:
-        load_checkpoint(config.start_from / "best.safetensors").restore_model(model)
     optimizer_class = torch.optim.Adam if scale.optimizer == "adam" else torch.optim.Adamax
     optimizer = optimizer_class(model.parameters(), lr=scale.learning_rate)
-    done, best = 0, float("-inf")
-    if config.resume:
-        done, best = _restore(config, accelerator.num_processes, model, optimizer)
+    done, best = _load(config, accelerator, model, optimizer)
     objective, optimizer = accelerator.prepare(Objective(model, method), optimizer)
 
     with _open_run(config, accelerator, done) as run:
@@ -142,7 +100,7 @@ def train(config: TrainConfig) -> None:
                     run.save_checkpoint("last", state, optimizer.optimizer, progress)
                 accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        Console().print(f"{config.out}: best accuracy on the development split {best:.2f} %")
+        Console(soft_wrap=True).print(f"{config.out}: best accuracy on the development split {best:.2f} %")
 
 
 class TrainingSteps(Dataset[MicroBatches]):
@@ -156,7 +114,7 @@ class TrainingSteps(Dataset[MicroBatches]):
             size, parts = getattr(scale, name), self.ranks * config.micro_batches
             if size % parts:
                 raise InputError(
-                    f"--scale.{name.replace('_', '-')} {size} cannot be cut evenly into {self.ranks} process(es) x "
+                    f"--{name.replace('_', '-')} {size} cannot be cut evenly into {self.ranks} process(es) x "
                     f"{config.micro_batches} micro-batch(es): choose a multiple of {parts}."
                 )
         self.questions = Stream(torch.arange(len(split)), scale.batch_size, fold(config.seed, 1))
@@ -197,11 +155,10 @@ def choose_hints(split: VqaSplit, share: float, seed: int) -> Int[Tensor, " M"]:
     """Positions in ``split.hinted_indices`` of the hints to use; a smaller share is a subset of a larger one."""
     available = len(split.hinted_indices)
     wanted = round(share * len(split))
-    if available == 0 or not 0 < share <= 1 or wanted == 0:
-        raise InputError(
-            f"--hint-share {share} of {len(split)} train questions, of which {available} have a hint, leaves no hint "
-            "to learn from: choose another share in (0, 1], or prepare the data with hints."
-        )
+    if available == 0:
+        raise InputError(f"None of the {len(split)} train questions has a hint: prepare the data with --hints.")
+    if wanted == 0:
+        raise InputError(f"--hint-share {share:g} of {len(split)} train questions is none: choose a larger share.")
     return torch.randperm(available, generator=generator(seed, 3))[:wanted]
 
 
@@ -214,47 +171,28 @@ def _open_run(config: TrainConfig, accelerator: Accelerator, done: int) -> Itera
         with RunDirectory.resume(config.out, done) as run:
             yield run
     else:
-        with RunDirectory.create(config.out, _record(config, accelerator.num_processes)) as run:
+        with RunDirectory.create(config.out, config.record(accelerator.num_processes)) as run:
+            if config.method.supervision != "none" and config.start_from is None:
+                Console(stderr=True, soft_wrap=True).print(
+                    "warning: this run starts from random weights, but hints are for fine-tuning a trained network: "
+                    "give a base run with --start-from."
+                )
             yield run
 
 
-def _record(config: TrainConfig, processes: int) -> dict[str, Any]:
-    """The resolved configuration as JSON values."""
-    record: dict[str, Any] = json.loads(json_text(asdict(config) | {"processes": processes}))
-    return record
-
-
-def differences(config: TrainConfig, processes: int = 1) -> list[str]:
-    """What the run in ``config.out`` was trained with instead, such as ``"seed = 0, not 1"``; empty if with the same.
-
-    An option that its revision of this code did not know had its default. Options without an effect do not count.
-
-    Raises:
-        InputError: there is no run.
-    """
-    defaults = _flat(_record(replace(config, method=Method(), scale=Scale()), processes=1))
-    was, now = defaults | _flat(read_config(config.out)), _flat(_record(config, processes))
-    unused = {"out", "workers", "cpu", "resume"}
-    if config.method.supervision == "none":
-        unused |= {name for name in now if name.startswith("method.")} - {"method.supervision"} | {"hint_share"}
-    return [f"{name} = {was[name]}, not {now[name]}" for name in now if name not in unused and was[name] != now[name]]
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Names such as ``method.weight`` and their values."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def _restore(
-    config: TrainConfig, processes: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+def _load(
+    config: TrainConfig, accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[int, float]:
-    """Load the last checkpoint of the run; returns its step and the best accuracy so far."""
-    if changed := differences(config, processes):
-        raise InputError(f"{config.out} was trained with {'; '.join(changed)}: resume with the same.")
-    checkpoint = load_checkpoint(config.out / "last.safetensors")
-    checkpoint.restore_model(model)
-    checkpoint.restore_optimizer(optimizer)
-    return checkpoint.progress["step"], checkpoint.progress["best"]
+    """Load what to start or go on from, if anything; returns the steps done and the best accuracy so far."""
+    if config.resume:
+        remedy = "Leave out --resume to start a run, or give the --out of the run to go on with."
+        checkpoint = read_checkpoint(config.out, "last", option="There is nothing to resume: --out", remedy=remedy)
+        if changed := config.differences(accelerator.num_processes):
+            raise InputError(f"{config.out} was trained with {'; '.join(changed)}: resume with the same.")
+        checkpoint.restore_model(model)
+        checkpoint.restore_optimizer(optimizer)
+        return checkpoint.progress["step"], checkpoint.progress["best"]
+    if config.start_from is not None:
+        remedy = "Give the directory of a run that has been evaluated, or leave out --start-from for random weights."
+        read_checkpoint(config.start_from, "best", option="--start-from", remedy=remedy).restore_model(model)
+    return 0, float("-inf")

@@ -81,8 +81,8 @@ class AnswerVocabulary:
         if not answers:
             most = max(counts.values(), default=0)
             raise InputError(
-                f"No answer occurs at {min_occurrences} questions or more (the most frequent one: {most}). "
-                "Lower --min-answer-occurrences or give a fixed list with --answers."
+                f"No answer stands at {min_occurrences} train questions or more, the most frequent one at {most}. Give "
+                "a lower --min-answer-occurrences (1 keeps every answer), or a fixed list with --answers."
             )
         return cls(tuple(answers))
 
@@ -93,7 +93,7 @@ class AnswerVocabulary:
         Raises:
             InputError: If the file holds neither, or indices or answers are not unique.
         """
-        document = read_json(path)
+        document = read_json(path, expected="a JSON list of answers")
         if isinstance(document, dict):
             indices = document.values()
             if any(type(index) is not int for index in indices) or set(indices) != set(range(len(document))):

@@ -1,0 +1,74 @@
+"""What `make` would run exists, reads what an earlier command made, and makes what the pages promise."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tyro
+
+from shapes_cp.__main__ import Arguments
+from updn_vqa.cli import OPTIONS, Command
+from updn_vqa.prepare import PrepareConfig
+from updn_vqa.study import StudyConfig
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Callable[..., list[list[str]]]:
+    """What ``make`` would run in a clean clone, as words; nothing is run."""
+    for path in (ROOT / "constraints.txt", ROOT / "pyproject.toml", *ROOT.glob("examples/*/pyproject.toml")):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
+
+    def make(*targets: str) -> list[list[str]]:
+        command = ["make", "--dry-run", "--no-print-directory", f"--makefile={ROOT / 'Makefile'}", *targets]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return [shlex.split(line) for line in done.stdout.replace("\\\n", " ").splitlines()]
+
+    return make
+
+
+def test_targets_that_are_told_of_exist(commands: Callable[..., list[list[str]]]) -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / ".ci" / "run", *(ROOT / "docs").glob("*.rst")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    told = set(re.findall(r"(?:`|^ *\$? *)make ([a-z]+)", text, flags=re.MULTILINE))
+    assert told >= {"demo", "test", "lint", "docs", "results", "bench"}
+    for target in told:
+        assert all(program != "make:" for program, *_ in commands(target))  # "make: Nothing to be done"
+
+
+@pytest.mark.parametrize("target", ["demo", "results", "selection"])
+def test_each_command_finds_what_it_reads(commands: Callable[..., list[list[str]]], target: str) -> None:
+    made: set[Path] = set()
+    for program, *arguments in commands(target):
+        if program.endswith("shapes-cp"):
+            made.add(tyro.cli(Arguments, args=arguments).out)
+        elif program.endswith("updn-vqa"):
+            config = tyro.cli(Command, args=arguments, config=OPTIONS)
+            if isinstance(config, PrepareConfig):
+                assert config.data in made
+            else:
+                assert isinstance(config, StudyConfig)
+                assert {*config.data, config.images} - {None} <= made
+            made.add(config.out)
+    assert Path("runs", target) in made or target == "results"
+
+
+def test_the_demo_writes_the_page_that_the_readme_promises(commands: Callable[..., list[list[str]]]) -> None:
+    *_, (_, *arguments) = commands("demo")
+    assert arguments[:2] == ["study", "demo"]
+    out = tyro.cli(Command, args=arguments, config=OPTIONS).out
+    assert f"writes {out}/index.html" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_committed_result_can_be_made_again(commands: Callable[..., list[list[str]]]) -> None:
+    results = ROOT / "examples" / "updn_vqa" / "results"
+    copies = [words for words in commands("results", "selection") if words[0] == "cp"]
+    made = {Path(target, Path(source).name) for _, *sources, target in copies for source in sources}
+    assert {path.relative_to(ROOT) for path in results.rglob("*") if path.is_file()} <= made

@@ -1,0 +1,75 @@
+"""Options of a training run that make no sense are refused before anything is made."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from updn_common.errors import InputError
+from updn_vqa.prepare import PrepareConfig, prepare
+from updn_vqa.presets import METHODS, SHAPES
+from updn_vqa.train import train
+from updn_vqa.train_config import TrainConfig
+
+NAN = float("nan")
+SIZES = SHAPES.model
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"micro_batches": 0}, "--micro-batches should be at least 1, found 0."),
+        ({"workers": -1}, "--workers should be at least 0, found -1."),
+        ({"seed": -1}, "--seed should be at least 0, found -1."),
+        ({"scale": replace(SHAPES, steps=0)}, "--steps should be at least 1, found 0."),
+        ({"scale": replace(SHAPES, evaluate_every=0)}, "--evaluate-every should be at least 1, found 0."),
+        ({"scale": replace(SHAPES, batch_size=0)}, "--batch-size should be at least 1, found 0."),
+        ({"scale": replace(SHAPES, hint_batch_size=-4)}, "--hint-batch-size should be at least 1, found -4."),
+        ({"scale": replace(SHAPES, learning_rate=NAN)}, "--learning-rate should be at least 0, found nan."),
+        ({"scale": replace(SHAPES, clip=-1.0)}, "--clip should be at least 0, found -1.0."),
+        ({"scale": replace(SHAPES, model=replace(SIZES, hidden=0))}, "--model.hidden should be at least 1, found 0."),
+        (
+            {"scale": replace(SHAPES, model=replace(SIZES, embedding=0))},
+            "--model.embedding should be at least 1, found 0.",
+        ),
+        (
+            {"scale": replace(SHAPES, model=replace(SIZES, attention_dropout=1.5))},
+            "--model.attention-dropout should be from 0 to 1, found 1.5.",
+        ),
+        (
+            {"scale": replace(SHAPES, model=replace(SIZES, classifier_dropout=-0.5))},
+            "--model.classifier-dropout should be from 0 to 1, found -0.5.",
+        ),
+        ({"method": replace(METHODS["hint"], weight=-1.0)}, "--weight should be at least 0, found -1.0."),
+        ({"method": replace(METHODS["hint"], margin=-0.1)}, "--margin should be at least 0, found -0.1."),
+        ({"method": replace(METHODS["hint"], min_gap=-0.1)}, "--min-gap should be at least 0, found -0.1."),
+        ({"hint_share": 6.0}, "--hint-share should be a share in (0, 1], found 6: 6 % is 0.06."),
+        ({"hint_share": 0.0}, "--hint-share should be a share in (0, 1], found 0: 6 % is 0.06."),
+        ({"hint_share": NAN}, "--hint-share should be a share in (0, 1], found nan: 6 % is 0.06."),
+        ({"hint_share": 0.001}, "--hint-share 0.001 of 24 train questions is none: choose a larger share."),
+        (
+            {"micro_batches": 3},
+            "--batch-size 128 cannot be cut evenly into 1 process(es) x 3 micro-batch(es): choose a multiple of 3.",
+        ),
+        (
+            {"micro_batches": 128},
+            "--hint-batch-size 64 cannot be cut evenly into 1 process(es) x 128 micro-batch(es): choose a multiple of "
+            "128.",
+        ),
+    ],
+)
+def test_wrong_options(tiny: tuple[Path, Path], tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    options = TrainConfig(tiny[1], tmp_path / "run", METHODS["hint"], SHAPES, cpu=True)
+    options = replace(options, **changes)
+    with pytest.raises(InputError) as error:
+        train(options)
+    assert str(error.value) == message
+    assert not options.out.exists()
+
+
+def test_data_without_hints(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    prepare(PrepareConfig(data=tiny[0], out=tmp_path / "prepared", min_answer_occurrences=1))
+    with pytest.raises(InputError) as error:
+        train(TrainConfig(tmp_path / "prepared", tmp_path / "run", METHODS["hint"], SHAPES, cpu=True))
+    assert str(error.value) == "None of the 24 train questions has a hint: prepare the data with --hints."

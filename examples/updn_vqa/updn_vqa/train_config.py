@@ -1,0 +1,92 @@
+"""What a run is trained with: its options, their record in the run's directory, and what differs from that record."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from updn_common.errors import InputError, check_range
+from updn_common.files import json_text
+from updn_common.run import read_config
+from updn_vqa.presets import Method, MethodChoice, Scale, ScaleChoice
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what.
+
+    Attributes:
+        data: The prepared directory.
+        out: The run's directory.
+        method: What is learned from hints: one row of a table of results.
+        scale: Sizes of the network and the schedule.
+        start_from: A run whose best checkpoint to start from, as HINT does; default: random weights.
+        hint_share: Use hints for this share of the train questions (at most for those that have one): 0.06 is 6 %.
+        seed: Of the weights, the order of questions, dropout, and which hints are used.
+        micro_batches: Split each process's share of a step, for less memory; the result is the same.
+        precision: Of the forward pass.
+        workers: Processes that load proposals.
+        cpu: Train on the CPU even where there is a GPU.
+        resume: Continue the run in --out from its last checkpoint.
+    """
+
+    data: Path
+    out: Path
+    method: MethodChoice
+    scale: ScaleChoice
+    start_from: Path | None = None
+    hint_share: float = 1.0
+    seed: int = 0
+    micro_batches: int = 1
+    precision: Literal["no", "bf16"] = "no"
+    workers: int = 0
+    cpu: bool = False
+    resume: bool = False
+
+    def check(self) -> None:
+        """Check the options that can be judged without the data.
+
+        Raises:
+            InputError: one makes no sense.
+        """
+        method, scale, sizes = self.method, self.scale, self.scale.model
+        check_range(1, steps=scale.steps, evaluate_every=scale.evaluate_every, micro_batches=self.micro_batches)
+        check_range(1, batch_size=scale.batch_size, hint_batch_size=scale.hint_batch_size)
+        check_range(1, **{"model.embedding": sizes.embedding, "model.hidden": sizes.hidden})
+        check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate, clip=scale.clip)
+        check_range(0, weight=method.weight, margin=method.margin, min_gap=method.min_gap)
+        dropout = {"attention": sizes.attention_dropout, "classifier": sizes.classifier_dropout}
+        check_range(0, 1, **{f"model.{name}_dropout": share for name, share in dropout.items()})
+        if not 0 < self.hint_share <= 1:
+            raise InputError(f"--hint-share should be a share in (0, 1], found {self.hint_share:g}: 6 % is 0.06.")
+
+    def record(self, processes: int) -> dict[str, Any]:
+        """The resolved configuration as JSON values."""
+        record: dict[str, Any] = json.loads(json_text(asdict(self) | {"processes": processes}))
+        return record
+
+    def differences(self, processes: int = 1) -> list[str]:
+        """What the run in ``out`` was trained with instead, such as ``"seed = 0, not 1"``; empty if with the same.
+
+        An option that its revision of this code did not know had its default. Options without an effect do not count.
+
+        Raises:
+            InputError: there is no run.
+        """
+        defaults = _flat(replace(self, method=Method(), scale=Scale()).record(processes=1))
+        was, now = defaults | _flat(read_config(self.out)), _flat(self.record(processes))
+        unused = {"out", "workers", "cpu", "resume"}
+        if self.method.supervision == "none":
+            unused |= {name for name in now if name.startswith("method.")} - {"method.supervision"} | {"hint_share"}
+        return [
+            f"{name} = {was[name]}, not {now[name]}" for name in now if name not in unused and was[name] != now[name]
+        ]
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Names such as ``method.weight`` and their values."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
