@@ -35,6 +35,9 @@ Where does the network look, and does it rank the same?
 True
 """
 
+from hint_loss.diagnostics import DoubleBackwardReport, check_double_backward
+from hint_loss.functional import importance_and_output
+from hint_loss.hinted import forward_hinted
 from hint_loss.human import (
     human_importance,
     human_importance_from_boxes,
@@ -42,18 +45,29 @@ from hint_loss.human import (
     two_level,
 )
 from hint_loss.importance import proposal_importance
+from hint_loss.kernels import double_backward_kernels
 from hint_loss.metrics import pointing_game, rank_correlation
 from hint_loss.ranking import HintRankingLoss, hint_ranking_loss
+from hint_loss.tracking import TrackedProposals, TrackingReport, track_proposals, tracking_report
 
 __all__ = [
+    "DoubleBackwardReport",
     "HintRankingLoss",
+    "TrackedProposals",
+    "TrackingReport",
+    "check_double_backward",
+    "double_backward_kernels",
+    "forward_hinted",
     "hint_ranking_loss",
     "human_importance",
     "human_importance_from_boxes",
     "human_importance_from_points",
+    "importance_and_output",
     "pointing_game",
     "proposal_importance",
     "rank_correlation",
+    "track_proposals",
+    "tracking_report",
     "two_level",
 ]
 __version__ = "0.1.0"

@@ -16,6 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hint_loss.kernels import check_graph
+from hint_loss.tracking import TrackedProposals
+
 __all__ = ["proposal_importance"]
 
 ImportanceReduction = Literal["sum", "input", "norm"] | Callable[[Tensor, Tensor], Tensor]
@@ -40,8 +43,9 @@ def proposal_importance(
         score: the decision's score for each sample: ``(B,)``, such as the ground-truth answer's logit; ``(B, T)``
             for T decisions a sample, such as the words of a caption; or a scalar. Not the logits of all answers: that
             would be read as one decision for each.
-        proposals: the tensor that the model was given, with ``requires_grad`` set before the forward pass: region
-            features ``(B, K, D)``, a feature map ``(B, C, H, W)`` with ``feature_dim=1``, or any other layout.
+        proposals: the tensor that the model was given: region features ``(B, K, D)``, a feature map ``(B, C, H, W)``
+            with ``feature_dim=1``, or any other layout. Either what :func:`~hint_loss.track_proposals` returned, which
+            makes a differentiable importance cheap, or with ``requires_grad`` set before the forward pass.
         feature_dim: the dimension of ``proposals`` to reduce.
         reduction: ``"sum"`` over features (the paper), ``"input"`` (gradient times input, summed), ``"norm"``
             (Euclidean), or a function of the gradient and the proposals, both with features in their last
@@ -54,9 +58,11 @@ def proposal_importance(
 
     Raises:
         ValueError: ``score`` or ``proposals`` carries no graph; ``score`` does not depend on this very tensor; a
-            score of more than two dimensions, or of no decision; an unknown reduction; a call in inference mode.
+            score of more than two dimensions, or of no decision; an unknown reduction, or another than the proposals
+            were tracked for; a call in inference mode.
         RuntimeError: a differentiable importance was asked for and nothing that requires a gradient influences it,
-            so that a loss on it would train nothing.
+            so that a loss on it would train nothing; an operation without a second derivative lies between score
+            and proposals (the error names the remedy); the score's graph is gone.
 
     Example:
         >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -72,27 +78,42 @@ def proposal_importance(
     References:
         Selvaraju et al., "Taking a HINT", ICCV 2019, section 3.2; "Grad-CAM", ICCV 2017.
     """
-    _check(score, proposals, reduction)
+    _check(score, proposals, feature_dim, reduction)
+    leaf = proposals.source.t if isinstance(proposals, TrackedProposals) else proposals
+    if differentiable:
+        check_graph(score, leaf)
     several = score.dim() == 2  # one vector-Jacobian product for each decision, batched
     with torch.enable_grad():  # the graph is there, whatever the mode is now
         output = score.sum(0) if several else score.sum()
-    (gradient,) = torch.autograd.grad(
-        output,
-        proposals,
-        torch.eye(score.shape[1], dtype=score.dtype, device=score.device) if several else None,
-        is_grads_batched=several,
-        create_graph=differentiable,
-        retain_graph=True,
-        allow_unused=True,
-    )
+    try:
+        (gradient,) = torch.autograd.grad(
+            output,
+            leaf,
+            torch.eye(score.shape[1], dtype=score.dtype, device=score.device) if several else None,
+            is_grads_batched=several,
+            create_graph=differentiable,
+            retain_graph=True,
+            allow_unused=True,
+        )
+    except RuntimeError as error:
+        if "a second time" not in str(error):
+            raise
+        raise RuntimeError(
+            "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`."
+        ) from error
+    if gradient is None and proposals.numel() == 0:  # no samples, so nothing that they could influence
+        gradient = torch.zeros_like(leaf).expand(*score.shape[1:], *leaf.shape)
     if gradient is None:
         raise ValueError(
             f"Parameter `score` should depend on `proposals`. Found `proposals` of shape {tuple(proposals.shape)} "
             "outside of its graph: pass the very tensor that the model was given, not a copy or a slice of it."
         )
     with torch.set_grad_enabled(differentiable):
-        alpha = _reduce(gradient, proposals, feature_dim, reduction, several)
-    if differentiable and not alpha.requires_grad:
+        if leaf is proposals:
+            alpha = _reduce(gradient, proposals, feature_dim, reduction, several)
+        else:
+            alpha = gradient.movedim(0, int(several))
+    if differentiable and alpha.numel() and not alpha.requires_grad:
         raise RuntimeError(
             "The importance of `proposals` is constant: nothing that requires a gradient influences it, so a loss on "
             "it would train nothing. Unfreeze the model's parameters or, for evaluation, pass `differentiable=False`."
@@ -118,7 +139,7 @@ def _reduce(
     return (gradient if reduction == "sum" else gradient * inputs).sum(-1)
 
 
-def _check(score: Tensor, proposals: Tensor, reduction: ImportanceReduction) -> None:
+def _check(score: Tensor, proposals: Tensor, feature_dim: int, reduction: ImportanceReduction) -> None:
     if score.dim() > 2 or 0 in score.shape[1:]:
         raise ValueError(
             f"Parameter `score` should have shape (B,), (B, T) or (). Found `score.shape = {tuple(score.shape)}`."
@@ -127,7 +148,19 @@ def _check(score: Tensor, proposals: Tensor, reduction: ImportanceReduction) -> 
         raise ValueError("The importance is a gradient: call `proposal_importance` outside of `torch.inference_mode`.")
     if not callable(reduction) and reduction not in ("sum", "input", "norm"):
         raise ValueError(f"Parameter `reduction` should be 'sum', 'input', 'norm' or a function. Found {reduction!r}.")
-    if not proposals.requires_grad:
+    if isinstance(proposals, TrackedProposals):
+        source = proposals.source
+        if proposals.value is not source.features:
+            raise ValueError(
+                "Parameter `proposals` should be what `track_proposals` returned. Found a tensor of shape "
+                f"{tuple(proposals.shape)} that a model made of it."
+            )
+        if reduction != source.reduction or (feature_dim - source.feature_dim) % proposals.dim():
+            raise ValueError(
+                "Parameters `reduction` and `feature_dim` should be those that the proposals were tracked for, "
+                f"{source.reduction!r} and {source.feature_dim}. Found {reduction!r} and {feature_dim}."
+            )
+    elif not proposals.requires_grad:
         raise ValueError(
             "Parameter `proposals` should require a gradient. Found `proposals.requires_grad = False`: call "
             "`proposals.requires_grad_()` before the model's forward pass, and run that with gradients enabled."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hint_loss._mask import checked_mask
+from hint_loss._checks import checked_mask
 
 __all__ = ["pointing_game", "rank_correlation"]
 

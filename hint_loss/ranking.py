@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hint_loss._mask import checked_mask
+from hint_loss._checks import checked_mask
 
 __all__ = ["HintRankingLoss", "hint_ranking_loss"]
 

@@ -1,0 +1,87 @@
+"""Only hinted samples pay: the second-order graph for the part of a batch that has hints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map, tree_map_only
+
+from hint_loss.tracking import track_proposals
+
+__all__ = ["forward_hinted"]
+
+
+def forward_hinted(
+    model: Callable[..., Any],
+    proposals: Tensor,
+    *inputs: Any,
+    hinted: Tensor,
+    track: Callable[[Tensor], Tensor] = track_proposals,
+    **options: Any,
+) -> tuple[Any, Tensor]:
+    """Run a model on a batch, its hinted samples apart, so that the importance is differentiated for these alone.
+
+    Values and gradients are those of the whole batch in one piece, for every model that treats samples independently.
+    (Dropout draws other random numbers. Batch normalisation in training mode is refused.)
+
+    Args:
+        model: called twice, as ``model(proposals, *inputs, **options)``, with the samples without and with a hint.
+        proposals: ``(B, ...)``.
+        inputs: the model's other arguments. Every tensor among them has the batch first.
+        hinted: ``(B,)`` boolean: which samples have a hint.
+        track: prepares the proposals of the hinted samples, for an importance of another kind:
+            ``partial(track_proposals, feature_dim=1)``, or ``lambda x: x.detach().requires_grad_()``.
+        options: the model's keyword arguments, as ``inputs``.
+
+    Returns:
+        The model's output for the whole batch, in the batch's order (a tensor with the batch first, or a tuple, list or
+        dictionary of them), and the hinted samples' proposals, of which to ask for the importance of the hinted scores.
+
+    Raises:
+        ValueError: ``hinted`` is not boolean of shape (B,); a tensor of another batch size; batch normalisation in
+            training mode.
+
+    Example:
+        >>> from hint_loss import hint_ranking_loss, proposal_importance
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Flatten(), nn.Linear(24, 5))
+        >>> features, hinted = torch.rand(16, 3, 4), torch.arange(16) < 2
+        >>> logits, proposals = forward_hinted(model, features, hinted=hinted)
+        >>> alpha = proposal_importance(logits[hinted, 0], proposals)  # (2, 3)
+        >>> (hint_ranking_loss(alpha, torch.rand(2, 3)) + logits.logsumexp(1).mean()).backward()
+    """
+    batch = proposals.shape[0]
+    if hinted.dtype != torch.bool or hinted.shape != (batch,):
+        raise ValueError(
+            f"Parameter `hinted` should be boolean, of shape ({batch},). "
+            f"Found `hinted.dtype = {hinted.dtype}` and `hinted.shape = {tuple(hinted.shape)}`."
+        )
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            raise ValueError(
+                f"Batch normalisation mixes the samples of a batch, which is not to be split then: put `{name}` "
+                f"({type(module).__name__}) in `eval()` mode, or run the whole batch with `track_proposals`."
+            )
+
+    def part(rows: Tensor, prepare: Callable[[Tensor], Tensor]) -> tuple[Any, Tensor]:
+        def take(x: Tensor) -> Tensor:
+            if x.shape[:1] != (batch,):
+                raise ValueError(f"A tensor argument should have {batch} samples. Found the shape {tuple(x.shape)}.")
+            return x[rows]
+
+        prepared = prepare(proposals[rows])
+        others, named = tree_map_only(Tensor, take, (inputs, options))
+        return model(prepared, *others, **named), prepared
+
+    with_hint, without = hinted.nonzero()[:, 0], (~hinted).nonzero()[:, 0]
+    if not len(with_hint):
+        return part(without, lambda x: x)[0], track(proposals[with_hint])
+    output, tracked = part(with_hint, track)
+    if len(without):
+        back = torch.cat([without, with_hint]).argsort()  # where each sample is, once the parts are joined
+        plain, _ = part(without, lambda x: x)
+        output = tree_map(lambda a, b: torch.cat([a, b])[back], plain, output)
+    return output, tracked

@@ -1,0 +1,98 @@
+"""Kernels that have a second derivative: how to select them, and what to say where another was used.
+
+The backward pass of PyTorch's fastest attention and recurrent kernels cannot be differentiated in turn. Computing the
+importance does not fail: only the backward pass of a loss on it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import Node, get_gradient_edge
+from torch.backends import cudnn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["double_backward_kernels"]
+
+_ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
+_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+_REPLACE = "replace it by operations that have one"
+_REMEDIES = {
+    "ScaledDotProductFlashAttention ScaledDotProductFlashAttentionForCpu ScaledDotProductEfficientAttention "
+    "ScaledDotProductCudnnAttention ScaledDotProductFusedAttentionOverrideable CudnnRnn MiopenRnn": (
+        "run the model's forward pass inside of `with double_backward_kernels():`"
+    ),
+    "CompiledFunction": "leave the model uncompiled, or compile the whole step with `torch.func.grad` inside of it",
+    "CheckpointFunction": "pass `use_reentrant=False` to `torch.utils.checkpoint.checkpoint`",
+    "Cdist CtcLoss FlexAttentionAutogradOp Hardsigmoid LstmMps MaskedSoftmax Pdist SegmentReduce": _REPLACE,
+}
+_REMEDY = {name: remedy for names, remedy in _REMEDIES.items() for name in names.split()}
+_ONCE = once_differentiable(lambda ctx: None).__code__  # shared by all that it decorates
+
+
+class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered again, nested, in several threads
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func in _ATTENTION:
+            with sdpa_kernel(SDPBackend.MATH):
+                return func(*args, **kwargs or {})
+        if func not in _RECURRENT:
+            return func(*args, **kwargs or {})
+        enabled, cudnn.enabled = cudnn.enabled, False  # `cudnn.flags` would reset the other flags
+        try:
+            return func(*args, **kwargs or {})
+        finally:
+            cudnn.enabled = enabled
+
+
+def double_backward_kernels() -> AbstractContextManager[Any]:
+    """Select kernels that have a second derivative, around the model's forward pass.
+
+    Scaled dot-product attention takes PyTorch's mathematical kernel, and LSTM, GRU and RNN layers do without cuDNN.
+    All else keeps its kernels and flags, convolutions included. The context can be nested and entered again. It need
+    not hold during the backward pass, except where a checkpoint computes its part again: give it the context too.
+
+    Not yet run on a GPU: tested on a CPU is that cuDNN is off while a recurrent layer is called, and then only.
+
+    Example:
+        >>> from torch.utils.checkpoint import checkpoint
+        >>> from hint_loss import proposal_importance
+        >>> layer = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+        >>> proposals, kernels = torch.randn(2, 3, 8, requires_grad=True), double_backward_kernels()
+        >>> with kernels:
+        ...     seen = checkpoint(layer, layer(proposals), use_reentrant=False, context_fn=lambda: (kernels, kernels))
+        >>> proposal_importance(seen.sum((1, 2)), proposals).square().sum().backward()
+    """
+    return _DoubleBackwardKernels()
+
+
+def check_graph(score: Tensor, proposals: Tensor) -> None:
+    """Raise a RuntimeError with the remedy if the score reads ``proposals`` through a kernel without second derivative.
+
+    What lies elsewhere, such as the fused attention of a question encoder, is differentiated once and does not matter.
+    """
+    target = get_gradient_edge(proposals)[:2]  # (node, number of its output)
+    dead = {target[0]}  # from where `proposals` cannot be reached
+    for node, _ in _walk(score.grad_fn, {target[0]}):
+        name = node.name().partition("Backward")[0]
+        backward = getattr(getattr(type(node), "_forward_cls", None), "backward", None)  # of an `autograd.Function`
+        remedy = _REPLACE if getattr(backward, "__code__", None) is _ONCE else _REMEDY.get(name)
+        if remedy and any(target in edges for _, edges in _walk(node, dead)):
+            raise RuntimeError(f"{name} lies between `proposals` and score and has no second derivative: {remedy}.")
+
+
+def _walk(root: Node | None, seen: set[Node]) -> Iterator[tuple[Node, tuple[tuple[Node | None, int], ...]]]:
+    """Each node that is not in ``seen`` yet, with the edges to what it was computed from."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node, node.next_functions
+            stack += [child for child, _ in node.next_functions]

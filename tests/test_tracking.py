@@ -1,0 +1,418 @@
+"""Tracked proposals: exactly the importance, and the parameters' gradients, of the plain double backward."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from hint_loss import (
+    TrackedProposals,
+    hint_ranking_loss,
+    proposal_importance,
+    track_proposals,
+    tracking_report,
+)
+
+B, K, D = 3, 5, 6
+REDUCTIONS = pytest.mark.parametrize("reduction", ["sum", "input"])
+
+
+def features(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(*(shape or (B, K, D)), generator=generator, dtype=torch.float64) + 0.1
+
+
+def weight(*shape: int, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+
+def assert_exact(
+    score: Callable[[Tensor], Tensor],
+    parameters: list[Tensor],
+    data: Tensor,
+    *,
+    reduction: Any = "sum",
+    feature_dim: int = -1,
+) -> TrackedProposals:
+    """Score, importance, and the gradients of a loss on both agree with plain double backward."""
+    results = []
+    tracked = track_proposals(data, feature_dim=feature_dim, reduction=reduction)
+    for x in (data.detach().clone().requires_grad_(), tracked):
+        torch.manual_seed(0)
+        value = score(x)
+        alpha = proposal_importance(value, x, feature_dim=feature_dim, reduction=reduction)
+        coefficients = features(*alpha.shape, seed=2)
+        loss = (alpha * coefficients).sum() + alpha.square().sum() + value.square().sum()
+        results.append([value, alpha, *torch.autograd.grad(loss, parameters, materialize_grads=True)])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
+    return tracked
+
+
+W, V, U = weight(4, D), weight(D), weight(B, K, 1)
+RULES: dict[str, Callable[[Tensor], Any]] = {
+    "linear": lambda x: F.linear(x, W, W[:, 0]),
+    "linear without bias": lambda x: F.linear(x, W),
+    "linear over proposals": lambda x: F.linear(x.transpose(1, 2), weight(2, K)),
+    "matmul": lambda x: x @ W.T,
+    "matmul vector": lambda x: torch.matmul(x, V),
+    "matmul batched": lambda x: x @ V.tanh()[None, :, None].expand(B, D, 1),
+    "matmul more dimensions": lambda x: x[:, None] @ W.T.expand(B, 2, D, 4),
+    "matmul pooling": lambda x: F.linear(U.softmax(1).mT @ x, W),
+    "matmul attention": lambda x: F.linear(weight(B, 2, K).softmax(-1) @ x, W),
+    "matmul numpy order": lambda x: torch.bmm(U.mT, x),
+    "gram matrix": lambda x: x @ x.mT * U,
+    "einsum features": lambda x: torch.einsum("bkd,hd->bkh", x, W),
+    "einsum queries": lambda x: torch.einsum("bkd,bd->bk", x, weight(B, D)),
+    "einsum pooling": lambda x: torch.einsum("bk,bkd->bd", U[..., 0].softmax(1), x) @ W.T,
+    "einsum transposed": lambda x: torch.einsum("bkd,bqk->dbq", x, weight(B, 2, K)) * V[:, None, None],
+    "sum": lambda x: F.linear((U.softmax(1) * x).sum(1), W),
+    "sum kept": lambda x: F.linear((x * U.softmax(1)).sum(1, keepdim=True), W),
+    "sum over features": lambda x: (x * V).sum(-1),
+    "sum over all": lambda x: (x * U).sum() * V[0] + (x * V).sum((0, 1)).sum(),
+    "mean": lambda x: F.linear(x.mean(dim=1), W),
+    "mean over two": lambda x: (x * U).mean((1, 2)),
+    "add": lambda x: F.linear(1 + x + V + x, W),
+    "sub": lambda x: F.linear(V - x - (-x) * U, W),
+    "mul": lambda x: F.linear(2 * x * U * V, W),
+    "mul dense": lambda x: F.linear(x * weight(B, K, D), W),
+    "mul itself": lambda x: F.linear(x * x, W),
+    "div": lambda x: F.linear(x / (1 + U.square()), W),
+    "div by norm": lambda x: F.linear(x / x.norm(dim=-1, keepdim=True), W),
+    "vector_norm": lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True) * U,
+    "normalize": lambda x: F.linear(F.normalize(x, dim=-1), W, W[:, 1]),
+    "normalize clamped": lambda x: F.linear(F.normalize(x, dim=-1, eps=1.2), W),
+    "dropout": lambda x: F.linear(F.dropout(x, 0.4), W),
+    "dropout in evaluation": lambda x: F.linear(F.dropout(x, 0.4, training=False), W),
+    "masked_fill": lambda x: F.linear(x.masked_fill(torch.arange(K)[:, None] == 2, 0.0), W),
+    "cat features": lambda x: F.linear(torch.cat([x, weight(B, 1, 3).expand(-1, K, -1)], -1), weight(2, D + 3)),
+    "cat normalised": lambda x: F.linear(
+        torch.cat([F.normalize(x, dim=-1), weight(B, 1, 3).expand(-1, K, -1), x], 2), weight(2, 2 * D + 3), V[:2]
+    ),
+    "cat regions": lambda x: F.linear(torch.cat([weight(B, 1, D), x, x * 2], 1), W),
+    "getitem": lambda x: F.linear(x[:, 1:-1][torch.tensor([2, 0])], W),
+    "getitem mask": lambda x: F.linear(x[torch.arange(B * K).view(B, K) % 2 == 0], W),
+    "getitem features": lambda x: x[..., :2] * U + x[:, :, 3:4] * U,
+    "getitem one": lambda x: F.linear(x[:, 0] * 2, W) * x[0, 1, 2],
+    "layout": lambda x: F.linear(x.reshape(B * K, D).view(B, 1, K, D).expand(B, 2, K, D).flatten(0, 1), W),
+    "squeeze": lambda x: F.linear(x.unsqueeze(1).squeeze(1).contiguous().clone(), W),
+    "permute": lambda x: F.linear(x.permute(2, 0, 1).movedim(0, -1).transpose(0, 1), W),
+    "casts": lambda x: F.linear(x.to(torch.float64).double(), W),
+}
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("name", RULES)
+def test_rules_are_exact_and_lazy(name: str, reduction: str) -> None:
+    def score(x: Tensor) -> Tensor:
+        return torch.tanh(RULES[name](x)).square().sum().expand(B) * torch.arange(1.0, B + 1)
+
+    tracked = assert_exact(score, [W, V, U], features(), reduction=reduction)
+    assert set(tracking_report(tracked).plain) <= {"tanh"}
+
+
+PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
+    "layer_norm": lambda x: F.layer_norm(x * V, (D,)),
+    "softmax": lambda x: F.linear(x.softmax(-1), W),
+    "relu": lambda x: F.linear(torch.relu(x - 0.3), W),
+    "unknown option": lambda x: F.linear(x.sum(1, dtype=torch.float64), W),
+    "list index": lambda x: F.linear(x[:, [0, 2]], W),
+    "power": lambda x: F.linear(x**2, W),
+    "reciprocal": lambda x: F.linear(1 / x, W),
+    "stack": lambda x: F.linear(torch.stack([x, 2 * x], 2), W),
+    "infinity norm": lambda x: F.linear(x / x.norm(float("inf"), -1, keepdim=True), W),
+    "one-dimensional": lambda x: F.linear(torch.matmul(U[0, :, 0], x), W),
+}
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("name", PLAIN)
+def test_everything_else_is_exact_too(name: str, reduction: str) -> None:
+    def score(x: Tensor) -> Tensor:
+        return torch.tanh(PLAIN[name](x)).square().sum().expand(B) * torch.arange(1.0, B + 1)
+
+    tracked = assert_exact(score, [W, V, U], features(), reduction=reduction)
+    assert set(tracking_report(tracked).plain) - {"tanh"}
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1, "dilation": 2}, {"padding": "same"}], ids=str)
+def test_convolution_of_a_feature_map(kernel: int, options: dict[str, Any], reduction: str) -> None:
+    kernels = weight(4, D, kernel, kernel)
+
+    def score(x: Tensor) -> Tensor:
+        return torch.tanh(F.conv2d(x, kernels, kernels[:, 0, 0, 0], **options)).sum((1, 2, 3))
+
+    tracked = assert_exact(score, [kernels], features(2, D, 5, 4), reduction=reduction, feature_dim=1)
+    assert ("conv2d" in tracking_report(tracked).lazy) == (reduction == "sum")
+
+
+@REDUCTIONS
+def test_grid_features_of_a_convolutional_network(reduction: str) -> None:
+    def score(x: Tensor) -> Tensor:  # (B, C, H, W) to (B, HW, C)
+        grid = x.flatten(2).transpose(1, 2)
+        attention = F.linear(torch.tanh(F.linear(grid, W)), W[:1, :4]).softmax(1)
+        return torch.tanh(F.linear((attention * grid).sum(1), W)).sum(1)
+
+    tracked = assert_exact(score, [W], features(2, D, 3, 4), reduction=reduction, feature_dim=1)
+    assert tracking_report(tracked).plain == {}
+
+
+class UpDn(nn.Module):
+    """Top-down attention over proposals, as in the paper's base network."""
+
+    def __init__(self, normalise: bool = False) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.value, self.question, self.attention = nn.Linear(D, 8), nn.Linear(4, 8), nn.Linear(8, 1)
+        self.image, self.answer = nn.Linear(D, 8), nn.Linear(8, 7)
+        self.double()
+
+    def forward(self, x: Tensor, question: Tensor) -> Any:
+        if self.normalise:
+            x = F.normalize(x, dim=-1)
+        joint = torch.relu(self.value(x)) * torch.relu(self.question(question))[:, None]
+        attended = (self.attention(joint).softmax(1) * x).sum(1)
+        return self.answer(torch.relu(self.image(attended)))
+
+
+@pytest.fixture
+def updn() -> UpDn:
+    torch.manual_seed(0)
+    return UpDn()
+
+
+QUESTION = features(B, 4, seed=3)
+
+
+def test_network_is_all_lazy(updn: UpDn) -> None:
+    tracked = assert_exact(lambda x: updn(x, QUESTION)[:, 2], list(updn.parameters()), features())
+    report = tracking_report(tracked)
+    assert report.lazy == {"linear": 2, "mul": 1, "sum": 1}
+    assert report.plain == {}
+    assert str(report) == "lazy: linear x 2, mul x 1, sum x 1\nplain: none"
+
+
+@REDUCTIONS
+def test_several_decisions(updn: UpDn, reduction: str) -> None:
+    assert_exact(lambda x: updn(x, QUESTION)[:, :4], list(updn.parameters()), features(), reduction=reduction)
+
+
+@REDUCTIONS
+def test_trainable_backbone(updn: UpDn, reduction: str) -> None:
+    """The loss on the importance reaches what made the proposals, too."""
+    backbone = nn.Linear(4, D).double()
+    images = features(B, K, 4)
+    results = []
+    for track in (False, True):
+        x: Tensor = torch.tanh(backbone(images))
+        x = track_proposals(x, reduction=reduction) if track else x  # type: ignore[arg-type]
+        score = updn(x, QUESTION)[:, 1]
+        alpha = proposal_importance(score, x, reduction=reduction)  # type: ignore[arg-type]
+        loss = alpha.square().sum() + score.sum()
+        results.append([alpha, *torch.autograd.grad(loss, [*backbone.parameters(), *updn.parameters()])])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
+
+
+def test_gradient_checkpointing(updn: UpDn) -> None:
+    def score(x: Tensor) -> Tensor:
+        logits: Tensor = checkpoint(updn, x, QUESTION, use_reentrant=False)
+        return logits[:, 0]
+
+    assert_exact(score, list(updn.parameters()), features())
+
+
+@pytest.mark.filterwarnings("ignore:Grad strides do not match")
+def test_data_parallel(updn: UpDn) -> None:
+    class Loss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = updn
+
+        def forward(self, x: Tensor, track: bool) -> Any:
+            x = track_proposals(x) if track else x.clone().requires_grad_()
+            score = self.model(x, QUESTION)[:, 0]
+            return hint_ranking_loss(proposal_importance(score, x), features(B, K, seed=4)) + score.sum()
+
+    dist.init_process_group("gloo", store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(Loss())
+        gradients = []
+        for track in (False, True):
+            updn.zero_grad()
+            wrapped(features(), track).backward()
+            gradients.append([p.grad for p in updn.parameters()])
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-10, atol=1e-12)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_model_may_write_into_what_a_layer_made(updn: UpDn) -> None:
+    layers = nn.Sequential(nn.Linear(D, 8), nn.ReLU(inplace=True), nn.Linear(8, 1)).double()
+
+    def score(x: Tensor) -> Any:
+        hidden = F.linear(x, W)
+        hidden += 1
+        hidden[:, 0] = 0
+        return layers(x).sum((1, 2)) + hidden.tanh_().sum((1, 2))
+
+    assert_exact(score, [W, *layers.parameters()], features())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_features(dtype: torch.dtype) -> None:
+    x = track_proposals(features().to(dtype))
+    alpha = proposal_importance(torch.tanh(F.linear(x, W.to(dtype))).sum((1, 2)), x)
+    assert alpha.dtype == torch.float32
+    plain = features().requires_grad_()
+    expected = proposal_importance(torch.tanh(F.linear(plain, W)).sum((1, 2)), plain)
+    torch.testing.assert_close(alpha.double(), expected, rtol=0.1, atol=0.1)
+
+
+def test_autocast(updn: UpDn) -> None:
+    """In bfloat16 the forward pass rounds; the terms do not."""
+    model = updn.float()
+    results = []
+    for cast in (False, True):
+        x = track_proposals(features().float())
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+            score = model(x, QUESTION.float())[:, 2]
+            alpha = proposal_importance(score.float(), x)
+        assert alpha.dtype == torch.float32
+        results.append([alpha, *torch.autograd.grad(alpha.square().sum(), [model.value.weight, model.image.weight])])
+    for exact, rounded in zip(*results, strict=True):
+        assert (rounded - exact).norm() < 0.1 * exact.norm()
+
+
+def test_values_and_metadata_do_not_change() -> None:
+    data = features()
+    x = track_proposals(data)
+    assert torch.equal(x, data)
+    assert x.shape == data.shape
+    assert x.dtype == data.dtype
+    assert type(x.detach()) is Tensor
+    assert tracking_report(x).plain == {}
+    assert not data.requires_grad
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.add_(1),
+        lambda x: x.__setitem__(0, 0.0),
+        lambda x: x.__imul__(2),
+        lambda x: F.relu(x, inplace=True),
+        lambda x: (x * 2).clamp_(min=0),
+        lambda x: F.dropout(x, 0.5, True, True),
+    ],
+)
+def test_writing_raises(write: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(RuntimeError, match="writes into tracked proposals, whose derivatives are of the values that"):
+        write(track_proposals(features()))
+
+
+def test_bad_input(updn: UpDn) -> None:
+    with pytest.raises(
+        TypeError, match=r"should be an untracked floating point tensor. Found `features.dtype = torch.i"
+    ):
+        track_proposals(torch.ones(2, 3, 4, dtype=torch.int64))
+    with pytest.raises(TypeError, match="Found TrackedProposals"):
+        track_proposals(track_proposals(features()))
+    with pytest.raises(ValueError, match=r"should be 'sum' or 'input' for tracked proposals. Found 'norm'"):
+        track_proposals(features(), reduction="norm")  # type: ignore[arg-type]
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"outside of `torch.inference_mode`"):
+        track_proposals(features())
+    with pytest.raises(TypeError, match=r"what `track_proposals\(features\)` returned. Found an untracked Tensor"):
+        tracking_report(features())
+
+    x = track_proposals(features())
+    score = updn(x, QUESTION)[:, 0]
+    with pytest.raises(ValueError, match=r"tracked for, 'sum' and -1. Found 'input' and -1"):
+        proposal_importance(score, x, reduction="input")
+    with pytest.raises(ValueError, match=r"tracked for, 'sum' and -1. Found 'sum' and 1"):
+        proposal_importance(score, x, feature_dim=1)
+    with pytest.raises(ValueError, match="that a model made of it"):
+        proposal_importance(score, x[:, :2])
+    with pytest.raises(ValueError, match="`score` should depend on `proposals`"):
+        proposal_importance(score, track_proposals(features()))
+    with pytest.raises(ValueError, match="`score` should depend on `proposals`"):
+        proposal_importance(score, features().requires_grad_())
+    with torch.no_grad(), pytest.raises(ValueError, match="`score` should carry a graph"):
+        proposal_importance(updn(x, QUESTION)[:, 0], x)
+    score.sum().backward()
+    with pytest.raises(RuntimeError, match="The graph of `score` is gone: take the importance before `backward`"):
+        proposal_importance(score, x)
+
+
+# Random programs
+
+
+STEPS: dict[str, Callable[[Tensor, Callable[..., Tensor]], Tensor]] = {
+    "double": lambda x, r: 1.7 * x,
+    "weigh": lambda x, r: x * torch.sigmoid(r(*x.shape[:2], 1) * V[0]),
+    "divide": lambda x, r: x / (1 + torch.sigmoid(r(x.shape[1], 1) * V[1])),
+    "shift": lambda x, r: r(1, x.shape[1], 1) * V[2] + x,
+    "subtract": lambda x, r: x - r(x.shape[-1]) * V[3],
+    "add itself": lambda x, r: x + x.flip(1) + x,
+    "scale features": lambda x, r: x * r(x.shape[-1]),
+    "multiply": lambda x, r: x * (1 + x),
+    "more features": lambda x, r: torch.cat([x, (r(x.shape[0], 1, 2) * V[4]).expand(-1, x.shape[1], -1)], -1),
+    "more proposals": lambda x, r: torch.cat([r(x.shape[0], 1, x.shape[-1]) * V[0], x], 1),
+    "twice": lambda x, r: torch.cat([x * V[5], x], 1),
+    "flatten": lambda x, r: x.reshape(-1, x.shape[-1]).view(x.shape),
+    "split": lambda x, r: x[:, None].reshape(-1, *x.shape[1:]),
+    "fewer": lambda x, r: x[:, 1:] if x.shape[1] > 2 else x,
+    "shuffle": lambda x, r: x[torch.randperm(x.shape[0], generator=torch.Generator().manual_seed(0))],
+    "mask": lambda x, r: x[torch.ones(x.shape[:2], dtype=torch.bool)].view(x.shape),
+    "unsqueeze": lambda x, r: x.unsqueeze(1).expand(-1, 2, -1, -1).mean(1),
+    "copy": lambda x, r: x.clone().contiguous(),
+    "normalise": lambda x, r: F.normalize(x, dim=-1),
+    "divide by norm": lambda x, r: x / x.norm(dim=-1, keepdim=True),
+    "dropout": lambda x, r: F.dropout(x, 0.3),
+    "layer norm": lambda x, r: F.layer_norm(x, x.shape[-1:]),
+    "rectify": lambda x, r: torch.relu(x - 0.3),
+    "transpose": lambda x, r: x.transpose(0, 1).permute(1, 0, 2),
+    "fill": lambda x, r: x.masked_fill(r(*x.shape[:2], 1) > 0.8, 0.5),
+    "mix": lambda x, r: torch.softmax(r(x.shape[0], x.shape[1], x.shape[1]) * V[1], -1) @ x,
+}
+ENDS: dict[str, Callable[[Tensor, Tensor, Callable[..., Tensor]], Tensor]] = {
+    "sum": lambda x, a, r: x.sum(1),
+    "mean": lambda x, a, r: x.mean(dim=1),
+    "bmm": lambda x, a, r: torch.bmm(a[:, None], x).squeeze(1),
+    "einsum": lambda x, a, r: torch.einsum("bk,bkd->bd", a, x),
+    "weighted": lambda x, a, r: (a[..., None] * x).sum(1),
+    "weighted, kept": lambda x, a, r: (x * a[..., None]).sum(dim=1, keepdim=True).squeeze(1),
+    "product with queries": lambda x, a, r: torch.einsum("bkd,bd->bk", x, r(x.shape[0], x.shape[2]) * V[5]),
+    "projection": lambda x, a, r: (x @ r(x.shape[2], 2)).flatten(1),
+}
+
+
+@REDUCTIONS
+@given(
+    steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=6),
+    end=st.sampled_from(sorted(ENDS)),
+    seed=st.integers(0, 2**16),
+)
+def test_random_programs(reduction: str, steps: list[str], end: str, seed: int) -> None:
+    def score(x: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)
+
+        def r(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+        for step in steps:
+            x = STEPS[step](x, r)
+        logits = torch.tanh(F.linear(x, r(4, x.shape[-1]) * W[:, :1], W[:, 1])).sum(-1)
+        pooled = ENDS[end](x, logits.softmax(-1), r)
+        return torch.tanh(pooled * V[2]).sum(-1) + logits.square().sum(-1)
+
+    assert_exact(score, [W, V], features(seed=seed), reduction=reduction)
