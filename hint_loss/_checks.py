@@ -1,13 +1,15 @@
-"""The checks that the public functions share."""
+"""What the public functions refuse, and how they say it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
 def check_tensors(**values: object) -> None:
-    """Refuse arrays and lists, by the name of their parameter."""
+    """Refuse arrays and lists, by the names of their parameters."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
             found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
@@ -33,3 +35,122 @@ def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -
             f"{tuple(alpha.shape[:-1])}. Found `mask.dtype = {mask.dtype}` and `mask.shape = {tuple(mask.shape)}`."
         )
     return mask[..., None].expand_as(alpha) if mask.dim() < alpha.dim() else mask
+
+
+def check_options(margin: float, min_gap: float, pair_reduction: str, reduction: str) -> None:
+    """Options of the ranking loss."""
+    if not (margin >= 0 and min_gap >= 0):
+        raise ValueError(
+            f"Parameters `margin` and `min_gap` should be at least 0. Found `margin = {margin}`, `min_gap = {min_gap}`."
+        )
+    if pair_reduction not in ("sum", "mean"):
+        raise ValueError(f"Parameter `pair_reduction` should be 'sum' or 'mean'. Found {pair_reduction!r}.")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"Parameter `reduction` should be 'mean', 'sum' or 'none'. Found {reduction!r}.")
+
+
+def check_roles(alpha: Tensor, s: Tensor) -> None:
+    """What is trained and what is the target."""
+    if not alpha.is_floating_point():
+        raise TypeError(f"Parameter `alpha` should be a floating point tensor. Found `alpha.dtype = {alpha.dtype}`.")
+    if s.requires_grad and not alpha.requires_grad:
+        raise ValueError(
+            "Parameter `alpha` is what the loss trains, `s` its target. Found `alpha.requires_grad = False` and "
+            "`s.requires_grad = True`: swap them if they are the wrong way round, or else pass `s.detach()`."
+        )
+
+
+def check_human(name: str, shape: str, human: Tensor, boxes: Tensor) -> None:
+    """Human attention of a given shape, such as ``(..., N, 2)``, and boxes ``(..., K, 4)`` of the same samples."""
+    check_tensors(**{name: human, "boxes": boxes})
+    fits = min(human.dim(), boxes.dim()) >= 2 and boxes.shape[:-2] == human.shape[:-2] and boxes.shape[-1] == 4
+    if not fits or (shape[-2].isdigit() and human.shape[-1] != int(shape[-2])):
+        raise ValueError(
+            f"Parameters `{name}` {shape} and `boxes` (..., K, 4) should agree in their leading dimensions. "
+            f"Found `{name}.shape = {tuple(human.shape)}` and `boxes.shape = {tuple(boxes.shape)}`."
+        )
+
+
+def checked_size(image_size: Sequence[float] | Tensor, boxes: Tensor) -> Tensor:
+    """Height and width of each sample ``(..., 2)`` in float64."""
+    size = torch.as_tensor(image_size, dtype=torch.float64, device=boxes.device)
+    samples = (*boxes.shape[:-2], 2)
+    if size.shape not in ((2,), samples) or not (size > 0).all():
+        raise ValueError(
+            f"Parameter `image_size` should be a positive (height, width), or a tensor of them of shape {samples}. "
+            f"Found `image_size = {image_size}`."
+        )
+    return size.expand(samples)
+
+
+def clipped(boxes: Tensor, size: Tensor, name: str) -> Tensor:
+    """Boxes ``(..., K, 4)`` cut to images of ``size (..., 2)``, in float64. A box may be empty, as padding is."""
+
+    def refuse(wrong: Tensor, should: str, remedy: str = "") -> None:
+        if wrong.any():
+            index = tuple(wrong.nonzero()[0].tolist())
+            image = f" in an image of (height, width) = {tuple(size[index[:-1]].tolist())}" if remedy else ""
+            raise ValueError(
+                f"Parameter `{name}` should {should}. "
+                f"Found `{name}{list(index)} = {boxes[index].tolist()}`{image}{remedy}."
+            )
+
+    corners = boxes.double()
+    inverted = (corners[..., 2:] < corners[..., :2]).any(-1)
+    refuse(inverted | ~corners.isfinite().all(-1), "hold finite corners with x1 <= x2 and y1 <= y2")
+    cut = corners.clamp(min=0).minimum(size[..., None, [1, 0, 1, 0]])
+    real, visible = ((x[..., 2:] > x[..., :2]).all(-1) for x in (corners, cut))
+    refuse(real & ~visible, "overlap the image", ": pass the size that they refer to, `image_size=(height, width)`")
+    in_corner = (~real | (cut <= 1).all(-1)).all() & (size > 1).all()  # of one pixel, where no real box would fit
+    small = real & ((cut[..., 2:] - cut[..., :2]).prod(-1) < 1)
+    refuse(small & in_corner, "be in pixels, but all are in [0, 1]", ": multiply x by the width and y by the height")
+    return cut
+
+
+def checked_parts(parts: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The N parts of human attention with their weights; a part of weight 0 may hold anything, NaN included."""
+    if weights is None:
+        return parts, torch.ones_like(parts[..., 0], dtype=torch.float64)
+    check_tensors(weights=weights)
+    if weights.shape != parts.shape[:-1]:
+        raise ValueError(
+            f"Parameter `weights` should have shape {tuple(parts.shape[:-1])}. "
+            f"Found `weights.shape = {tuple(weights.shape)}`."
+        )
+    wrong = ~(weights.isfinite() & (weights >= 0))
+    if wrong.any():
+        index = tuple(wrong.nonzero()[0].tolist())
+        raise ValueError(
+            "Parameter `weights` should be finite and at least 0. "
+            f"Found `weights{list(index)} = {weights[index].item()}`."
+        )
+    return torch.where(weights[..., None] == 0, 0.0, parts), weights.double()
+
+
+def check_present(name: str, total: Tensor, size: Tensor) -> None:
+    """Parts of human attention by their ``total (...)`` within images of ``size (..., 2)``."""
+    absent = total <= 0
+    if absent.any():
+        index = tuple(absent.nonzero()[0].tolist())
+        raise ValueError(
+            f"Parameter `{name}` should lie within the image, one at least. Found all of `{name}{list(index) or ''}` "
+            f"outside of an image of (height, width) = {tuple(size[index].tolist())}, or without weight or size: pass "
+            "the size that they refer to, `image_size=(height, width)`, or leave the sample out of the hints."
+        )
+
+
+def checked_energies(maps: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies ``(..., K)`` of maps ``(..., H, W)`` inside and outside of boxes, but for rounding not negative."""
+    total = inside + outside
+    wrong = ~((inside.minimum(outside) >= -1e-12 * total) & (total > 0) & total.isfinite())
+    if wrong.any():
+        index = tuple(wrong.nonzero()[0, :-1].tolist())
+        attention = maps[index]
+        found = "a NaN or an infinity" if attention.any() else "zeros alone"
+        if attention.min() < 0:
+            found = f"a minimum of {attention.min().item()}, which is negative"
+        raise ValueError(
+            "Parameter `attention_maps` should hold finite, non-negative attention, and some of it in every image. "
+            f"Found `attention_maps{list(index) or ''}` with {found}: correct it, or leave it out of the hints."
+        )
+    return inside.clamp(min=0), outside.clamp(min=0)

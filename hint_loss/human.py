@@ -7,18 +7,21 @@ The paper compares the mean human attention inside a proposal's box with the mea
 with :math:`e` the attention energy inside the box, :math:`a` the box's area, :math:`E` and :math:`A` the same of the
 whole image. ``s = 0.5`` means that people looked inside as much as outside.
 
-Each kind of human attention here is separable, what a box covers along x times what it covers along y, so :math:`e`
-is exact at sub-pixel borders: a pixel map is one batched matrix product :math:`w_y^T M w_x` for all boxes, a gaze
-point a product of two indicators or two Gaussian integrals, a drawn box a product of two overlaps.
+:math:`e` is exact at sub-pixel borders. A map is read once for up to 64 boxes: its rows are added up to strips
+between the boxes' edges. A gaze point is a product of two indicators or two Gaussian integrals, along x and along y, a
+drawn box a product of two overlaps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from hint_loss._checks import check_human, check_present, checked_energies, checked_parts, checked_size, clipped
 
 __all__ = ["human_importance", "human_importance_from_boxes", "human_importance_from_points", "two_level"]
 
@@ -36,12 +39,13 @@ def human_importance(
             the maps have another resolution. Default: the maps' own.
 
     Returns:
-        ``(..., K)`` in [0, 1], float32 (float64 for float64 maps). A box without area in the image, such as padding,
-        has 0; one that covers the whole image has 0.5.
+        ``(..., K)`` in [0, 1], float32 (float64 for float64 maps). A box without area, such as padding, has 0; one
+        that covers the whole image has 0.5.
 
     Raises:
-        ValueError: shapes that do not fit; inverted or non-finite boxes; a map that is all zero, non-finite, or
-            negative inside or outside of a box, for it says nothing.
+        ValueError: shapes that do not fit; boxes that are inverted, non-finite, wholly outside of the image or
+            normalised; a map that is all zero, non-finite, or negative inside or outside of a box.
+        TypeError: arrays or lists in place of tensors.
 
     Example:
         >>> attention_map = torch.zeros(4, 4)
@@ -52,19 +56,16 @@ def human_importance(
     References:
         Selvaraju et al., "Taking a HINT", ICCV 2019; Das et al., "Human Attention in VQA", EMNLP 2016.
     """
-    _check_shapes("attention_maps", "(..., H, W)", attention_maps, boxes)
-    maps = attention_maps if attention_maps.dtype == torch.float64 else attention_maps.float()
-    cells = torch.tensor(maps.shape[-2:], dtype=torch.float64, device=boxes.device)
-    size = cells if image_size is None else _image_size(image_size, boxes)
-    corners = _clip(boxes, size, "boxes")
-    x1, y1, x2, y2 = (corners * (cells / size)[..., None, [1, 0, 1, 0]]).unbind(-1)
-    cover_x = _coverage(x1, x2, maps.shape[-1], maps.dtype)  # (..., K, W)
-    cover_y = _coverage(y1, y2, maps.shape[-2], maps.dtype)  # (..., K, H)
-    rows = cover_y @ maps
-    energy_in = (rows * cover_x).sum(-1)
-    # Beside the box, then above and below it: a difference to the whole would cancel for large boxes.
-    energy_out = (rows * (1 - cover_x)).sum(-1) + ((1 - cover_y) @ maps.sum(-1, keepdim=True)).squeeze(-1)
-    return _ratio(energy_in, energy_out, corners, size, "attention_maps").to(maps.dtype)
+    check_human("attention_maps", "(..., H, W)", attention_maps, boxes)
+    cells = torch.tensor(attention_maps.shape[-2:], dtype=torch.float64, device=boxes.device)
+    size = checked_size(cells.tolist() if image_size is None else image_size, boxes)
+    corners = clipped(boxes, size, "boxes")
+    scaled = (corners * (cells / size)[..., None, [1, 0, 1, 0]]).minimum(cells[[1, 0, 1, 0]])  # rounding may exceed
+    maps, scaled = attention_maps[None].flatten(0, -3), scaled[None].flatten(0, -3)
+    parts = [_map_energies(maps, part) for part in torch.split(scaled, 64, 1)]  # bounds memory
+    inside, outside = (torch.cat(part, 1).view(boxes.shape[:-1]) for part in zip(*parts, strict=True))
+    inside, outside = checked_energies(attention_maps, inside, outside)
+    return _ratio(inside, outside, corners, size).to(_at_least_float32(attention_maps))
 
 
 def human_importance_from_points(
@@ -78,7 +79,7 @@ def human_importance_from_points(
     """Human importance ``s`` of proposals from gaze points or clicks (SALICON), without rasterising them.
 
     Args:
-        points: ``(..., N, 2)`` fixations ``x, y`` in pixels.
+        points: ``(..., N, 2)`` fixations ``x, y`` in pixels; those outside of the image do not count.
         boxes: ``(..., K, 4)`` corners ``x1, y1, x2, y2`` in pixels.
         image_size: ``(height, width)`` in pixels, or a ``(..., 2)`` tensor of them.
         weights: ``(..., N)`` weight of each point: its duration, or a boolean mask of padding. Default: 1 each.
@@ -89,7 +90,8 @@ def human_importance_from_points(
         ``(..., K)`` in [0, 1], with the conventions of :func:`human_importance`.
 
     Raises:
-        ValueError: as :func:`human_importance`; a negative ``sigma``; no weight within an image.
+        ValueError: as :func:`human_importance`; a negative ``sigma`` or weight; no point within an image.
+        TypeError: arrays or lists in place of tensors.
 
     Example:
         >>> points = torch.tensor([[10.0, 10.0], [12.0, 8.0], [50.0, 50.0]])
@@ -97,20 +99,20 @@ def human_importance_from_points(
         >>> human_importance_from_points(points, boxes, image_size=(64, 64))
         tensor([0.9487, 0.8221])
     """
-    _check_shapes("points", "(..., N, 2)", points, boxes)
+    check_human("points", "(..., N, 2)", points, boxes)
     if not sigma >= 0:
         raise ValueError(f"Parameter `sigma` should be at least 0. Found `sigma = {sigma}`.")
-    size = _image_size(image_size, boxes)
-    corners = _clip(boxes, size, "boxes")
-    points, weights = _present(points, weights)
+    size = checked_size(image_size, boxes)
+    corners = clipped(boxes, size, "boxes")
+    points, weights = checked_parts(points, weights)
     if not points.isfinite().all():
         raise ValueError("Parameter `points` should be finite wherever `weights` is not 0. Found a NaN or an infinity.")
-    x, y = points.double().unbind(-1)
-    inside, whole = (
-        _point_mass(region[..., 0], region[..., 2], x, sigma) * _point_mass(region[..., 1], region[..., 3], y, sigma)
-        for region in (corners, _whole_image(size, boxes))
-    )
-    return _ratio(*_energies(inside, whole, weights), corners, size, "points").to(_at_least_float32(points))
+    at = points.double()
+
+    def mass(low: Tensor, high: Tensor, axis: int) -> Tensor:
+        return _point_mass(low, high, at[..., None, :, axis], sigma)
+
+    return _separable("points", mass, weights, corners, size).to(_at_least_float32(points))
 
 
 def human_importance_from_boxes(
@@ -134,7 +136,8 @@ def human_importance_from_boxes(
         ``(..., K)`` in [0, 1], with the conventions of :func:`human_importance`.
 
     Raises:
-        ValueError: as :func:`human_importance`; no drawn box within an image.
+        ValueError: as :func:`human_importance`, for drawn boxes too; a negative weight; no drawn box in an image.
+        TypeError: arrays or lists in place of tensors.
 
     Example:
         >>> drawn = torch.tensor([[10.0, 10.0, 30.0, 30.0]])
@@ -142,16 +145,16 @@ def human_importance_from_boxes(
         >>> human_importance_from_boxes(drawn, boxes, image_size=(64, 64))
         tensor([1.0000, 0.9023, 0.0000])
     """
-    _check_shapes("human_boxes", "(..., M, 4)", human_boxes, boxes)
-    size = _image_size(image_size, boxes)
-    corners = _clip(boxes, size, "boxes")
-    human_boxes, weights = _present(human_boxes, weights)
-    x1, y1, x2, y2 = _clip(human_boxes, size, "human_boxes").unbind(-1)
-    inside, whole = (
-        _overlap(region[..., 0], region[..., 2], x1, x2) * _overlap(region[..., 1], region[..., 3], y1, y2)
-        for region in (corners, _whole_image(size, boxes))
-    )
-    return _ratio(*_energies(inside, whole, weights), corners, size, "human_boxes").to(_at_least_float32(human_boxes))
+    check_human("human_boxes", "(..., M, 4)", human_boxes, boxes)
+    size = checked_size(image_size, boxes)
+    corners = clipped(boxes, size, "boxes")
+    human_boxes, weights = checked_parts(human_boxes, weights)
+    drawn = clipped(human_boxes, size, "human_boxes")
+
+    def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
+        return (high.minimum(drawn[..., None, :, axis + 2]) - low.maximum(drawn[..., None, :, axis])).clamp(min=0)
+
+    return _separable("human_boxes", overlap, weights, corners, size).to(_at_least_float32(human_boxes))
 
 
 def two_level(s: Tensor, *, relevant: float, irrelevant: float | None = None) -> tuple[Tensor, Tensor]:
@@ -185,101 +188,64 @@ def two_level(s: Tensor, *, relevant: float, irrelevant: float | None = None) ->
     return high.to(s.dtype), high | low
 
 
-def _check_shapes(name: str, shape: str, human: Tensor, boxes: Tensor) -> None:
-    fits = min(human.dim(), boxes.dim()) >= 2 and boxes.shape[:-2] == human.shape[:-2] and boxes.shape[-1] == 4
-    if not fits or (shape[-2].isdigit() and human.shape[-1] != int(shape[-2])):
-        raise ValueError(
-            f"Parameters `{name}` {shape} and `boxes` (..., K, 4) should agree in their leading dimensions. "
-            f"Found `{name}.shape = {tuple(human.shape)}` and `boxes.shape = {tuple(boxes.shape)}`."
-        )
+def _map_energies(maps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention inside and outside of boxes ``(N, K, 4)`` in cells of maps ``(N, H, W)``: ``(N, K)`` each, in float64.
 
+    The upper and lower edges of all boxes cut a map into strips. One pass over the map adds up the rows of each strip;
+    cumulated along x, in float64, it says what each strip has to the left of any x.
+    """
+    (x1, y1, x2, y2), (height, width) = boxes.unbind(-1), maps.shape[1:]
+    regular = torch.arange(0, height + 64, 64, device=boxes.device).clamp(max=height)  # long float32 sums lose digits
+    edges = torch.cat([y1, y2, regular.expand(len(maps), -1)], 1).sort(1).values
+    # Edges and borders of rows, in order, cut each column into slices: a strip is a run of slices, each of one row.
+    start = edges.ceil().long() + torch.arange(edges.shape[1], device=boxes.device)  # an edge goes before its border
+    border = boxes.new_ones(len(maps), edges.shape[1] + height + 1).scatter(1, start, 0.0).cumsum(1) - 1
+    row, share = border[:, :-1].clamp(min=0).long(), border.scatter(1, start, edges).diff()
 
-def _image_size(image_size: Sequence[float] | Tensor, boxes: Tensor) -> Tensor:
-    """Height and width ``(2,)`` or ``(..., 2)`` in float64."""
-    size = torch.as_tensor(image_size, dtype=torch.float64, device=boxes.device)
-    if size.shape not in ((2,), (*boxes.shape[:-2], 2)) or not (size > 0).all():
-        raise ValueError(
-            f"Parameter `image_size` should be a positive (height, width), or a tensor of them of shape "
-            f"{(*boxes.shape[:-2], 2)}. Found `image_size = {image_size}`."
-        )
-    return size
+    x = torch.cat([x1, x2, x1.new_full((len(maps), 1), width)], 1)
+    column = (x.ceil() - 1).clamp(min=0)  # the last one that x leaves a part of on its left
+    beyond, column = column + 1 - x, column.long()  # and the part on its right
+    dtype = _at_least_float32(maps)
+    left = boxes.new_empty(len(maps), edges.shape[1] - 1, x.shape[1])  # what a strip has left of x
+    inputs = zip(maps, row, start[:, :-1], share.to(dtype), column, beyond, strict=True)
+    for i, (attention, rows, starts, shares, columns, rest) in enumerate(inputs):
+        strips = F.embedding_bag(rows, attention.to(dtype), starts, mode="sum", per_sample_weights=shares)
+        up_to = strips.cumsum(1, dtype=torch.float64).index_select(1, columns)
+        left[i] = torch.addcmul(up_to, strips.index_select(1, columns), rest, value=-1)
 
-
-def _whole_image(size: Tensor, boxes: Tensor) -> Tensor:
-    """The image as a box ``(..., 1, 4)``."""
-    return torch.cat([torch.zeros_like(size), size.flip(-1)], -1).expand(*boxes.shape[:-2], 4)[..., None, :]
-
-
-def _clip(boxes: Tensor, size: Tensor, name: str) -> Tensor:
-    """Boxes cut to the image, in float64."""
-    corners = boxes.double()
-    wrong = ~corners.isfinite().all(-1) | (corners[..., 2:] < corners[..., :2]).any(-1)
-    if wrong.any():
-        index = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"Parameter `{name}` should hold finite corners with x1 <= x2 and y1 <= y2. "
-            f"Found `{name}{index} = {boxes[tuple(index)].tolist()}`."
-        )
-    return corners.clamp(min=0).minimum(size[..., None, [1, 0, 1, 0]])
-
-
-def _coverage(low: Tensor, high: Tensor, cells: int, dtype: torch.dtype) -> Tensor:
-    """How much of each unit cell ``(..., K, cells)`` lies within K intervals."""
-    index = torch.arange(cells, device=low.device, dtype=dtype)
-
-    def below(edge: Tensor) -> Tensor:  # whole cells and a fraction apart: nothing is lost in float32
-        whole = edge.floor()
-        return (whole[..., None].to(dtype) - index + (edge - whole)[..., None].to(dtype)).clamp(0, 1)
-
-    return below(high) - below(low)
-
-
-def _overlap(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> Tensor:
-    """Lengths ``(..., K, N)`` that K intervals share with N others."""
-    upper = high[..., None].minimum(other_high[..., None, :])
-    return (upper - low[..., None].maximum(other_low[..., None, :])).clamp(min=0)
+    low, high, total = torch.split(left, [x1.shape[1], x1.shape[1], 1], 2)
+    within = (edges[:, :-1, None] >= y1[:, None]) & (edges[:, 1:, None] <= y2[:, None])  # (N, strips, K)
+    covered = torch.where(within, high - low, 0.0)
+    return covered.sum(1), (total - covered).sum(1)
 
 
 def _point_mass(low: Tensor, high: Tensor, points: Tensor, sigma: float) -> Tensor:
-    """Mass ``(..., K, N)`` that N points, or Gaussians, have within K half-open intervals."""
-    low, high, points = low[..., None], high[..., None], points[..., None, :]
+    """What points, or Gaussians around them, have within half-open intervals."""
     if sigma == 0:
         return ((points >= low) & (points < high)).double()
     scale = 1 / (sigma * math.sqrt(2))
     return (torch.erf((high - points) * scale) - torch.erf((low - points) * scale)) / 2
 
 
-def _present(parts: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The N parts of human attention with their weights; a part of weight 0 may hold anything, NaN included."""
-    if weights is None:
-        weights = torch.ones_like(parts[..., 0])
-    if weights.shape != parts.shape[:-1]:
-        raise ValueError(
-            f"Parameter `weights` should have shape {tuple(parts.shape[:-1])}. "
-            f"Found `weights.shape = {tuple(weights.shape)}`."
-        )
-    return torch.where(weights[..., None] == 0, 0.0, parts), weights.double()
+def _separable(
+    name: str, mass: Callable[[Tensor, Tensor, int], Tensor], weights: Tensor, corners: Tensor, size: Tensor
+) -> Tensor:
+    """The ratio for N parts of human attention, each a product of its mass along x and along y."""
+    image = torch.cat([torch.zeros_like(size), size.flip(-1)], -1)[..., None, :]
+    inside, whole = (
+        mass(x1, x2, 0) * mass(y1, y2, 1) * weights[..., None, :]  # (..., K, N) and (..., 1, N)
+        for x1, y1, x2, y2 in (region[..., None].unbind(-2) for region in (corners, image))
+    )
+    check_present(name, whole.sum((-2, -1)), size)
+    return _ratio(inside.sum(-1), (whole - inside).clamp(min=0).sum(-1), corners, size)
 
 
-def _energies(inside: Tensor, whole: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted sums over the N parts of what is inside K boxes and what is outside of them."""
-    outside = (whole - inside).clamp(min=0)
-    return (inside * weights[..., None, :]).sum(-1), (outside * weights[..., None, :]).sum(-1)
-
-
-def _ratio(energy_in: Tensor, energy_out: Tensor, corners: Tensor, size: Tensor, name: str) -> Tensor:
-    total = energy_in + energy_out
-    wrong = ~(total.isfinite() & (total > 0) & (energy_in >= 0) & (energy_out >= 0))
-    if wrong.any():
-        index = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"Parameter `{name}` should hold finite, non-negative attention, and some of it in every image. "
-            f"Found `{name}{index[:-1] or ''}` with a sum of {total[tuple(index)].item()}: leave it out of the hints."
-        )
+def _ratio(inside: Tensor, outside: Tensor, corners: Tensor, size: Tensor) -> Tensor:
+    """The paper's s from attention inside and outside of boxes ``(..., K)``."""
     area_in = (corners[..., 2:] - corners[..., :2]).prod(-1)
     area_out = size.prod(-1)[..., None] - area_in
-    inside, outside = energy_in.double() * area_out, energy_out.double() * area_in  # densities, times both areas
-    return (inside / (inside + outside)).masked_fill(area_out == 0, 0.5).masked_fill(area_in == 0, 0.0)
+    density_in, density_out = inside * area_out, outside * area_in  # both times both areas
+    return (density_in / (density_in + density_out)).masked_fill(area_out == 0, 0.5).masked_fill(area_in == 0, 0.0)
 
 
 def _at_least_float32(human: Tensor) -> torch.dtype:

@@ -67,9 +67,9 @@ def pointing_game(alpha: Tensor, relevant: Tensor, *, mask: Tensor | None = None
     References:
         Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, for pixels.
     """
+    mask = _full_mask(alpha, relevant, mask, "relevant")
     if relevant.dtype != torch.bool:
         raise ValueError(f"Parameter `relevant` should be boolean. Found `relevant.dtype = {relevant.dtype}`.")
-    mask = _full_mask(alpha, relevant, mask, "relevant")
     scores = torch.where(mask, alpha, -torch.inf)
     top = mask & (scores == scores.amax(-1, keepdim=True)) if alpha.shape[-1] else mask
     hit = (top & relevant).sum(-1).double() / top.sum(-1)

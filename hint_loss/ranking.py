@@ -10,8 +10,7 @@ orders exactly if it belongs to the sum, and i moves one place for each such pai
 
 .. math:: L = \sum_i \alpha_i (p_i - q_i), \qquad \partial L / \partial \alpha_i = p_i - q_i,
 
-ties included. That is O(K log K) time and O(K) memory, where comparing all pairs takes O(K^2) of both. (It is the
-perceptron loss of the permutahedron: people's ranks scored by alpha, against alpha's own.)
+ties included. That is O(K log K) time and O(K) memory, where comparing all pairs takes O(K^2) of both.
 
 **Margin for free.** Asking pairs to be apart in proportion to the human gap, :math:`\max(0,\; m (s_i - s_j) -
 (\alpha_i - \alpha_j))`, is the same loss on :math:`\alpha - m s`.
@@ -25,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hint_loss._checks import checked_mask
+from hint_loss._checks import check_options, check_roles, checked_mask
 
 __all__ = ["HintRankingLoss", "hint_ranking_loss"]
 
@@ -48,18 +47,16 @@ def hint_ranking_loss(
 
     .. math:: L = \sum_{s_i - s_j > g} \max(0,\; m (s_i - s_j) - (\alpha_i - \alpha_j))
 
-    for each sample; the defaults, :math:`m = g = 0`, are the paper's loss. Pairs that people score equal say nothing
-    and add nothing. The gradient is exact, ties included.
+    for each sample; the defaults, :math:`m = g = 0`, are the paper's loss. Pairs that people score equal add nothing.
 
-    What the loss's weight means: samples without a hint (an all-false row of ``mask``) add nothing and do not count, so
-    the mean does not depend on the batch size or on the share of hints. The paper's sum grows with the number of pairs,
-    unless ``pair_reduction="mean"``, and with the scale of alpha, unless ``scale_free=True``. Across data-parallel
-    ranks, take ``reduction="sum"`` and divide by the number of hinted samples on *all* ranks.
+    What the loss's weight means: samples without a hint (an all-false row of ``mask``) do not count, so the mean does
+    not depend on the batch size or on the share of hints. The paper's sum grows with the number of pairs, unless
+    ``pair_reduction="mean"``, and with the scale of alpha, unless ``scale_free=True``. Across data-parallel ranks,
+    take ``reduction="sum"`` and divide by the number of hinted samples on *all* ranks.
 
     Args:
         alpha: ``(..., K)`` network importance, as :func:`~hint_loss.proposal_importance` gives it.
-        s: ``(..., K)`` human importance. Its order matters, and its gaps where ``margin`` or ``min_gap`` is given.
-            Boolean (relevant or not) is welcome.
+        s: ``(..., K)`` human importance, or booleans. Its order matters; with ``margin`` or ``min_gap``, its gaps too.
         mask: boolean, ``(..., K)``: true for proposals that exist and have a human score; or ``(...)``: true for
             samples with a hint. Masked entries may hold anything. Default: all true.
         margin: how far apart alphas should be for each unit of human gap, in units of alpha.
@@ -70,12 +67,11 @@ def hint_ranking_loss(
         reduction: ``"mean"`` over hinted samples (without any: 0, attached to the graph), ``"sum"``, or ``"none"``.
 
     Returns:
-        A scalar, or ``(...)`` for ``reduction="none"``; float32, or float64 where ``alpha`` is. A NaN in an unmasked
-        ``alpha`` or ``s`` gives NaN.
+        A scalar, or ``(...)`` for ``reduction="none"``; float32, or float64 where ``alpha`` is. An unmasked NaN shows.
 
     Raises:
-        ValueError: shapes that do not fit, a mask that is not boolean, an option out of range.
-        TypeError: an integer ``alpha``.
+        ValueError: shapes that do not fit, a mask that is not boolean, an option out of range, ``s`` for ``alpha``.
+        TypeError: an integer ``alpha``, or an array in place of a tensor.
 
     Example:
         >>> alpha = torch.tensor([[0.1, 0.5, 0.3]], requires_grad=True)
@@ -89,15 +85,16 @@ def hint_ranking_loss(
     References:
         Selvaraju et al., "Taking a HINT", ICCV 2019 (the pairwise sum). Margin, gap and scale-free form are ours.
     """
-    _check_options(alpha, margin, min_gap, pair_reduction, reduction)
+    check_options(margin, min_gap, pair_reduction, reduction)
     mask = checked_mask(alpha, s, mask, "s")
+    check_roles(alpha, s)
     x = alpha if alpha.dtype == torch.float64 else alpha.float()
     s = s if s.dtype == torch.float64 else s.float()
-    present: Tensor | int = x.shape[-1]
-    hinted: Tensor | int = x.shape[:-1].numel() if x.shape[-1] else 0
+    present: Tensor | int = max(x.shape[-1], 1)
+    hinted: Tensor | int = max(x.shape[:-1].numel(), 1)
     if mask is not None:
         x, s = torch.where(mask, x, 0.0), torch.where(mask, s, 0.0)
-        present, hinted = mask.sum(-1, keepdim=True), mask.any(-1).sum()
+        present, hinted = mask.sum(-1, keepdim=True).clamp(min=1), mask.any(-1).sum().clamp(min=1)
     if scale_free:
         norm = x.abs().sum(-1, keepdim=True)
         x = x / torch.where(norm > 0, norm, 1.0)
@@ -106,15 +103,15 @@ def hint_ranking_loss(
 
     with torch.no_grad():
         slope = _slope_by_comparing(x, s, mask, min_gap) if min_gap else _slope_by_sorting(x, s, mask)
-        centre = x.sum(-1, keepdim=True) / _at_least_one(present)
+        centre = x.sum(-1, keepdim=True) / present
         centre = centre + 0 * s.sum(-1, keepdim=True)  # a NaN has no order: let it show
     # A sample's slopes sum to zero and masked entries have none: centring changes the rounding error alone.
     losses = ((x - centre) * slope.to(x.dtype)).sum(-1)
     if pair_reduction == "mean":
-        losses = losses / _at_least_one(_count_pairs(s, mask, min_gap))
+        losses = losses / _count_pairs(s, mask, min_gap).clamp(min=1)
     if reduction == "none":
         return losses
-    return losses.sum() if reduction == "sum" else losses.sum() / _at_least_one(hinted)
+    return losses.sum() if reduction == "sum" else losses.sum() / hinted
 
 
 class HintRankingLoss(nn.Module):
@@ -135,6 +132,7 @@ class HintRankingLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_options(margin, min_gap, pair_reduction, reduction)
         self.loss = partial(
             hint_ranking_loss,
             margin=margin,
@@ -176,10 +174,9 @@ def _slope_by_comparing(x: Tensor, s: Tensor, mask: Tensor | None, min_gap: floa
 
 def _count_pairs(s: Tensor, mask: Tensor | None, min_gap: float) -> Tensor:
     """Each sample's number of pairs with ``s_i - min_gap > s_j``."""
-    if mask is None:
-        return torch.searchsorted(s.sort(-1).values.contiguous(), s.contiguous() - min_gap).sum(-1)
-    others = torch.where(mask, s, torch.inf).sort(-1).values.contiguous()
-    return torch.where(mask, torch.searchsorted(others, s.contiguous() - min_gap), 0).sum(-1)
+    others = s if mask is None else torch.where(mask, s, torch.inf)
+    pairs = torch.searchsorted(others.sort(-1).values.contiguous(), s.contiguous() - min_gap)
+    return pairs.sum(-1) if mask is None else (pairs * mask).sum(-1)
 
 
 def _order_key(x: Tensor) -> Tensor:
@@ -191,20 +188,3 @@ def _order_key(x: Tensor) -> Tensor:
         return torch.empty_like(order).scatter_(-1, order, step.cumsum(-1))
     bits = (x.float() + 0.0).view(torch.int32)  # IEEE 754 orders as sign and magnitude, integers do not
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
-
-
-def _at_least_one(count: Tensor | int) -> Tensor | int:
-    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
-
-
-def _check_options(alpha: Tensor, margin: float, min_gap: float, pair_reduction: str, reduction: str) -> None:
-    if not alpha.is_floating_point():
-        raise TypeError(f"Parameter `alpha` should be a floating point tensor. Found `alpha.dtype = {alpha.dtype}`.")
-    if not (margin >= 0 and min_gap >= 0):
-        raise ValueError(
-            f"Parameters `margin` and `min_gap` should be at least 0. Found `margin = {margin}`, `min_gap = {min_gap}`."
-        )
-    if pair_reduction not in ("sum", "mean"):
-        raise ValueError(f"Parameter `pair_reduction` should be 'sum' or 'mean'. Found {pair_reduction!r}.")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"Parameter `reduction` should be 'mean', 'sum' or 'none'. Found {reduction!r}.")

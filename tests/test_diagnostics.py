@@ -284,6 +284,12 @@ class TestWrong:
         assert WRONG.fullmatch(problem)
         assert problem.startswith("`model.1`: ")
 
+    def test_hooks_see_the_inputs_once(self, proposals: Tensor) -> None:
+        model = nn.Sequential(nn.Linear(D, 3), Apply(cube))
+        model[1].register_forward_pre_hook(lambda module, args: args[0].view(B, K, 3).flatten(1))
+        (problem,) = check_double_backward(score, model, proposals).problems
+        assert problem.startswith("`model.1`: double backward gives ")
+
     def test_a_module_whose_output_is_no_container_of_tensors(self, proposals: Tensor) -> None:
         """It cannot be tested alone: what contains it is named."""
 
@@ -315,6 +321,7 @@ class TestMeaning:
         assert report.finite_differences == pytest.approx(report.double_backward, rel=1e-4)
         for other in ("norm", lambda g, p: (g.abs() * p).sum(-1)):
             assert check_double_backward(score, model, proposals, reduction=other).problems == ()
+        assert check_double_backward(score, model[1], 1e-6 * proposals, reduction=reduction).problems == ()
 
     @pytest.mark.parametrize("name", ["normalise", "root"])
     def test_padding_under_a_root(self, name: str, proposals: Tensor) -> None:
@@ -341,14 +348,20 @@ class TestMeaning:
 
 
 @pytest.mark.parametrize(
-    "middle", [nn.Identity, nn.Hardsigmoid, lambda: Apply(cube)], ids=["right", "missing", "wrong"]
+    ("middle", "found"),
+    [(nn.Identity, ["model.3"]), (nn.Hardsigmoid, ["model.4"]), (lambda: Apply(cube), ["model.3", "model.4"])],
+    ids=["right", "missing", "wrong"],
 )
-def test_everything_of_the_caller_stays_as_it_was(middle: Callable[[], nn.Module], proposals: Tensor) -> None:
-    spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))
-    model = nn.Sequential(nn.Linear(D, 6), nn.BatchNorm1d(K), nn.Dropout(), spectral, middle(), nn.Linear(6, 3))
+def test_everything_of_the_caller_stays_as_it_was(
+    middle: Callable[[], nn.Module], found: list[str], proposals: Tensor
+) -> None:
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))  # detaches its singular vectors: model.3
+    model = nn.Sequential(
+        nn.Linear(D, 6), nn.BatchNorm1d(K), nn.Dropout(), spectral, middle(), nn.Linear(6, 3)
+    ).double()
     model[1].eval()
     model[0].bias.requires_grad_(False)
-    batch = torch.randn(B, K, D)
+    proposals, batch = proposals.double(), torch.randn(B, K, D, dtype=torch.float64)
     score(model, proposals).sum().backward()
     loss = score(model, proposals).sum()  # its graph must survive
 
@@ -361,7 +374,8 @@ def test_everything_of_the_caller_stays_as_it_was(middle: Callable[[], nn.Module
 
     before = state()
     with torch.no_grad():
-        check_double_backward(lambda model, x, b: score(model, x + b), model, proposals, batch)
+        report = check_double_backward(lambda model, x, b: score(model, x + b), model, proposals, batch)
+    assert [problem.split("`")[1] for problem in report.problems] == found
     for one, other in zip(before, state(), strict=True):
         assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
     loss.backward()

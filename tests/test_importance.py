@@ -185,7 +185,7 @@ class TestSecondOrder:
                 numeric[i] = (above - below) / (2 * step)
             error = (gradient.flatten() - numeric).abs().max()
             assert error < 1e-8, f"{name} {error}"
-            assert (gradient != 0).any(), name
+            assert name == "attention.bias" or (gradient.abs() > 1e-6).any(), name  # softmax does not feel that one
 
     def test_gradcheck_of_the_importance_in_the_parameters(self, model: UpDn, proposals: Tensor, words: Tensor) -> None:
         names, values = zip(*model.named_parameters(), strict=True)

@@ -168,3 +168,16 @@ class TestErrors:
     def test_relevant(self, raises: Any) -> None:
         with raises(ValueError, "Parameter `relevant` should be boolean. Found `relevant.dtype = torch.float32`."):
             pointing_game(torch.zeros(2, 3), torch.zeros(2, 3))
+
+    def test_arrays_and_lists(self, raises: Any) -> None:
+        tensor, message = (
+            torch.zeros(3),
+            "Parameter `{}` should be a torch.Tensor. Found a {}: pass `torch.as_tensor({})`.",
+        )
+        for metric in (rank_correlation, pointing_game):
+            with raises(TypeError, message.format("alpha", "list", "alpha")):
+                metric([0.0, 0.0, 0.0], tensor)  # type: ignore[arg-type]
+        with raises(TypeError, message.format("s", "numpy.ndarray", "s")):
+            rank_correlation(tensor, tensor.numpy())  # type: ignore[arg-type]
+        with raises(TypeError, message.format("relevant", "numpy.ndarray", "relevant")):
+            pointing_game(tensor, tensor.bool().numpy())  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -163,8 +164,8 @@ def test_gradcheck_and_gradgradcheck(options: dict[str, Any]) -> None:
 
 
 def test_the_margin_is_differentiable_in_the_human_scores() -> None:
-    alpha, s = torch.randn(3, 6).double(), torch.rand(3, 6).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: hint_ranking_loss(alpha, s, margin=0.7), s)
+    alpha, s = torch.randn(3, 6).double().requires_grad_(), torch.rand(3, 6).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda alpha, s: hint_ranking_loss(alpha, s, margin=0.7), (alpha, s))
 
 
 @pytest.mark.parametrize("offset", [1e4, 1e7])
@@ -294,13 +295,49 @@ class TestErrors:
         )
         with raises(ValueError, message):
             hint_ranking_loss(torch.zeros(2, 3), torch.zeros(2, 3), margin=margin, min_gap=min_gap)
+        with raises(ValueError, message):
+            HintRankingLoss(margin=margin, min_gap=min_gap)
 
     def test_reductions(self, raises: Any) -> None:
         alpha: Any = torch.zeros(2, 3)
-        with raises(ValueError, "Parameter `pair_reduction` should be 'sum' or 'mean'. Found 'max'."):
-            hint_ranking_loss(alpha, alpha, pair_reduction="max")  # type: ignore[arg-type]
-        with raises(ValueError, "Parameter `reduction` should be 'mean', 'sum' or 'none'. Found 'batchmean'."):
-            hint_ranking_loss(alpha, alpha, reduction="batchmean")  # type: ignore[arg-type]
+        calls: list[Any] = [lambda **options: hint_ranking_loss(alpha, alpha, **options), HintRankingLoss]
+        for call in calls:
+            with raises(ValueError, "Parameter `pair_reduction` should be 'sum' or 'mean'. Found 'max'."):
+                call(pair_reduction="max")
+            with raises(ValueError, "Parameter `reduction` should be 'mean', 'sum' or 'none'. Found 'batchmean'."):
+                call(reduction="batchmean")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (
+                {"alpha": [0.0]},
+                "Parameter `alpha` should be a torch.Tensor. Found a list: pass `torch.as_tensor(alpha)`.",
+            ),
+            (
+                {"s": np.zeros(1)},
+                "Parameter `s` should be a torch.Tensor. Found a numpy.ndarray: pass `torch.as_tensor(s)`.",
+            ),
+            (
+                {"mask": np.ones(1, bool)},
+                "Parameter `mask` should be a torch.Tensor. Found a numpy.ndarray: pass `torch.as_tensor(mask)`.",
+            ),
+        ],
+        ids=["alpha", "s", "mask"],
+    )
+    def test_arrays_and_lists(self, raises: Any, arguments: dict[str, Any], message: str) -> None:
+        with raises(TypeError, message):
+            hint_ranking_loss(**({"alpha": torch.zeros(1), "s": torch.zeros(1)} | arguments))
+
+    def test_alpha_and_s_exchanged(self, raises: Any) -> None:
+        message = (
+            "Parameter `alpha` is what the loss trains, `s` its target. Found `alpha.requires_grad = False` and "
+            "`s.requires_grad = True`: swap them if they are the wrong way round, or else pass `s.detach()`."
+        )
+        alpha, s = torch.zeros(2, 3, requires_grad=True), torch.zeros(2, 3)
+        with raises(ValueError, message):
+            hint_ranking_loss(s, alpha)
+        assert hint_ranking_loss(alpha.detach(), s) == 0  # an evaluation
 
 
 def test_a_gap_between_half_precision_scores_is_taken_in_float32() -> None:

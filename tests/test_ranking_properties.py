@@ -102,6 +102,11 @@ def test_adding_a_constant_to_alpha_changes_nothing(batch: Batch, options: dict[
     assert_same(losses(batch.alpha + constant, *batch[1:], **options), losses(*batch, **options))
 
 
+@given(batches(), OPTIONS | SCALE_FREE, st.integers(-1000, 1000))
+def test_adding_a_constant_to_s_changes_nothing(batch: Batch, options: dict[str, Any], constant: int) -> None:
+    assert_same(losses(batch.alpha, batch.s + constant, batch.mask, **options), losses(*batch, **options))
+
+
 @given(batches(), OPTIONS, st.integers(-3, 3))
 def test_scaling_alpha_and_margin_scales_the_loss(batch: Batch, options: dict[str, Any], exponent: int) -> None:
     scale = 2.0**exponent

@@ -1,0 +1,188 @@
+"""Human importance of gaze points and drawn boxes against counting, SciPy's integrals, rasters and real gaze."""
+
+import itertools
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import scipy.integrate
+import torch
+from torch import Tensor
+
+from hint_loss import human_importance, human_importance_from_boxes, human_importance_from_points
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "attention"
+NAN = float("nan")
+
+
+def ratio(inside: float, total: float, area: float, whole: float) -> float:
+    """The paper's s from energies and areas, for boxes with both an inside and an outside."""
+    density_in, density_out = inside / area, (total - inside) / (whole - area)
+    return density_in / (density_in + density_out)
+
+
+def clip(box: list[float], height: float, width: float) -> list[float]:
+    return [min(max(v, 0.0), limit) for v, limit in zip(box, (width, height, width, height), strict=True)]
+
+
+def random_boxes(*shape: int, height: float, width: float, beyond: float = 0.2, whole: bool = False) -> Tensor:
+    """Boxes that show in the image, and begin and end anywhere, also ``beyond`` it."""
+    within = torch.rand(*shape, 2, dtype=torch.float64)
+    low = within - torch.rand_like(within) * (within + beyond)
+    high = within + torch.rand_like(within) * (1 + beyond - within)
+    size = torch.tensor([width, height], dtype=torch.float64)
+    return torch.cat([(low * size).floor(), (high * size).ceil()] if whole else [low * size, high * size], -1)
+
+
+class TestPoints:
+    """Gaze points and clicks."""
+
+    def test_counts_points_where_sigma_is_zero(self) -> None:
+        points = torch.randint(0, 20, (3, 40, 2)).double()  # on the boxes' borders too
+        boxes = random_boxes(3, 8, height=16, width=20, whole=True)
+        s = human_importance_from_points(points, boxes, image_size=(16, 20))
+        for b, k in itertools.product(range(3), range(8)):
+            x1, y1, x2, y2 = clip(boxes[b, k].tolist(), 16, 20)
+            inside = sum(x1 <= x < x2 and y1 <= y < y2 for x, y in points[b].tolist())
+            total = sum(x < 20 and y < 16 for x, y in points[b].tolist())
+            expected = ratio(inside, total, (x2 - x1) * (y2 - y1), 16 * 20)
+            assert s[b, k].item() == pytest.approx(expected, abs=1e-13)
+
+    def test_equals_the_map_of_counts(self) -> None:
+        """A point in the middle of a pixel is that pixel's attention, for boxes with whole borders."""
+        points = torch.randint(0, 12, (30, 2)) + 0.5
+        counts = torch.zeros(12, 12)
+        for x, y in points.long().tolist():
+            counts[y, x] += 1
+        boxes = random_boxes(10, height=12, width=12, whole=True)
+        torch.testing.assert_close(
+            human_importance_from_points(points, boxes, image_size=(12, 12)), human_importance(counts, boxes)
+        )
+
+    def test_a_border_belongs_to_one_box_only(self) -> None:
+        points, halves = torch.tensor([[5.0, 5.0], [1.0, 1.0]]), torch.tensor([[0.0, 0, 5, 10], [5, 0, 10, 10]])
+        s = human_importance_from_points(points, halves, image_size=(10, 10))
+        assert s.tolist() == [0.5, 0.5]
+
+    def test_equals_numeric_integration_where_sigma_is_positive(self) -> None:
+        """Independent of the error function: SciPy integrates the sum of the densities over each box."""
+        points = torch.tensor([[4.0, 3.0], [9.5, 7.0], [-1.0, 2.0]], dtype=torch.float64)
+        weights = torch.tensor([1.0, 2.5, 0.5], dtype=torch.float64)
+        boxes = torch.tensor([[1.0, 1, 6, 5.5], [8, 2, 12, 8], [3, 3, 20, 20]], dtype=torch.float64)
+        sigma = 1.7
+
+        def density(y: float, x: float) -> float:
+            peaks = (
+                w * math.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * sigma**2))
+                for (px, py), w in zip(points.tolist(), weights.tolist(), strict=True)
+            )
+            return sum(peaks) / (2 * math.pi * sigma**2)
+
+        def energy(x1: float, y1: float, x2: float, y2: float) -> float:
+            return float(scipy.integrate.dblquad(density, x1, x2, y1, y2, epsabs=1e-10)[0])
+
+        s = human_importance_from_points(points, boxes, image_size=(10, 14), weights=weights, sigma=sigma)
+        total = energy(0, 0, 14, 10)
+        for actual, box in zip(s.tolist(), boxes.tolist(), strict=True):
+            x1, y1, x2, y2 = clip(box, 10, 14)
+            expected = ratio(energy(x1, y1, x2, y2), total, (x2 - x1) * (y2 - y1), 140)
+            assert actual == pytest.approx(expected, abs=1e-9)
+
+    def test_sharp_gaussians_are_points(self) -> None:
+        points, boxes = torch.rand(20, 2).double() * 30, random_boxes(6, height=30, width=30)
+        sharp = human_importance_from_points(points, boxes, image_size=(30, 30), sigma=1e-9)
+        torch.testing.assert_close(sharp, human_importance_from_points(points, boxes, image_size=(30, 30)))
+
+    @pytest.mark.parametrize("sigma", [0.0, 2.0])
+    def test_weights_repeat_points_and_masks_leave_them_out(self, sigma: float) -> None:
+        points, boxes = torch.rand(2, 3, 2).double() * 16, random_boxes(2, 5, height=16, width=16)
+        twice = torch.cat([points, points[:, :1]], 1)
+        expected = human_importance_from_points(twice, boxes, image_size=(16, 16), sigma=sigma)
+        weights = torch.tensor([[2.0, 1.0, 1.0]]).expand(2, 3)
+        weighted = human_importance_from_points(points, boxes, image_size=(16, 16), sigma=sigma, weights=weights)
+        torch.testing.assert_close(weighted, expected)
+        padded = torch.cat([twice, torch.full((2, 2, 2), NAN).double()], 1)
+        mask = torch.tensor([[True] * 4 + [False] * 2]).expand(2, 6)
+        masked = human_importance_from_points(padded, boxes, image_size=(16, 16), sigma=sigma, weights=mask)
+        torch.testing.assert_close(masked, expected)
+
+    def test_dtype(self) -> None:
+        boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        for given_dtype, expected in ((torch.int64, torch.float32), (torch.float16, torch.float32)):
+            points = torch.tensor([[1, 1]], dtype=given_dtype)
+            assert human_importance_from_points(points, boxes, image_size=(4, 4)).dtype == expected
+
+    @pytest.mark.skipif(not DATA.is_dir(), reason="SALICON's example annotations are not beside the repository")
+    def test_real_gaze_as_points_equals_real_gaze_as_maps(self) -> None:
+        """SALICON: fixations are [row, column] from 1, the middle of a pixel is half a pixel before."""
+        examples = json.loads((DATA / "fixations_train2014examples.json").read_text())
+        sizes = {image["id"]: (image["height"], image["width"]) for image in examples["images"]}
+        gaze: dict[int, list[list[int]]] = {image: [] for image in sizes}
+        for trial in examples["annotations"]:
+            gaze[trial["image_id"]] += trial["fixations"]
+        assert len(gaze) == 10
+        for image, fixations in gaze.items():
+            height, width = sizes[image]
+            counts = torch.zeros(height, width, dtype=torch.float64)
+            for (row, column), count in Counter(map(tuple, fixations)).items():
+                counts[row - 1, column - 1] = count
+            points = torch.tensor(fixations, dtype=torch.float64).flip(-1) - 0.5
+            boxes = random_boxes(36, height=height, width=width, whole=True)
+            s = human_importance_from_points(points, boxes, image_size=(height, width))
+            torch.testing.assert_close(s, human_importance(counts, boxes), rtol=0, atol=1e-12)
+            assert s.std() > 0.1
+
+
+class TestBoxes:
+    """Boxes that people drew."""
+
+    def test_equals_the_rasterised_boxes(self) -> None:
+        """Whole borders, overlapping or not: densities add up."""
+        drawn = torch.tensor([[1.0, 1, 5, 4], [6, 2, 11, 9], [3, 3, 8, 8]])
+        weights = torch.tensor([1.0, 2.0, 0.5])
+        raster = torch.zeros(10, 12)
+        for (x1, y1, x2, y2), weight in zip(drawn.int().tolist(), weights.tolist(), strict=True):
+            raster[y1:y2, x1:x2] += weight
+        boxes = random_boxes(20, height=10, width=12)
+        s = human_importance_from_boxes(drawn, boxes, image_size=(10, 12), weights=weights)
+        torch.testing.assert_close(s, human_importance(raster, boxes))
+
+    def test_disjoint_boxes_are_a_mask(self) -> None:
+        drawn = torch.tensor([[0.0, 0, 3, 3], [3, 3, 7, 5], [8, 0, 12, 2]])
+        mask = torch.zeros(10, 12, dtype=torch.bool)
+        for x1, y1, x2, y2 in drawn.int().tolist():
+            mask[y1:y2, x1:x2] = True
+        boxes = random_boxes(20, height=10, width=12)
+        s = human_importance_from_boxes(drawn, boxes, image_size=(10, 12))
+        torch.testing.assert_close(s, human_importance(mask, boxes))
+
+    def test_sub_pixel_borders_of_a_drawn_box(self) -> None:
+        s = human_importance_from_boxes(
+            torch.tensor([[0.25, 0.0, 1.25, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), image_size=(1, 4)
+        )
+        assert s.item() == pytest.approx(0.75 / (0.75 + 0.25 / 3))
+
+    def test_what_is_drawn_beyond_the_image_is_cut_off(self) -> None:
+        boxes = random_boxes(8, height=10, width=12)
+        beyond, within = torch.tensor([[-5.0, 4, 6, 99]]), torch.tensor([[0.0, 4, 6, 10]])
+        assert torch.equal(
+            human_importance_from_boxes(beyond, boxes, image_size=(10, 12)),
+            human_importance_from_boxes(within, boxes, image_size=(10, 12)),
+        )
+
+    def test_a_mask_leaves_padding_out_in_a_batch(self) -> None:
+        drawn = random_boxes(2, 3, height=10, width=12, beyond=0.0)
+        boxes = random_boxes(2, 5, height=10, width=12)
+        padded = torch.cat([drawn, torch.zeros(2, 2, 4, dtype=torch.float64)], 1)
+        mask = torch.tensor([[True] * 3 + [False] * 2]).expand(2, 5)
+        s = human_importance_from_boxes(padded, boxes, image_size=(10, 12), weights=mask)
+        torch.testing.assert_close(s, human_importance_from_boxes(drawn, boxes, image_size=(10, 12)))
+        first = human_importance_from_boxes(drawn[0], boxes[0], image_size=(10, 12))
+        torch.testing.assert_close(s[0], first)
+
+    def test_masked_drawn_boxes_may_hold_anything(self) -> None:
+        drawn, boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [NAN] * 4]), torch.tensor([[0.0, 0.0, 2.0, 1.0]])
+        s = human_importance_from_boxes(drawn, boxes, image_size=(4, 4), weights=torch.tensor([True, False]))
+        assert s.tolist() == human_importance_from_boxes(drawn[:1], boxes, image_size=(4, 4)).tolist()
