@@ -26,8 +26,8 @@ def importance_and_output(
     outside of the compiled function takes the second-order step.
 
     Args:
-        function: the forward pass, from proposals to the score ``(B,)`` of each sample's decision and anything else
-            that it computes, such as the logits.
+        function: the forward pass, from proposals to the score ``(B,)`` of each sample's decision, and its other
+            output, such as the logits: tensors in any nest of tuples, lists and dictionaries, ``()`` for none.
         proposals: as in :func:`~hint_loss.proposal_importance`; they need not require a gradient.
         feature_dim: the dimension of ``proposals`` to reduce.
         reduction: ``"sum"`` of the gradient over features (the paper), or ``"input"``: of gradient times input.
@@ -38,6 +38,7 @@ def importance_and_output(
 
     Raises:
         TypeError: ``proposals`` of integers.
+        ValueError: scores of another shape.
 
     Example:
         >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -52,6 +53,8 @@ def importance_and_output(
 
     def total(t: Tensor) -> tuple[Tensor, Any]:
         score, output = function(attach_scalars(proposals, t, feature_dim, reduction))
+        if score.dim() > 1:
+            raise ValueError(f"Parameter `function` should return scores (B,) first. Found {tuple(score.shape)}.")
         return score.sum(), output
 
     if not proposals.is_floating_point():

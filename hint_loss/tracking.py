@@ -392,7 +392,8 @@ def _combine(value: Tensor, *scaled: tuple[Any, Any], weighted: tuple[Tensor, Te
 
 def _regroup(factor: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
     """A factor of a tensor of shape ``old``, for that tensor in shape ``new``: still 1 where it does not vary."""
-    sizes, shape, i, j = list(factor.shape), list[int](), 0, 0
+    sizes, i, j = list(factor.shape), 0, 0
+    shape: list[int] = []
     while i < len(old) or j < len(new):  # the next dimensions of both that have the same number of elements
         start, new_start = i, j
         i, j = min(i + 1, len(old)), min(j + 1, len(new))
@@ -433,7 +434,8 @@ def _matmul(func: Any, a: Any, b: Any) -> Any:
         a, b = b, a
     if a.dim() < 2 or (b.dim() < 2 and _is_tracked(b)):
         return NotImplemented
-    left, right, terms = _value(a), _value(b), list[Term]()
+    left, right = _value(a), _value(b)
+    terms: list[Term] = []
     if _is_tracked(a):
         place = (lambda z: z) if b.dim() > 1 else (lambda z: z.squeeze(-1))
         terms += _map_terms(a, (-1,), lambda z: z @ right.to(z.dtype), place=place)

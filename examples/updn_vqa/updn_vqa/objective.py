@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hint_loss import hint_ranking_loss, proposal_importance
+from hint_loss import hint_ranking_loss, proposal_importance, track_proposals
 from updn_vqa.data import VqaBatch
 from updn_vqa.model import UpDn
 from updn_vqa.presets import Method, Score
@@ -54,7 +54,7 @@ class Objective(nn.Module):
     def hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
         """What the method charges each hinted question for."""
         method = self.method
-        features = hinted.features.detach().requires_grad_()
+        features = track_proposals(hinted.features) if method.supervision == "importance" else hinted.features
         output = self.model(hinted.tokens, features, hinted.mask)
         if method.supervision == "zero-out":
             return answer_loss(output.logits, torch.zeros_like(output.logits))
