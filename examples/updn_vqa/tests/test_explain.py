@@ -20,7 +20,7 @@ from updn_common.errors import InputError
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.explain import ExplainConfig, choose_questions, explain
 from updn_vqa.measure import Measured
-from updn_vqa.model import UpDn, UpDnOutput
+from updn_vqa.networks import VqaNetwork, VqaOutput
 from updn_vqa.prepare import PrepareConfig, prepare
 
 GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#b42318"
@@ -35,9 +35,9 @@ class HandMade(nn.Module):
         self.answer = nn.functional.one_hot(torch.tensor(ANSWERS.index(answer)), len(ANSWERS)) * 1000.0
         self.importance = torch.tensor(importance)
 
-    def forward(self, tokens: Tensor, features: Tensor, mask: Tensor) -> UpDnOutput:
+    def forward(self, tokens: Tensor, features: Tensor, mask: Tensor) -> VqaOutput:
         value = (features.mean(-1) * self.importance[: features.shape[1]]).sum(-1)
-        return UpDnOutput(self.answer + value[:, None], mask.float())
+        return VqaOutput(self.answer + value[:, None], mask.float(), tokens.float())
 
 
 class Panel(NamedTuple):
@@ -187,7 +187,7 @@ def test_a_question_of_another_split(options: ExplainConfig) -> None:
 
 
 @pytest.fixture
-def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[UpDn], VqaSplit]:
+def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[VqaNetwork], VqaSplit]:
     """Scores change by +1, 0, -1, 0 and 0; of those that stay, the grounding by -0.5, nobody knows, and +0.5."""
     nan = float("nan")
     measured = {
@@ -200,17 +200,17 @@ def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[UpDn], VqaSpli
         return Measured(torch.zeros(5, dtype=torch.int64), scores, correlation, torch.full((5,), nan))
 
     monkeypatch.setattr("updn_vqa.explain.measure", fake_measure)
-    return cast(list[UpDn], ["before", "after"]), cast(VqaSplit, range(5))
+    return cast(list[VqaNetwork], ["before", "after"]), cast(VqaSplit, range(5))
 
 
-def test_most_improved_and_most_harmed(five_questions: tuple[list[UpDn], VqaSplit]) -> None:
+def test_most_improved_and_most_harmed(five_questions: tuple[list[VqaNetwork], VqaSplit]) -> None:
     """The score's change comes first, the grounding's where scores stay."""
     assert choose_questions(*five_questions, "most-improved", 5, seed=0).tolist() == [0, 4, 3, 1, 2]
     assert choose_questions(*five_questions, "most-harmed", 5, seed=0).tolist() == [2, 1, 3, 4, 0]
     assert choose_questions(*five_questions, "most-harmed", 2, seed=0).tolist() == [2, 1]
 
 
-def test_random_choice_is_that_of_its_seed(five_questions: tuple[list[UpDn], VqaSplit]) -> None:
+def test_random_choice_is_that_of_its_seed(five_questions: tuple[list[VqaNetwork], VqaSplit]) -> None:
     chosen = {seed: choose_questions(*five_questions, "random", 3, seed).tolist() for seed in range(20)}
     assert choose_questions(*five_questions, "random", 3, 7).tolist() == chosen[7]
     assert all(len(set(positions)) == 3 for positions in chosen.values())

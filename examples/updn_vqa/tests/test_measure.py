@@ -16,7 +16,7 @@ from updn_vqa.accuracy import AccuracyReport, AccuracyVersion
 from updn_vqa.data import VqaBatch, VqaSplit
 from updn_vqa.evaluate import EvaluateConfig, _table, evaluate
 from updn_vqa.measure import Measured, measure
-from updn_vqa.model import UpDn, UpDnOutput
+from updn_vqa.networks import VqaNetwork, VqaOutput
 from updn_vqa.prepare import PrepareConfig, prepare
 
 NAN = float("nan")
@@ -34,10 +34,10 @@ class HandMade(nn.Module):
         self.sign = nn.Parameter(torch.tensor(sign))
         self.dropout = nn.Dropout(0.9)
 
-    def forward(self, tokens: Tensor, features: Tensor, mask: Tensor) -> UpDnOutput:
+    def forward(self, tokens: Tensor, features: Tensor, mask: Tensor) -> VqaOutput:
         value = self.sign * self.dropout(features)[..., 0].square().sum(-1) / 2
         answer = nn.functional.one_hot(tokens[:, -1], 3) * 100.0
-        return UpDnOutput(answer + value[:, None], mask / mask.sum(-1, keepdim=True))
+        return VqaOutput(answer + value[:, None], mask / mask.sum(-1, keepdim=True), tokens.float())
 
 
 class HandMadeSplit:
@@ -68,7 +68,7 @@ class HandMadeSplit:
 
 def measure_by_hand(model: HandMade, batch_size: int = 256) -> Measured:
     split = cast(VqaSplit, HandMadeSplit())
-    return measure(cast(UpDn, model), split, Accelerator(cpu=True), batch_size=batch_size)
+    return measure(cast(VqaNetwork, model), split, Accelerator(cpu=True), batch_size=batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])

@@ -8,7 +8,8 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from updn_vqa.data import VqaBatch
-from updn_vqa.model import UpDn, UpDnSizes
+from updn_vqa.networks.layers import NetworkSizes
+from updn_vqa.networks.updn import UpDn
 from updn_vqa.objective import Objective, decision_score
 from updn_vqa.presets import METHODS, Method
 
@@ -42,7 +43,7 @@ def make_batch(size: int, seed: int, K: int = 4) -> VqaBatch:
 
 def make_objective(method: Method) -> Objective:
     torch.manual_seed(0)
-    sizes = UpDnSizes(embedding=4, hidden=6, activation="gated", attention_dropout=0.0, classifier_dropout=0.0)
+    sizes = NetworkSizes(embedding=4, hidden=6, activation="gated", attention_dropout=0.0, classifier_dropout=0.0)
     return Objective(UpDn(sizes, words=9, answers=5, feature_size=6), method).double()
 
 

@@ -21,7 +21,7 @@ from updn_common.page import Figure, Section, write_page
 from updn_common.progress import track
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.measure import load_model, measure
-from updn_vqa.model import UpDn
+from updn_vqa.networks import VqaNetwork
 from updn_vqa.objective import decision_score
 from updn_vqa.stream import generator
 
@@ -99,7 +99,7 @@ READING_GUIDE = (
 
 
 def choose_questions(
-    models: Sequence[UpDn], split: VqaSplit, choose: Choice, count: int, seed: int
+    models: Sequence[VqaNetwork], split: VqaSplit, choose: Choice, count: int, seed: int
 ) -> Int[Tensor, " N"]:
     """Positions of questions; changes are of the score first, then of the grounding."""
     if choose == "random":
@@ -112,7 +112,7 @@ def choose_questions(
 
 
 def draw_explanations(
-    models: Sequence[UpDn],
+    models: Sequence[VqaNetwork],
     data: PreparedData,
     split: VqaSplit,
     positions: Int[Tensor, " N"],
@@ -133,7 +133,7 @@ def draw_explanations(
 
 def _draw(
     image: ImageFile.ImageFile,
-    models: Sequence[UpDn],
+    models: Sequence[VqaNetwork],
     data: PreparedData,
     split: VqaSplit,
     position: int,

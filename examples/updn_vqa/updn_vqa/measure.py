@@ -12,7 +12,7 @@ from torch import Tensor
 from hint_loss import pointing_game, proposal_importance, rank_correlation
 from updn_common.run import read_checkpoint, read_config
 from updn_vqa.data import PreparedData, VqaSplit
-from updn_vqa.model import UpDn, UpDnSizes
+from updn_vqa.networks import NetworkSizes, VqaNetwork, build_network
 from updn_vqa.objective import decision_score
 
 
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
         }
 
 
-def measure(model: UpDn, split: VqaSplit, accelerator: Accelerator, *, batch_size: int = 256) -> Measured:
+def measure(model: VqaNetwork, split: VqaSplit, accelerator: Accelerator, *, batch_size: int = 256) -> Measured:
     """Answer all questions of a split, every process its share; the importance is that of the ground truth.
 
     The network is put into evaluation mode and back.
@@ -69,12 +69,12 @@ def measure(model: UpDn, split: VqaSplit, accelerator: Accelerator, *, batch_siz
     return Measured(*map(torch.tensor, by_column))
 
 
-def build_model(sizes: UpDnSizes, data: PreparedData) -> UpDn:
+def build_model(sizes: NetworkSizes, data: PreparedData) -> VqaNetwork:
     """An untrained network for a prepared data set."""
-    return UpDn(sizes, words=len(data.words), answers=len(data.answers), feature_size=data.store.feature_size)
+    return build_network(sizes, words=len(data.words), answers=len(data.answers), feature_size=data.store.feature_size)
 
 
-def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, option: str = "--run") -> UpDn:
+def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, option: str = "--run") -> VqaNetwork:
     """A network from a run's checkpoint, in evaluation mode.
 
     Args:
@@ -87,6 +87,6 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
         InputError: there is no such run or checkpoint, or it was trained on other vocabularies or features.
     """
     weights = read_checkpoint(run, checkpoint, option=option)
-    model = build_model(UpDnSizes(**read_config(run)["scale"]["model"]), data)
+    model = build_model(NetworkSizes(**read_config(run)["scale"]["model"]), data)
     weights.restore_model(model)
     return model.eval()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hint_loss import hint_ranking_loss, proposal_importance, track_proposals
 from updn_vqa.data import VqaBatch
-from updn_vqa.model import UpDn
+from updn_vqa.networks import VqaNetwork
 from updn_vqa.presets import Method, Score
 
 
@@ -28,7 +28,7 @@ class Losses(NamedTuple):
 class Objective(nn.Module):
     """The answers' loss on a batch of questions, plus the hints' loss on a batch of hinted ones."""
 
-    def __init__(self, model: UpDn, method: Method) -> None:
+    def __init__(self, model: VqaNetwork, method: Method) -> None:
         super().__init__()
         self.model = model
         self.method = method

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import tyro
 
-from updn_vqa.model import UpDnSizes
+from updn_vqa.networks import NetworkSizes
 
 Supervision = Literal["none", "importance", "attention", "zero-out"]
 Score = Literal["ground-truth", "annotated"]
@@ -70,7 +70,7 @@ METHOD_HELP = {
 class Scale:
     """Sizes of the network and the training schedule."""
 
-    model: UpDnSizes = field(default_factory=UpDnSizes)
+    model: NetworkSizes = field(default_factory=NetworkSizes)
     optimizer: Literal["adam", "adamax"] = "adam"
     learning_rate: float = 2e-5
     """The same in every step."""
@@ -85,7 +85,7 @@ class Scale:
     """Hinted questions in a step, over all processes, beside those of --batch-size."""
 
 
-SMALL = UpDnSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)
+SMALL = NetworkSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)
 SHAPES = Scale(model=SMALL, learning_rate=2e-3, clip=1.0, steps=1200, evaluate_every=100, batch_size=128)
 SCALES: dict[str, Scale] = {
     "shapes": SHAPES,

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from updn_vqa.model import UpDn, UpDnSizes
+from updn_vqa.networks.layers import NetworkSizes
+from updn_vqa.networks.updn import UpDn
 
-SIZES = UpDnSizes(embedding=5, hidden=7, attention_dropout=0.0, classifier_dropout=0.0)
+SIZES = NetworkSizes(embedding=5, hidden=7, attention_dropout=0.0, classifier_dropout=0.0)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_batch_of_one_is_a_batch(model: UpDn) -> None:
 
 def test_gated_tanh() -> None:
     torch.manual_seed(0)
-    model = UpDn(UpDnSizes(embedding=5, hidden=7, activation="gated"), words=11, answers=4, feature_size=6)
+    model = UpDn(NetworkSizes(embedding=5, hidden=7, activation="gated"), words=11, answers=4, feature_size=6)
     gated, x = model.image_net, torch.randn(3, 6)
     expected = torch.tanh(gated.value(x)) * torch.sigmoid(gated.gate(x))
     torch.testing.assert_close(gated(x), expected)

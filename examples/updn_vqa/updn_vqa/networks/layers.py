@@ -1,0 +1,78 @@
+"""What the networks share: their sizes, what they read and return, and their fully connected layers."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+Activation = Literal["relu", "gated"]
+Network = Literal["updn"]
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """Which network, and the sizes that do not follow from the data."""
+
+    network: Network = "updn"
+    """Bottom-Up Top-Down attention."""
+    embedding: int = 300
+    """Size of a word's vector."""
+    hidden: int = 1024
+    """Units of the recurrent layer and of the layers after it."""
+    activation: Activation = "relu"
+    """ReLU as in the reference, or gated tanh as in the paper."""
+    attention_dropout: float = 0.2
+    classifier_dropout: float = 0.5
+
+
+class VqaOutput(NamedTuple):
+    """What a network says, how it looked at the proposals, and how it read the question."""
+
+    logits: Float[Tensor, "B A"]
+    attention: Float[Tensor, "B K"]
+    """Weights of the proposals; they sum to 1 over existing ones."""
+    question: Float[Tensor, "B Q"]
+    """The question's encoding, which no proposal has touched."""
+
+
+class VqaNetwork(nn.Module):
+    """Answers questions about proposals."""
+
+    def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
+        """Build the network for ``words`` token ids (0 pads), ``answers`` answers and proposals of ``feature_size``."""
+        super().__init__()
+
+    def forward(
+        self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
+    ) -> VqaOutput:
+        """Answer the questions; ``tokens`` are padded on the left, ``mask`` is true for existing proposals."""
+        raise NotImplementedError
+
+
+class GatedTanh(nn.Module):
+    """``tanh(W x) * sigmoid(V x)``."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.value = linear(inputs, outputs)
+        self.gate = linear(inputs, outputs)
+
+    def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
+        return torch.tanh(self.value(x)) * torch.sigmoid(self.gate(x))
+
+
+def linear(inputs: int, outputs: int) -> nn.Module:
+    """A linear layer whose weight is a direction times one norm for the whole matrix, as in the reference."""
+    layer = nn.Linear(inputs, outputs)
+    weight_norm(layer, dim=None)  # type: ignore[arg-type]  # torch documents dim=None
+    return layer
+
+
+def nonlinear(inputs: int, outputs: int, activation: Activation) -> nn.Module:
+    """One fully connected layer with its activation."""
+    if activation == "gated":
+        return GatedTanh(inputs, outputs)
+    return nn.Sequential(linear(inputs, outputs), nn.ReLU())

@@ -1,0 +1,52 @@
+"""Bottom-Up Top-Down attention for VQA (Anderson et al., CVPR 2018).
+
+The layers are those of the widely used "UpDn" reference (Teney et al., CVPR 2018, tips and tricks): weight-normalised
+fully connected layers, one GRU for the question, attention from a product of question and proposal, fusion by a
+product, and one sigmoid for each answer.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from updn_vqa.networks.layers import NetworkSizes, VqaNetwork, VqaOutput, linear, nonlinear
+
+
+class UpDn(VqaNetwork):
+    """Question and proposals to one logit for each answer.
+
+    ::
+
+        tokens ----> embedding -> GRU ----> q --+--> question net --+
+                                                |                   * --> classifier --> logits
+        proposals -+--> attention(proposals, q) --> sum -> image net-+
+                   +--------------------------------^
+    """
+
+    def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
+        super().__init__(sizes, words=words, answers=answers, feature_size=feature_size)
+        hidden, activation = sizes.hidden, sizes.activation
+        self.embedding = nn.Embedding(words, sizes.embedding, padding_idx=0)
+        self.gru = nn.GRU(sizes.embedding, hidden, batch_first=True)
+        self.attend_proposal = nonlinear(feature_size, hidden, activation)
+        self.attend_question = nonlinear(hidden, hidden, activation)
+        self.attend_dropout = nn.Dropout(sizes.attention_dropout)
+        self.attend_logit = linear(hidden, 1)
+        self.question_net = nonlinear(hidden, hidden, activation)
+        self.image_net = nonlinear(feature_size, hidden, activation)
+        self.classifier = nn.Sequential(
+            nonlinear(hidden, 2 * hidden, activation),
+            nn.Dropout(sizes.classifier_dropout),
+            linear(2 * hidden, answers),
+        )
+
+    def forward(
+        self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
+    ) -> VqaOutput:
+        question = self.gru(self.embedding(tokens))[0][:, -1]
+        joint = self.attend_proposal(features) * self.attend_question(question)[:, None]  # (B, K, H)
+        scores = self.attend_logit(self.attend_dropout(joint)).squeeze(-1)
+        attention = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        image = (attention[:, None] @ features).squeeze(1)  # (B, D)
+        logits = self.classifier(self.question_net(question) * self.image_net(image))
+        return VqaOutput(logits, attention, question)
