@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils.checkpoint import CheckpointError
 
 from hint_loss.importance import ImportanceReduction, proposal_importance
 from hint_loss.kernels import check_graph
@@ -133,6 +134,8 @@ def _test(
             if first.requires_grad
             else [torch.zeros_like(x) for x in variables]
         )
+    except CheckpointError as error:  # it computes its part again without our mode
+        return DoubleBackwardReport((_CHECKPOINT.format(error) if exact else str(error),))
     except RuntimeError as error:
         return DoubleBackwardReport((str(error),))
     if not all(x.isfinite().all() for x in (first, *second)):
@@ -213,7 +216,8 @@ _NOT_FINITE = (
     "the gradient, or its derivative, is not finite. Are proposals padded with zeros, then normalised or put under a "
     "square root? Mask them before it, or add an epsilon inside of it."
 )
+_CHECKPOINT = "a part that computes in float32 on purpose is checkpointed: check the model without checkpoints. ({})"
 _VANISHES = (
-    "the importance of every proposal is zero with `reduction={!r}`. Does a LayerNorm come first? Take the importance "
-    "of its output, or `reduction='norm'`."
+    "the importance of every proposal is zero with `reduction={!r}`. Does a LayerNorm, or for `'input'` another "
+    "normalisation, come first? Take the importance of its output, or `reduction='norm'`."
 )

@@ -25,7 +25,8 @@ def forward_hinted(
     """Run a model on a batch, its hinted samples apart, so that the importance is differentiated for these alone.
 
     Values and gradients are those of the whole batch in one piece, for every model that treats samples independently.
-    (Dropout draws other random numbers. Batch normalisation in training mode is refused.)
+    (Dropout draws other random numbers. Batch normalisation in training mode is refused.) Where the batch has all
+    samples with a hint first, or last, no proposals are copied.
 
     Args:
         model: called twice, as ``model(proposals, *inputs, **options)``, with the samples without and with a hint.
@@ -60,28 +61,37 @@ def forward_hinted(
             f"Found `hinted.dtype = {hinted.dtype}` and `hinted.shape = {tuple(hinted.shape)}`."
         )
     for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             raise ValueError(
                 f"Batch normalisation mixes the samples of a batch, which is not to be split then: put `{name}` "
-                f"({type(module).__name__}) in `eval()` mode, or run the whole batch with `track_proposals`."
+                f"({type(module).__name__}) in `eval()` mode with running statistics, or run the whole batch with "
+                "`track_proposals`."
             )
 
     def part(rows: Tensor, prepare: Callable[[Tensor], Tensor]) -> tuple[Any, Tensor]:
         def take(x: Tensor) -> Tensor:
             if x.shape[:1] != (batch,):
                 raise ValueError(f"A tensor argument should have {batch} samples. Found the shape {tuple(x.shape)}.")
-            return x[rows]
+            return _rows(x, rows)
 
-        prepared = prepare(proposals[rows])
+        prepared = prepare(_rows(proposals, rows))
         others, named = tree_map_only(Tensor, take, (inputs, options))
         return model(prepared, *others, **named), prepared
 
     with_hint, without = hinted.nonzero()[:, 0], (~hinted).nonzero()[:, 0]
     if not len(with_hint):
-        return part(without, lambda x: x)[0], track(proposals[with_hint])
+        return part(without, lambda x: x)[0], track(_rows(proposals, with_hint))
     output, tracked = part(with_hint, track)
     if len(without):
         back = torch.cat([without, with_hint]).argsort()  # where each sample is, once the parts are joined
         plain, _ = part(without, lambda x: x)
         output = tree_map(lambda a, b: torch.cat([a, b])[back], plain, output)
     return output, tracked
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """The samples at ascending ``rows``: a view if they lie together."""
+    if not len(rows):
+        return x[:0]
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    return x[first:last] if last - first == len(rows) else x[rows]

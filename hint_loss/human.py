@@ -8,8 +8,8 @@ with :math:`e` the attention energy inside the box, :math:`a` the box's area, :m
 whole image. ``s = 0.5`` means that people looked inside as much as outside.
 
 :math:`e` is exact at sub-pixel borders. A map is read once for up to 64 boxes: its rows are added up to strips
-between the boxes' edges. A gaze point is a product of two indicators or two Gaussian integrals, along x and along y, a
-drawn box a product of two overlaps.
+between the boxes' edges, the columns of the strips to tiles. A gaze point is a product of two indicators or two
+Gaussian integrals, along x and along y, a drawn box a product of two overlaps.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def human_importance(
     corners = clipped(boxes, size, "boxes")
     scaled = (corners * (cells / size)[..., None, [1, 0, 1, 0]]).minimum(cells[[1, 0, 1, 0]])  # rounding may exceed
     maps, scaled = attention_maps[None].flatten(0, -3), scaled[None].flatten(0, -3)
-    parts = [_map_energies(maps, part) for part in torch.split(scaled, 64, 1)]  # bounds memory
-    inside, outside = (torch.cat(part, 1).view(boxes.shape[:-1]) for part in zip(*parts, strict=True))
-    inside, outside = checked_energies(attention_maps, inside, outside)
+    samples = zip(torch.split(maps, 16), torch.split(scaled, 16), strict=True)  # few enough for a CPU's cache
+    energies = [torch.cat([_map_energies(m, part) for part in torch.split(b, 64, 1)], 2) for m, b in samples]
+    inside, outside = checked_energies(attention_maps, *torch.cat(energies, 1).view(2, *boxes.shape[:-1]))
     return _ratio(inside, outside, corners, size).to(_at_least_float32(attention_maps))
 
 
@@ -188,35 +188,49 @@ def two_level(s: Tensor, *, relevant: float, irrelevant: float | None = None) ->
     return high.to(s.dtype), high | low
 
 
-def _map_energies(maps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention inside and outside of boxes ``(N, K, 4)`` in cells of maps ``(N, H, W)``: ``(N, K)`` each, in float64.
+def _map_energies(maps: Tensor, boxes: Tensor) -> Tensor:
+    """Attention inside and outside of boxes ``(N, K, 4)`` in cells of maps ``(N, H, W)``: ``(2, N, K)`` in float64.
 
-    The upper and lower edges of all boxes cut a map into strips. One pass over the map adds up the rows of each strip;
-    cumulated along x, in float64, it says what each strip has to the left of any x.
+    Both are sums over tiles, so that neither is a small difference of large numbers.
     """
-    (x1, y1, x2, y2), (height, width) = boxes.unbind(-1), maps.shape[1:]
-    regular = torch.arange(0, height + 64, 64, device=boxes.device).clamp(max=height)  # long float32 sums lose digits
-    edges = torch.cat([y1, y2, regular.expand(len(maps), -1)], 1).sort(1).values
-    # Edges and borders of rows, in order, cut each column into slices: a strip is a run of slices, each of one row.
-    start = edges.ceil().long() + torch.arange(edges.shape[1], device=boxes.device)  # an edge goes before its border
-    border = boxes.new_ones(len(maps), edges.shape[1] + height + 1).scatter(1, start, 0.0).cumsum(1) - 1
-    row, share = border[:, :-1].clamp(min=0).long(), border.scatter(1, start, edges).diff()
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    rows, in_rows = _cut(y1, y2, maps.shape[1])
+    columns, in_columns = _cut(x1, x2, maps.shape[2])
+    strips = _add_up(maps.to(_at_least_float32(maps)), *rows)  # the one pass over the maps
+    tiles = _add_up(strips.mT.contiguous(), *columns).double()  # (N, strips along x, strips along y)
+    across = in_rows @ tiles.mT  # (N, K, strips along x): between the upper and lower edge of a box
+    beyond = (1 - in_rows) @ tiles.sum(1)[..., None]
+    return torch.stack([(across * in_columns).sum(-1), (across * (1 - in_columns)).sum(-1) + beyond[..., 0]])
 
-    x = torch.cat([x1, x2, x1.new_full((len(maps), 1), width)], 1)
-    column = (x.ceil() - 1).clamp(min=0)  # the last one that x leaves a part of on its left
-    beyond, column = column + 1 - x, column.long()  # and the part on its right
-    dtype = _at_least_float32(maps)
-    left = boxes.new_empty(len(maps), edges.shape[1] - 1, x.shape[1])  # what a strip has left of x
-    inputs = zip(maps, row, start[:, :-1], share.to(dtype), column, beyond, strict=True)
-    for i, (attention, rows, starts, shares, columns, rest) in enumerate(inputs):
-        strips = F.embedding_bag(rows, attention.to(dtype), starts, mode="sum", per_sample_weights=shares)
-        up_to = strips.cumsum(1, dtype=torch.float64).index_select(1, columns)
-        left[i] = torch.addcmul(up_to, strips.index_select(1, columns), rest, value=-1)
 
-    low, high, total = torch.split(left, [x1.shape[1], x1.shape[1], 1], 2)
-    within = (edges[:, :-1, None] >= y1[:, None]) & (edges[:, 1:, None] <= y2[:, None])  # (N, strips, K)
-    covered = torch.where(within, high - low, 0.0)
-    return covered.sum(1), (total - covered).sum(1)
+def _cut(low: Tensor, high: Tensor, length: int) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Cut lines of ``length`` cells into S strips at the edges ``(N, K)`` of intervals.
+
+    Returns:
+        the strips, as runs of slices of one cell each: the cell of a slice and the share that it has of the cell
+        ``(N, slices)``, the first slice of each strip ``(N, S)``; and whether a strip is in an interval ``(N, K, S)``.
+    """
+    regular = torch.arange(0, length + 64, 64, device=low.device).clamp(max=length)  # long float32 sums lose digits
+    edges = torch.cat([low, high, regular.expand(len(low), -1)], 1).sort(1).values
+    # Edges and borders of cells, in order, bound the slices.
+    first = edges.ceil().long() + torch.arange(edges.shape[1], device=low.device)  # an edge goes before its border
+    border = low.new_ones(len(low), edges.shape[1] + length + 1).scatter(1, first, 0.0).cumsum(1) - 1
+    cell, share = border[:, :-1].clamp(min=0).long(), border.scatter(1, first, edges).diff()
+    within = (edges[:, None, :-1] >= low[..., None]) & (edges[:, None, 1:] <= high[..., None])
+    return (cell, share, first[:, :-1]), within.double()
+
+
+def _add_up(values: Tensor, cell: Tensor, share: Tensor, first: Tensor) -> Tensor:
+    """Rows of ``values (N, length, D)`` added up to strips ``(N, S, D)``, all samples in one call."""
+    sample = torch.arange(len(values), device=values.device)[:, None]
+    sums = F.embedding_bag(
+        (cell + sample * values.shape[1]).flatten(),
+        values.flatten(0, 1),
+        (first + sample * cell.shape[1]).flatten(),
+        mode="sum",
+        per_sample_weights=share.flatten().to(values.dtype),
+    )
+    return sums.view(*first.shape, values.shape[2])
 
 
 def _point_mass(low: Tensor, high: Tensor, points: Tensor, sigma: float) -> Tensor:

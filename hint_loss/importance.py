@@ -102,7 +102,8 @@ def proposal_importance(
             "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`."
         ) from error
     if gradient is None and proposals.numel() == 0:  # no samples, so nothing that they could influence
-        gradient = torch.zeros_like(leaf).expand(*score.shape[1:], *leaf.shape)
+        with torch.set_grad_enabled(differentiable):
+            gradient = torch.zeros_like(leaf).expand(*score.shape[1:], *leaf.shape) + 0 * score.sum()
     if gradient is None:
         raise ValueError(
             f"Parameter `score` should depend on `proposals`. Found `proposals` of shape {tuple(proposals.shape)} "

@@ -56,7 +56,8 @@ def double_backward_kernels() -> AbstractContextManager[Any]:
 
     Scaled dot-product attention takes PyTorch's mathematical kernel, and LSTM, GRU and RNN layers do without cuDNN.
     All else keeps its kernels and flags, convolutions included. The context can be nested and entered again. It need
-    not hold during the backward pass, except where a checkpoint computes its part again: give it the context too.
+    not hold during the backward pass, except where a checkpoint computes its part again: give it the context too, as
+    below. (Around ``backward`` it does not reach there.)
 
     Not yet run on a GPU: tested on a CPU is that cuDNN is off while a recurrent layer is called, and then only.
 

@@ -234,7 +234,7 @@ def _tracked(
 
 
 def _attach(value: Tensor, terms: Iterable[Term], *, fresh: bool = False) -> Tensor:
-    """``value`` with an edge to each c: an alias, or the very tensor if nothing else has it."""
+    """``value``, which is ``fresh`` if nothing else has it, with an edge to each c."""
     for c, u in terms:
         # The compiler fuses a sum, but inside of torch.func.grad it would lose a Function's edges.
         compiles = torch.compiler.is_compiling()
@@ -249,13 +249,12 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def forward(value: Tensor, c: Tensor, u: Tensor, fresh: bool) -> Tensor:
-        return value if fresh else value.view_as(value)
+        # Autograd takes what is detached for a new tensor, into which the model may write; into a view it may not.
+        return value.detach() if fresh else value.view_as(value)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool], output: Tensor) -> None:
-        value, c, u, fresh = inputs
-        if fresh:
-            ctx.mark_dirty(value)  # so that the model may write into it, which it may not into an alias
+        _, c, u, _ = inputs
         ctx.save_for_backward(u)
         ctx.c_shape, ctx.c_dtype = c.shape, c.dtype
 

@@ -306,6 +306,15 @@ class TestWrong:
         report = check_double_backward(score, model, proposals)
         assert report.problems == (f"`model`: {UNSETTLED}",)
 
+    def test_a_checkpoint_of_what_is_in_float32_on_purpose(self, proposals: Tensor) -> None:
+        part = Apply(lambda x: x.float().square().to(x.dtype))
+        model = nn.Sequential(nn.Linear(D, 3), Apply(lambda x: checkpoint(part, x, use_reentrant=False)))
+        (problem,) = check_double_backward(score, model, proposals).problems
+        assert problem.startswith(
+            "`model.1`: a part that computes in float32 on purpose is checkpointed: check the model without checkpoints. ("
+        )
+        assert check_double_backward(score, nn.Sequential(model[0], part), proposals).problems == ()
+
 
 class TestMeaning:
     """Importances that say nothing."""
@@ -315,8 +324,8 @@ class TestMeaning:
         model = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 3))
         report = check_double_backward(score, model, proposals, reduction=reduction)
         assert report.problems == (
-            f"the importance of every proposal is zero with `reduction='{reduction}'`. Does a LayerNorm come first? "
-            "Take the importance of its output, or `reduction='norm'`.",
+            f"the importance of every proposal is zero with `reduction='{reduction}'`. Does a LayerNorm, or for "
+            "`'input'` another normalisation, come first? Take the importance of its output, or `reduction='norm'`.",
         )
         assert report.finite_differences == pytest.approx(report.double_backward, rel=1e-4)
         for other in ("norm", lambda g, p: (g.abs() * p).sum(-1)):
