@@ -48,7 +48,7 @@ def random_boxes(*shape: int, height: float, width: float, beyond: float = 0.2, 
     return torch.cat([(low * size).floor(), (high * size).ceil()] if whole else [low * size, high * size], -1)
 
 
-@pytest.mark.parametrize(("samples", "k"), [(4, 20), (1, 150)], ids=["few boxes", "many boxes"])
+@pytest.mark.parametrize(("samples", "k"), [(4, 20), (1, 150), (35, 3)], ids=["few boxes", "many boxes", "many maps"])
 def test_equals_a_loop_over_pixels(samples: int, k: int) -> None:
     maps = torch.rand(samples, 9, 13, dtype=torch.float64)
     boxes = random_boxes(samples, k, height=9, width=13)
