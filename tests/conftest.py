@@ -12,6 +12,7 @@ from hypothesis import settings
 
 settings.register_profile("local", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, database=None)
+settings.register_profile("fuzz", deadline=None, max_examples=1500)  # pytest --hypothesis-profile=fuzz
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 torch.set_num_threads(1)

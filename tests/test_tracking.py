@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -52,7 +52,9 @@ def assert_exact(
         coefficients = features(*alpha.shape, seed=2)
         loss = (alpha * coefficients).sum() + alpha.square().sum() + value.square().sum()
         results.append([value, alpha, *torch.autograd.grad(loss, parameters, materialize_grads=True)])
-    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
+    for plain, found in zip(*results, strict=True):  # to 1e-10 of the largest entry; some are all zero but for rounding
+        largest = plain.nan_to_num(0.0, 0.0, 0.0).abs().max().item()
+        torch.testing.assert_close(found, plain, rtol=0, atol=1e-10 * max(largest, 0.1), equal_nan=True)
     return tracked
 
 
@@ -415,4 +417,5 @@ def test_random_programs(reduction: str, steps: list[str], end: str, seed: int) 
         pooled = ENDS[end](x, logits.softmax(-1), r)
         return torch.tanh(pooled * V[2]).sum(-1) + logits.square().sum(-1)
 
+    assume(score(features(seed=seed)).isfinite().all())  # zeros over their norm
     assert_exact(score, [W, V], features(seed=seed), reduction=reduction)
