@@ -65,6 +65,8 @@ docs: $(INSTALLED_DEV)
 bench: $(INSTALLED_DEV)
 	$(BIN)/python benchmarks/ranking_loss.py
 	$(BIN)/python benchmarks/human_importance.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/training_step.py --compiled --models updn
 
 clean:
 	rm -rf docs/_build docs/api/generated dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import gc
 import json
@@ -72,9 +73,17 @@ def peak_memory(function: Callable[..., object], *args: object) -> float:
     return peak
 
 
-def machine() -> dict[str, Any]:
+def peak_memory_cuda(closure: Callable[[], object]) -> float:
+    """MiB by which one call raises the memory that tensors take on the GPU; one-time costs should be behind."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    closure()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
     """What a reader needs to know to compare numbers."""
-    return {
+    return ({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}) | {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -87,15 +96,28 @@ def machine() -> dict[str, Any]:
     }
 
 
-def run(name: str, description: str, benchmark: Callable[[], list[dict[str, Any]]]) -> None:
-    """Command line of a benchmark: run it on one thread, print its rows as a table, write them as JSON."""
+def run(
+    name: str, description: str, benchmark: Callable[..., list[dict[str, Any]]], **options: Mapping[str, Any]
+) -> None:
+    """Command line of a benchmark: run it, print its rows as a table, write them as JSON.
+
+    Each of ``options`` is passed to the benchmark; its value says how ``add_argument`` should read it.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="default: %(default)s")
-    out: Path = parser.parse_args().out
-    torch.set_num_threads(1)
+    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--keep-memory", action="store_true", help="the allocator keeps large tensors' memory")
+    for option, reading in options.items():
+        parser.add_argument(f"--{option}", **reading)
+    arguments = vars(parser.parse_args())
+    out: Path = arguments.pop("out")
+    torch.set_num_threads(arguments.pop("threads"))
+    keep = arguments.pop("keep_memory")
+    if keep:
+        _keep_freed_memory()
     torch.manual_seed(0)
-    metadata = machine()
-    rows = benchmark()
+    metadata = machine(arguments.get("device", "cpu")) | {"freed memory": "kept" if keep else "given back"}
+    rows = benchmark(**arguments)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"benchmark": description, "machine": metadata, "rows": rows}, indent=2) + "\n")
     table = Table(title=description, caption=", ".join(f"{key} {value}" for key, value in metadata.items()))
@@ -117,10 +139,17 @@ def _quartiles(values: list[float]) -> dict[str, float]:
 def _send_peak(sender: Any, function: Callable[..., Callable[[], object]], args: tuple[object, ...]) -> None:
     torch.set_num_threads(1)
     closure = function(*args)
+    ctypes.CDLL(None).malloc_trim(0)  # nothing that was freed is there to be used again
     Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
     before = _peak_kib()
     closure()
     sender.send((_peak_kib() - before) / 1024)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc use the memory of large tensors again, as the allocators of GPUs do: no page faults for each."""
+    for parameter, value in (-4, 0), (-1, 2**31 - 1), (-2, 2**29):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def _peak_kib() -> int:
