@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from updn_common.readers import ImageProposals
+from updn_common.proposals import ImageProposals
 
 MakeImage = Callable[..., ImageProposals]
 

@@ -172,6 +172,24 @@ def test_another_model(tmp_path: Path) -> None:
         checkpoint.restore_model(make_model().double())
 
 
+def test_what_is_trained_beside_the_model(tmp_path: Path) -> None:
+    model, beside, other = make_model(), nn.Linear(2, 2), nn.Linear(2, 3)
+    file = tmp_path / "last.safetensors"
+    save_checkpoint(file, model.state_dict(), auxiliary=beside.state_dict())
+    checkpoint, again = load_checkpoint(file), nn.Linear(2, 2)
+    checkpoint.restore_model(make_model())
+    checkpoint.restore_auxiliary(again)
+    assert all(torch.equal(a, b) for a, b in zip(beside.parameters(), again.parameters(), strict=True))
+    message = (
+        f"{file} belongs to another model: bias is float32 [2], not float32 [3]; weight is float32 [2, 2], not float32 "
+        f"[3, 2]. {REMEDY}"
+    )
+    with pytest.raises(InputError, match=whole(message)):
+        checkpoint.restore_auxiliary(other)
+    save_checkpoint(file, model.state_dict())
+    load_checkpoint(file).restore_auxiliary(nn.Identity())
+
+
 def test_another_optimizer(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     model = make_model()

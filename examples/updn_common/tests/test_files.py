@@ -21,6 +21,7 @@ from updn_common.files import (
     locked,
     new_directory,
     read_json,
+    read_json_lines,
     sha256,
     sha256_of_all,
     write_json,
@@ -99,6 +100,26 @@ def test_read_json_missing(tmp_path: Path) -> None:
     message = f"{tmp_path} cannot be read (Is a directory); expected a JSON file."
     with pytest.raises(InputError, match=whole(message)):
         read_json(tmp_path)
+
+
+def test_read_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    content = '{"a": 1}\n\n  \n"a line\u2028in a text"\r\n[3]'
+    for data in (content.encode(), gzip.compress(content.encode())):
+        path.write_bytes(data)
+        assert list(read_json_lines(path)) == [
+            (f"{path}, line 1", {"a": 1}),
+            (f"{path}, line 4", "a line\u2028in a text"),
+            (f"{path}, line 5", [3]),
+        ]
+    path.write_text('{"a": 1}\n{"a": \n')
+    lines = read_json_lines(path)
+    assert next(lines)[1] == {"a": 1}
+    message = f"{path}, line 2, column 7: malformed JSON (Expecting value); repair or fetch the file again."
+    with pytest.raises(InputError, match=whole(message)):
+        next(lines)
+    with pytest.raises(InputError, match=whole(f"{tmp_path / 'b'} does not exist; expected a file of JSON lines.")):
+        next(read_json_lines(tmp_path / "b"))
 
 
 def test_sha256(tmp_path: Path) -> None:
@@ -256,6 +277,33 @@ def test_killed_half_way_leaves_nothing(tmp_path: Path, start: type[Worker], num
     worker = start("new_directory", tmp_path / "out")
     assert names(tmp_path) == ["out.partial"]
     assert worker.end(number) != 0
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
+def test_new_directory_keeps_what_the_next_attempt_goes_on_with(tmp_path: Path, error: type[BaseException]) -> None:
+    """After an interruption, not after an error; and nothing else."""
+
+    def work(temporary: Path) -> None:
+        for name in ("other", "work"):
+            (temporary / name).mkdir()
+        write_then_raise(temporary / "work" / "a", error)
+
+    with pytest.raises(error), new_directory(tmp_path / "out", keep="work") as temporary:
+        work(temporary)
+    if error is ValueError:
+        assert names(tmp_path) == []
+        return
+    assert set(names(tmp_path / "out.partial")) <= {"work", ".lock"}
+    with new_directory(tmp_path / "out", keep="work") as temporary:
+        assert names(temporary / "work") == ["a"]
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["work"]
+
+
+def test_nothing_to_keep_is_nothing_left(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), new_directory(tmp_path / "out", keep="work") as temporary:
+        write_then_raise(temporary / "a", KeyboardInterrupt)
     assert names(tmp_path) == []
 
 

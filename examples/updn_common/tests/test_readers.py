@@ -3,6 +3,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.readers import ImageProposals, read_hdf5, read_image_ids, read_npz, read_proposals, read_tsv
+from updn_common.proposals import ImageProposals
+from updn_common.readers import read_hdf5, read_image_ids, read_npz, read_proposals, read_tsv
 
 MakeImage = Callable[..., ImageProposals]
 TsvCells = Callable[..., list[str]]
@@ -41,6 +43,7 @@ def images(make_image: MakeImage) -> list[ImageProposals]:
 def test_real_lxmert_tsv_matches_its_goldens(shared_data: Path) -> None:
     path = shared_data / "bottom_up" / "train2014_obj36.tsv"
     goldens = json.loads(path.with_suffix(".golden.json").read_text())
+    names = [line.split(",")[0] for line in (path.parent / "objects_vocab.txt").read_text().splitlines()]
     images = list(read_proposals(path))
     assert len(images) == len(goldens) == 10
     for image, golden in zip(images, goldens, strict=True):
@@ -57,6 +60,8 @@ def test_real_lxmert_tsv_matches_its_goldens(shared_data: Path) -> None:
         assert image.boxes.sum(dtype=np.float64) == pytest.approx(golden["boxes_sum"], rel=1e-9)
         assert image.boxes[:, 2].max() == golden["boxes_max_x"]
         assert image.boxes[:, 3].max() == golden["boxes_max_y"]
+        assert image.objects is not None
+        assert [names[i] for i in image.objects[:5]] == [name for name, _ in golden["top5"]]
 
 
 def test_real_column_orders_give_identical_arrays(shared_data: Path, assert_same_image: AssertSame) -> None:
@@ -85,11 +90,54 @@ def test_tsv_lxmert_order_and_names(
 ) -> None:
     image = make_image(42)
     _, width, height, n, boxes, features = tsv_cells(image)
-    row = ["COCO_val2014_000000000042", height, width, "ids", "conf", "ids", "conf", n, boxes, features]
+    objects = base64.b64encode(np.array([7, 0, 1599], dtype="<i8").tobytes()).decode()
+    row = ["COCO_val2014_000000000042", height, width, objects, "conf", "ids", "conf", n, boxes, features]
     path = tmp_path / "a.tsv"
     path.write_bytes("\t".join(row).encode() + b"\r\n")  # csv.writer ends lines so
     (found,) = read_tsv(path)
     assert_same_image(found, image)
+    assert found.objects is not None
+    assert found.objects.tolist() == [7, 0, 1599]
+
+
+@pytest.mark.parametrize(
+    ("objects", "message"),
+    [
+        (b"\0" * 12, "objects_id are 12 bytes, not a whole number of int64 values."),
+        (np.array([1, 2]), "objects are (2,); expected one index from 0 for each of 3 boxes."),
+        (np.array([1, -1, 2]), "objects are (3,); expected one index from 0 for each of 3 boxes."),
+    ],
+)
+def test_tsv_malformed_objects(
+    tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells, objects: bytes | np.ndarray, message: str
+) -> None:
+    name, width, height, n, boxes, features = tsv_cells(make_image(1))
+    ids = base64.b64encode(objects if isinstance(objects, bytes) else objects.astype("<i8").tobytes()).decode()
+    path = write_tsv(tmp_path / "a.tsv", [name, height, width, ids, "", "", "", n, boxes, features])
+    with pytest.raises(InputError, match=whole(f"{path}, line 1: {message}")):
+        list(read_tsv(path))
+
+
+@pytest.mark.parametrize("skip", range(4))
+def test_skipped_images_are_not_parsed(
+    tmp_path: Path, images: list[ImageProposals], tsv_cells: TsvCells, assert_same_image: AssertSame, skip: int
+) -> None:
+    """Of all three formats; a TSV is read none the less, for its checksum."""
+    nonsense = [["nonsense"]] * skip
+    tsv = write_tsv(tmp_path / "a.tsv", *nonsense, *map(tsv_cells, images[skip:]))
+    hdf5 = write_hdf5(tmp_path / "b.hdf5", images, adaptive=True)
+    hdf5.with_suffix(".ids.json").write_text(json.dumps([image.image_id for image in images]))
+    npz = tmp_path / "npz"
+    npz.mkdir()
+    for number, image in enumerate(images):
+        np.savez(npz / f"{number}.npz", **npz_entries(image) if number >= skip else {})  # type: ignore[arg-type]
+    pieces: list[bytes] = []
+    for path in (tsv, hdf5, npz):
+        found = list(read_proposals(path, skip=skip, on_bytes=pieces.append))
+        assert len(found) == 3 - skip
+        for a, b in zip(found, images[skip:], strict=True):
+            assert_same_image(replace(a, image_id=0), replace(b, image_id=0))
+    assert b"".join(pieces) == tsv.read_bytes()
 
 
 def test_tsv_is_read_lazily(tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells) -> None:

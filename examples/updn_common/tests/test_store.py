@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from updn_common import store as store_module
+from updn_common import store_writer
 from updn_common.errors import InputError
 from updn_common.files import new_directory, sha256, sha256_of_all
-from updn_common.readers import ImageProposals, read_tsv
-from updn_common.store import ProposalBatch, ProposalStore, write_store
+from updn_common.proposals import ImageProposals
+from updn_common.readers import read_tsv
+from updn_common.store import ProposalBatch, ProposalStore
+from updn_common.store_writer import write_store
 
 MakeImage = Callable[..., ImageProposals]
 
@@ -93,6 +95,32 @@ def test_batch_is_a_copy(directory: Path) -> None:
     assert not store._features.flags.writeable
 
 
+def test_geometry(tmp_path: Path, images: list[ImageProposals]) -> None:
+    named = replace(images[0], objects=np.array([5, 0, 1599]))
+    write_store(tmp_path, [named, *images[1:]])
+    store = ProposalStore.open(tmp_path)
+    boxes, height, width, objects = store.geometry(7)
+    assert torch.equal(boxes, torch.from_numpy(named.boxes))
+    assert (height, width) == store.geometry(7).size == (80, 100)
+    assert objects is not None
+    assert objects.tolist() == [5, 0, 1599]
+    assert store.geometry(6).boxes.shape == (5, 4)
+    assert store.geometry(6).objects is None
+    with pytest.raises(InputError, match=whole(f"{tmp_path} lacks the proposals of 1 images: 8.")):
+        store.geometry(8)
+
+
+def test_store_of_an_earlier_revision(directory: Path, images: list[ImageProposals]) -> None:
+    """It says nothing of objects."""
+    description = json.loads((directory / "store.json").read_text())
+    del description["files"]["objects.npy"]
+    (directory / "store.json").write_text(json.dumps(description))
+    (directory / "objects.npy").unlink()
+    store = ProposalStore.open(directory)
+    assert store.geometry(7).objects is None
+    assert_same_batch(store.batch([0]), pack(images[:1]))
+
+
 def test_files_are_plain_numpy(directory: Path, images: list[ImageProposals]) -> None:
     features = np.load(directory / "features.npy", allow_pickle=False)
     assert features.dtype == np.float32
@@ -100,7 +128,7 @@ def test_files_are_plain_numpy(directory: Path, images: list[ImageProposals]) ->
     assert np.load(directory / "offsets.npy").tolist() == [0, 3, 4, 9, 12]
     assert np.load(directory / "sizes.npy").dtype == np.int32
     assert sorted(path.name for path in directory.iterdir()) == sorted(
-        ["features.npy", "boxes.npy", "offsets.npy", "image_ids.npy", "sizes.npy", "store.json"]
+        ["features.npy", "boxes.npy", "objects.npy", "offsets.npy", "image_ids.npy", "sizes.npy", "store.json"]
     )
 
 
@@ -216,7 +244,7 @@ def test_reader_error_leaves_nothing(tmp_path: Path, make_image: MakeImage) -> N
 
 
 def test_disk_full(tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    append = store_module._ArrayFile.append
+    append = store_writer._ArrayFile.append
     appended: list[str] = []
 
     def full_at_the_third_image(self: object, rows: np.ndarray, where: str) -> None:
@@ -225,13 +253,13 @@ def test_disk_full(tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.Mo
         appended.append(where)
         append(self, rows, where)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store_module._ArrayFile, "append", full_at_the_third_image)
+    monkeypatch.setattr(store_writer._ArrayFile, "append", full_at_the_third_image)
     with (
         pytest.raises(InputError, match=re.escape(f"{tmp_path / 'out'} could not be written: the disk is full (")),
         new_directory(tmp_path / "out") as temporary,
     ):
         write_store(temporary, map(make_image, range(1, 5)))
-    assert appended == ["image 1", "image 1", "image 2", "image 2"]
+    assert appended == ["image 1"] * 3 + ["image 2"] * 3
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,8 @@
 """Training checkpoints: model, optimiser and progress in one safetensors file; nothing is unpickled.
 
-Tensors are named `model.<parameter>` and `optimizer.<parameter index>.<state>`; what is not a tensor (learning rates,
-step counts) is JSON in the file's metadata. One file, replaced atomically: the parts can never be of different steps.
+Tensors are named `model.<parameter>`, `optimizer.<parameter index>.<state>` and `auxiliary.<parameter>`; what is not a
+tensor (learning rates, step counts) is JSON in the file's metadata. One file, replaced atomically: the parts can never
+be of different steps.
 """
 
 import errno
@@ -31,12 +32,14 @@ class Checkpoint:
         model: The model's state.
         optimizer: The optimiser's state as `Optimizer.load_state_dict` takes it; None if none was saved.
         progress: What the trainer noted (step, best score, ...).
+        auxiliary: The state of what is trained beside the model, such as an adversary; often nothing.
     """
 
     path: Path
     model: dict[str, Tensor]
     optimizer: dict[str, Any] | None
     progress: dict[str, Any]
+    auxiliary: dict[str, Tensor]
 
     def restore_model(self, model: nn.Module) -> None:
         """Copies the weights into a model.
@@ -44,7 +47,14 @@ class Checkpoint:
         Raises:
             InputError: If the model has other tensors, by name, shape or dtype; the model is then unchanged.
         """
-        theirs, ours = self.model, model.state_dict()
+        self._restore(self.model, model)
+
+    def restore_auxiliary(self, module: nn.Module) -> None:
+        """Copies the weights of what is trained beside the model; refuses as `restore_model` does."""
+        self._restore(self.auxiliary, module)
+
+    def _restore(self, theirs: dict[str, Tensor], module: nn.Module) -> None:
+        ours = module.state_dict()
         faults = [
             *(f"missing {name}" for name in ours.keys() - theirs.keys()),
             *(f"unexpected {name}" for name in theirs.keys() - ours.keys()),
@@ -59,7 +69,7 @@ class Checkpoint:
                 f"{self.path} belongs to another model: {_first(faults)}. "
                 "Take the data and the network's sizes that it was trained with."
             )
-        model.load_state_dict(theirs)
+        module.load_state_dict(theirs)
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Copies moments, step counts and learning rates into an optimiser over the same parameters.
@@ -92,6 +102,7 @@ def save_checkpoint(
     model: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer | None = None,
     progress: Mapping[str, Any] | None = None,
+    auxiliary: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes a checkpoint atomically. Every tensor comes back bitwise, with its dtype and shape.
 
@@ -102,12 +113,14 @@ def save_checkpoint(
         model: The model's `state_dict()`.
         optimizer: The optimiser whose state to keep.
         progress: JSON values.
+        auxiliary: The `state_dict()` of what is trained beside the model.
 
     Raises:
         InputError: If the disk is full; a former checkpoint of this name is then still there.
         TypeError: If the progress, or an optimiser's option, is neither JSON nor a tensor state.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.items()}
+    tensors |= {f"auxiliary.{name}": tensor for name, tensor in (auxiliary or {}).items()}
     metadata: dict[str, Any] = {"progress": dict(progress or {}), "param_groups": None, "scalars": []}
     if optimizer is not None:
         state_dict = optimizer.state_dict()
@@ -159,7 +172,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "state": state,
             "param_groups": [_with_tuples(group) for group in metadata["param_groups"]],
         }
-    return Checkpoint(path, _under("model.", tensors), optimizer, metadata["progress"])
+    model, auxiliary = _under("model.", tensors), _under("auxiliary.", tensors)
+    return Checkpoint(path, model, optimizer, metadata["progress"], auxiliary)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -39,11 +39,35 @@ def read_json(path: Path, *, expected: str = "a JSON file") -> Any:
         InputError: If the file is missing, unreadable, not gzip after all, not UTF-8, or malformed JSON
             (the message gives line and column).
     """
+    text = read_text(path, expected=expected)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _malformed(error, f"{path}, line {error.lineno}") from None
+
+
+def read_json_lines(path: Path, *, expected: str = "a file of JSON lines") -> Iterator[tuple[str, Any]]:
+    """Reads one JSON value a line, as `read_json` reads a whole file; empty lines are left out.
+
+    Yields:
+        Where a value stands, such as ``"a.jsonl, line 3"``, and the value.
+    """
+    for number, line in enumerate(read_text(path, expected=expected).split("\n"), start=1):
+        where = f"{path}, line {number}"
+        try:
+            if line.strip():
+                yield where, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise _malformed(error, where) from None
+
+
+def read_text(path: Path, *, expected: str = "a text file") -> str:
+    """Reads UTF-8 text, plain or gzip-compressed; see `read_json` for the arguments and errors."""
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP_MAGIC):
             data = gzip.decompress(data)
-        return json.loads(data.decode("utf-8-sig"))
+        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {expected}.") from None
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
@@ -52,9 +76,11 @@ def read_json(path: Path, *, expected: str = "a JSON file") -> Any:
         raise InputError(f"{path} cannot be read ({error.strerror}); expected {expected}.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); expected {expected}.") from None
-    except json.JSONDecodeError as error:
-        where = f"{path}, line {error.lineno}, column {error.colno}"
-        raise InputError(f"{where}: malformed JSON ({error.msg}); repair or fetch the file again.") from None
+
+
+def _malformed(error: json.JSONDecodeError, where: str) -> InputError:
+    message = f"{where}, column {error.colno}: malformed JSON ({error.msg}); repair or fetch the file again."
+    return InputError(message)
 
 
 def read_record(path: Path, version: int, *, expected: str) -> dict[str, Any]:
@@ -132,10 +158,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
+def new_directory(path: Path, *, keep: str = "") -> Iterator[Path]:
     """Yields a temporary sibling directory that becomes `path` on success and vanishes on any failure.
 
     Failure includes Ctrl-C and SIGTERM. After a SIGKILL, `<name>.partial` stays until the next attempt clears it.
+
+    Args:
+        path: The directory to be.
+        keep: The name of an entry that an interrupted attempt (Ctrl-C, SIGTERM, SIGKILL) leaves to the next one, in
+            `<name>.partial`.
 
     Raises:
         InputError: If `path` exists and is not an empty directory, before or after the work; if another process
@@ -145,21 +176,30 @@ def new_directory(path: Path) -> Iterator[Path]:
     absolute = path.absolute()
     temporary = absolute.with_name(f"{absolute.name}.partial")
     with _disk_full_explained(path), _sigterm_as_exit(), locked(temporary):
+        kept = False
         try:
-            _clear(temporary)
+            _clear(temporary, keep)
             yield temporary
             _require_vacant(path)
             (temporary / LOCK_NAME).unlink()
             temporary.replace(path)
+        except (KeyboardInterrupt, SystemExit):
+            kept = bool(keep) and (temporary / keep).exists()
+            raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if kept:
+                _clear(temporary, keep)
+            else:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _clear(directory: Path) -> None:
+def _clear(directory: Path, keep: str) -> None:
     for item in directory.iterdir():
+        if item.name in (LOCK_NAME, keep):
+            continue
         if item.is_dir():
             shutil.rmtree(item)
-        elif item.name != LOCK_NAME:
+        else:
             item.unlink()
 
 

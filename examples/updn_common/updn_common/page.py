@@ -41,9 +41,12 @@ class Section:
 
 def write_page(path: Path, title: str, introduction: str, sections: Sequence[Section]) -> None:
     """Write a page without scripts or outside resources; text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("updn_common"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    html = environment.get_template("page.html").render(title=title, introduction=introduction, sections=sections)
+    html = environment().get_template("page.html").render(title=title, introduction=introduction, sections=sections)
     with atomic_file(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def environment() -> Environment:
+    """The templates; what they are filled with is escaped."""
+    loader = PackageLoader("updn_common")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)

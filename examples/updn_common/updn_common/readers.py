@@ -5,23 +5,23 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from updn_common.errors import InputError
 from updn_common.files import read_json
+from updn_common.proposals import ImageProposals
 
 T = TypeVar("T")
+N = TypeVar("N", np.float32, np.int64)
 
-BOX_TOLERANCE = 1.0
-"""Pixels by which a box may leave its image: detectors differ on whether the last pixel counts."""
 
 _IMAGE_NAME = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?0*(\d{1,18})(?:\.(?:jpg|png))?")
 _HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -34,66 +34,29 @@ _NPZ_ENTRIES = ("x", "bbox", "num_bbox", "image_h", "image_w")
 _TSV_COLUMNS = {len(columns): columns for columns in (_ORIGINAL_COLUMNS, _LXMERT_COLUMNS)}
 
 
-@dataclass(frozen=True, eq=False)
-class ImageProposals:
-    """The proposals of one image.
-
-    Attributes:
-        image_id: COCO image id.
-        width: Image width in pixels.
-        height: Image height in pixels.
-        boxes: Corners x1, y1, x2, y2 in pixels.
-        features: One feature vector a box.
-
-    Raises:
-        InputError: If there are no proposals, a feature is not finite, or a box is inverted or leaves the image
-            by more than `BOX_TOLERANCE`.
-    """
-
-    image_id: int
-    width: int
-    height: int
-    boxes: Float32[np.ndarray, "n 4"]
-    features: Float32[np.ndarray, "n D"]
-
-    def __post_init__(self) -> None:
-        boxes, features, n = self.boxes, self.features, len(self.boxes)
-        if n == 0 or boxes.shape != (n, 4) or features.ndim != 2 or len(features) != n:
-            shapes = f"boxes {boxes.shape} and features {features.shape}"
-            raise InputError(f"{shapes}; expected (n, 4) and (n, D), n at least 1.")
-        if self.width < 1 or self.height < 1:
-            raise InputError(f"the image has {self.width} x {self.height} pixels; expected positive sizes.")
-        finite = np.isfinite(features).all(axis=1)
-        if not finite.all():
-            raise InputError(f"the features of proposal {finite.argmin()} are not finite; extract them again.")
-        limit = np.array([self.width, self.height], dtype=np.float32) + BOX_TOLERANCE
-        inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)
-        upright = np.all(boxes[:, :2] <= boxes[:, 2:], axis=1)
-        if not np.all(inside & upright):
-            i = int(np.argmin(inside & upright))
-            fault = "is inverted" if inside[i] else f"leaves the {self.width} x {self.height} image"
-            raise InputError(f"box {i} {boxes[i].tolist()} {fault}; expected x1 y1 x2 y2 in pixels.")
-
-
-def read_proposals(path: Path, *, image_ids: Path | None = None) -> Iterator[ImageProposals]:
+def read_proposals(
+    path: Path, *, image_ids: Path | None = None, skip: int = 0, on_bytes: Callable[[bytes], object] | None = None
+) -> Iterator[ImageProposals]:
     """Reads whatever `path` is: a TSV (also `.tsv.0`), an HDF5 file (`.hdf5`, `.h5`), a folder of npz files.
 
     Args:
         path: The file or folder.
         image_ids: For HDF5, the file that lists the image id of each row (see `read_image_ids`); by default
             the sibling `<name>.ids.json`.
+        skip: Leave out so many images at the beginning, without a look at what they hold.
+        on_bytes: For a TSV, is called with every piece of it, skipped or not: to compute a checksum on the way.
 
     Raises:
         InputError: If `path` is missing or none of these; and, while reading, whatever the reader raises.
     """
     if path.is_dir():
-        return read_npz(path)
+        return read_npz(path, skip=skip)
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a TSV or HDF5 file, or a folder of npz files.")
     if path.suffix in _HDF5_SUFFIXES:
-        return read_hdf5(path, read_image_ids(image_ids or path.with_suffix(".ids.json")))
-    if ".tsv" in path.suffixes:
-        return read_tsv(path)
+        return read_hdf5(path, read_image_ids(image_ids or path.with_suffix(".ids.json")), skip=skip)
+    if is_tsv(path):
+        return read_tsv(path, skip=skip, on_bytes=on_bytes)
     raise InputError(f"{path} has an unknown kind; expected .tsv, .hdf5 or .h5, or a folder of npz files.")
 
 
@@ -102,22 +65,36 @@ def proposal_sources(path: Path) -> list[Path]:
     return [path, path.with_suffix(".ids.json")] if path.suffix in _HDF5_SUFFIXES else [path]
 
 
-def read_tsv(path: Path) -> Iterator[ImageProposals]:
-    """Reads a bottom-up TSV, one line at a time, in either public column order.
+def is_tsv(path: Path) -> bool:
+    """Whether `read_proposals` takes `path` for a TSV."""
+    return ".tsv" in path.suffixes
 
-    Six columns are the original order (width before height), ten are LXMERT's (height before width; labels
-    and confidences are skipped). The last two columns are base64 of little-endian float32.
+
+def read_tsv(
+    path: Path, *, skip: int = 0, on_bytes: Callable[[bytes], object] | None = None
+) -> Iterator[ImageProposals]:
+    """Reads a bottom-up TSV, one line at a time, in either public column order; see `read_proposals`.
+
+    Six columns are the original order (width before height), ten are LXMERT's (height before width, and detected
+    objects; attributes and confidences are not read). The last two columns are base64 of little-endian float32.
 
     Raises:
         InputError: For the first wrong line, by its number: column count, a number, base64, a length, a value
             that is not finite, a box, or a feature size unlike the lines before.
     """
     with path.open("rb") as file:
-        lines = ((f"{path}, line {number}", line) for number, line in enumerate(file, start=1))
-        yield from _images(lines, _tsv_image)
+        lines = ((f"{path}, line {number}", line) for number, line in enumerate(_seen(file, on_bytes), start=1))
+        yield from _images(islice(lines, skip, None), _tsv_image)
 
 
-def read_hdf5(path: Path, image_ids: Sequence[int]) -> Iterator[ImageProposals]:
+def _seen(lines: Iterable[bytes], on_bytes: Callable[[bytes], object] | None) -> Iterator[bytes]:
+    for line in lines:
+        if on_bytes:
+            on_bytes(line)
+        yield line
+
+
+def read_hdf5(path: Path, image_ids: Sequence[int], *, skip: int = 0) -> Iterator[ImageProposals]:
     """Reads the HDF5 file of the UpDn reference code: 36 proposals an image or, with `pos_boxes`, any number.
 
     The image's size is recovered from `spatial_features`, the boxes divided by it. That code keeps the order
@@ -126,6 +103,7 @@ def read_hdf5(path: Path, image_ids: Sequence[int]) -> Iterator[ImageProposals]:
     Args:
         path: The file, with `image_features`, `image_bb` and `spatial_features`.
         image_ids: The image id of each row.
+        skip: Leave out so many images at the beginning.
 
     Raises:
         InputError: If a data set is missing, the ids do not fit the rows, or a row is wrong.
@@ -146,10 +124,10 @@ def read_hdf5(path: Path, image_ids: Sequence[int]) -> Iterator[ImageProposals]:
         if len(image_ids) != len(rows):
             raise InputError(f"{path} holds {len(rows)} images, but {len(image_ids)} image ids were given.")
         located = ((f"{path}, row {i}", pair) for i, pair in enumerate(zip(image_ids, rows, strict=True)))
-        yield from _images(located, partial(_hdf5_image, file))
+        yield from _images(islice(located, skip, None), partial(_hdf5_image, file))
 
 
-def read_npz(folder: Path) -> Iterator[ImageProposals]:
+def read_npz(folder: Path, *, skip: int = 0) -> Iterator[ImageProposals]:
     """Reads a folder of `<image name>.npz`, the layout of OpenVQA and of the usual extraction scripts.
 
     Each file holds `x` (features, (n, D) or transposed), `bbox` (n, 4), `num_bbox`, `image_h` and `image_w`;
@@ -161,7 +139,7 @@ def read_npz(folder: Path) -> Iterator[ImageProposals]:
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise InputError(f"{folder} holds no .npz file; expected one for each image.")
-    yield from _images(((str(path), path) for path in paths), _npz_image)
+    yield from _images(((str(path), path) for path in paths[skip:]), _npz_image)
 
 
 def read_image_ids(path: Path) -> list[int]:
@@ -208,23 +186,25 @@ def _tsv_image(line: bytes) -> ImageProposals:
         )
     row = dict(zip(_TSV_COLUMNS[len(cells)], cells, strict=True))
     width, height, n = (_positive(row[name], name) for name in ("image_w", "image_h", "num_boxes"))
-    boxes, features = _floats(row["boxes"], "boxes"), _floats(row["features"], "features")
+    boxes, features = (_numbers(row[name], name, np.float32) for name in ("boxes", "features"))
     if boxes.size != 4 * n:
         raise InputError(f"boxes hold {boxes.size} numbers; num_boxes {n} needs {4 * n}.")
     if features.size % n or not features.size:
         raise InputError(f"features hold {features.size} numbers, not a multiple of num_boxes {n}.")
+    objects = _numbers(row["objects_id"], "objects_id", np.int64) if "objects_id" in row else None
     image_id = _image_id(row["image_id"].decode("utf-8", "replace"))
-    return ImageProposals(image_id, width, height, boxes.reshape(n, 4), features.reshape(n, -1))
+    return ImageProposals(image_id, width, height, boxes.reshape(n, 4), features.reshape(n, -1), objects)
 
 
-def _floats(cell: bytes, name: str) -> npt.NDArray[np.float32]:
+def _numbers(cell: bytes, name: str, dtype: type[N]) -> npt.NDArray[N]:
     try:
         data = base64.b64decode(cell, validate=True)
     except binascii.Error:
         raise InputError(f"{name} are not base64; the line is damaged or truncated.") from None
-    if len(data) % 4:
-        raise InputError(f"{name} are {len(data)} bytes, not a whole number of float32 values.")
-    return np.frombuffer(data, dtype="<f4").astype(np.float32)  # a writable copy
+    little_endian = np.dtype(dtype).newbyteorder("<")
+    if len(data) % little_endian.itemsize:
+        raise InputError(f"{name} are {len(data)} bytes, not a whole number of {dtype.__name__} values.")
+    return np.frombuffer(data, dtype=little_endian).astype(dtype)  # a writable copy
 
 
 def _positive(cell: bytes, name: str) -> int:

@@ -114,9 +114,10 @@ class RunDirectory:
         model_state: Mapping[str, Tensor],
         optimizer: torch.optim.Optimizer | None,
         progress: Mapping[str, Any],
+        auxiliary: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Writes `<name>.safetensors`; see `updn_common.checkpoint.save_checkpoint`."""
-        save_checkpoint(self.path / f"{name}.safetensors", model_state, optimizer, progress)
+        save_checkpoint(self.path / f"{name}.safetensors", model_state, optimizer, progress, auxiliary)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -7,14 +7,15 @@ A store is a directory::
     offsets.npy    (N + 1,)    int64, image i has the rows offsets[i] to offsets[i + 1]
     image_ids.npy  (N,)        int64
     sizes.npy      (N, 2)      int32, width and height in pixels
+    objects.npy    (rows,)     int32, what the detector took a proposal for, -1 where that is not known
     store.json     counts, and the checksum of every file and of what it was made from
+
+It is written by `updn_common.store_writer`.
 """
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,10 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from torch import Tensor
 
 from updn_common.errors import InputError
-from updn_common.files import read_record, sha256, sha256_of_all, write_json
-from updn_common.progress import track
-from updn_common.readers import ImageProposals
+from updn_common.files import read_record, sha256
 
 FORMAT_VERSION = 1
-_ARRAYS = ("features", "boxes", "image_ids", "offsets", "sizes")
+_MAPPED = ("features", "boxes", "objects")
 
 
 class ProposalBatch(NamedTuple):
@@ -47,110 +46,25 @@ class ProposalBatch(NamedTuple):
     sizes: Int32[Tensor, "B 2"]
 
 
-def write_store(
-    directory: Path,
-    proposals: Iterable[ImageProposals],
-    *,
-    dtype: Literal["float32", "float16"] = "float32",
-    total: int | None = None,
-    sources: Sequence[Path] = (),
-) -> None:
-    """Writes a store in one pass and constant memory.
+class Geometry(NamedTuple):
+    """The K proposals of an image without their features.
 
-    Args:
-        directory: An existing empty directory; give one from `updn_common.files.new_directory`, so that a
-            failure leaves nothing.
-        proposals: The images, in the order they are to be stored.
-        dtype: How features are stored; `float16` halves the disk and keeps three significant digits.
-        total: The number of images if known, for the progress bar.
-        sources: What the proposals were read from, recorded by name and checksum: files, or folders of npz, which
-            have one checksum of all (`updn_common.files.sha256_of_all`).
-
-    Raises:
-        InputError: If there are no images, an image id occurs twice, feature sizes differ, or a feature is too
-            large for float16.
+    Attributes:
+        boxes: Corners x1, y1, x2, y2 in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
+        objects: What the detector took each for, as an index into its list of names; None if that is not known.
     """
-    image_ids: dict[int, None] = {}  # keeps the order, finds duplicates
-    counts: list[int] = []
-    sizes: list[tuple[int, int]] = []
-    with ExitStack() as stack:
-        features = stack.enter_context(_ArrayFile(directory / "features.npy", dtype))
-        boxes = stack.enter_context(_ArrayFile(directory / "boxes.npy", "float32"))
-        for image in track(proposals, "proposals", total):
-            where = f"image {image.image_id}"
-            if image.image_id in image_ids:
-                raise InputError(f"{where} occurs twice; give each image's proposals once.")
-            features.append(image.features, where)
-            boxes.append(image.boxes, where)
-            image_ids[image.image_id] = None
-            counts.append(len(image.boxes))
-            sizes.append((image.width, image.height))
-    if not counts:
-        raise InputError("No proposals to store: the input holds no image.")
-    np.save(directory / "image_ids.npy", np.array(list(image_ids), dtype=np.int64))
-    np.save(directory / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-    np.save(directory / "sizes.npy", np.array(sizes, dtype=np.int32))
-    files = [directory / f"{name}.npy" for name in _ARRAYS]
-    description = {
-        "format_version": FORMAT_VERSION,
-        "images": len(counts),
-        "proposals": sum(counts),
-        "min_proposals": min(counts),
-        "max_proposals": max(counts),
-        "feature_size": features.columns,
-        "dtype": dtype,
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files},
-        "sources": [{"name": path.name, "sha256": _checksum(path)} for path in sources],
-    }
-    write_json(directory / "store.json", description, indent=1)
 
+    boxes: Float32[Tensor, "K 4"]
+    height: int
+    width: int
+    objects: Int64[np.ndarray, " K"] | None = None
 
-def _checksum(source: Path) -> str:
-    return sha256_of_all(source.glob("*.npz")) if source.is_dir() else sha256(source)
-
-
-class _ArrayFile:
-    """A two-dimensional `.npy` file to which rows are appended; its header is completed at the end."""
-
-    def __init__(self, path: Path, dtype: str) -> None:
-        self.columns = 0
-        self._rows = 0
-        self._dtype = np.dtype(dtype).newbyteorder("<")
-        self._file = path.open("wb")
-
-    def __enter__(self) -> "_ArrayFile":
-        return self
-
-    def append(self, rows: npt.NDArray[np.float32], where: str) -> None:
-        if not self._rows:
-            self.columns = rows.shape[1]
-            self._write_header()
-        if rows.shape[1] != self.columns:
-            raise InputError(f"{where}: feature size {rows.shape[1]}; the images before it have {self.columns}.")
-        with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(rows, dtype=self._dtype)
-        if self._dtype.itemsize < rows.itemsize and not np.isfinite(stored).all():
-            largest = np.abs(rows).max()
-            raise InputError(f"{where}: a feature of {largest:g} is too large for {self._dtype}; use float32.")
-        self._file.write(stored.data)
-        self._rows += len(rows)
-
-    def _write_header(self) -> None:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (self._rows, self.columns),
-        }
-        # NumPy pads a header so that the first dimension may grow in place.
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._file:
-            if error is None and self._rows:
-                self._file.seek(0)
-                self._write_header()
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.height, self.width
 
 
 class ProposalStore:
@@ -173,6 +87,7 @@ class ProposalStore:
         self._boxes = arrays["boxes"]
         self._offsets = arrays["offsets"]
         self._sizes = arrays["sizes"]
+        self._objects = arrays.get("objects")  # stores of old have none
         self._order = np.argsort(self.image_ids)
         self._sorted_ids = self.image_ids[self._order]
 
@@ -191,10 +106,10 @@ class ProposalStore:
             if found != file["bytes"]:
                 raise InputError(f"{directory / name} has {found} bytes, not {file['bytes']}. Prepare it again.")
         arrays = {
-            name: np.load(
-                directory / f"{name}.npy", mmap_mode="r" if name in ("features", "boxes") else None, allow_pickle=False
+            Path(name).stem: np.load(
+                directory / name, mmap_mode="r" if Path(name).stem in _MAPPED else None, allow_pickle=False
             )
-            for name in _ARRAYS
+            for name in description["files"]
         }
         return cls(directory, description, arrays)
 
@@ -216,6 +131,23 @@ class ProposalStore:
     def max_proposals(self) -> int:
         """The largest number of proposals of any image."""
         return int(self.description["max_proposals"])
+
+    def geometry(self, image_id: int) -> Geometry:
+        """Where the proposals of an image are, and what the detector took them for.
+
+        Raises:
+            InputError: If the store lacks the image.
+        """
+        row = int(self.rows([image_id])[0])
+        start, end = self._offsets[row : row + 2].tolist()
+        width, height = self._sizes[row].tolist()
+        objects = None if self._objects is None or self._objects[start] < 0 else self._objects[start:end].astype(int)
+        return Geometry(torch.from_numpy(self._boxes[start:end].copy()), height, width, objects)
+
+    @property
+    def geometries(self) -> Mapping[int, Geometry]:
+        """`geometry` of every image, looked up when asked for."""
+        return _Geometries(self)
 
     def verify(self) -> None:
         """Compares every file with its checksum.
@@ -262,3 +194,17 @@ class ProposalStore:
         return ProposalBatch(
             features, torch.from_numpy(boxes), torch.from_numpy(mask), torch.from_numpy(self._sizes[rows])
         )
+
+
+class _Geometries(Mapping[int, Geometry]):
+    def __init__(self, store: ProposalStore) -> None:
+        self._store = store
+
+    def __getitem__(self, image_id: int) -> Geometry:
+        return self._store.geometry(image_id)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._store.image_ids.tolist())
+
+    def __len__(self) -> int:
+        return len(self._store)

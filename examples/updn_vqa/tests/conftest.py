@@ -4,16 +4,23 @@ import base64
 import json
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from shapes_cp.world import World
 from shapes_cp.write import write_world
+from updn_common.run import RunDirectory
+from updn_vqa.data import PreparedData
+from updn_vqa.measure import build_model
 from updn_vqa.prepare import PrepareConfig, prepare
+from updn_vqa.presets import METHODS, SCALES, SMALL
+from updn_vqa.train_config import TrainConfig
 
 WIDTH, HEIGHT = 40, 30
 BOXES = [[0, 0, 20, 15], [20, 15, 40, 30], [0, 0, 40, 30], [5, 5, 10, 10]]
@@ -123,3 +130,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     write_world(folder / "world", World(seed=0), "tiny", workers=1)
     prepare(PrepareConfig(data=folder / "world", out=folder / "prepared", hints="hat", min_answer_occurrences=1))
     return folder / "world", folder / "prepared"
+
+
+@pytest.fixture
+def untrained(tiny: tuple[Path, Path], tmp_path: Path) -> Callable[..., Path]:
+    """Makes a run of a small network with random weights, as training would leave it."""
+
+    def make(name: str, method: str = "base", *, seed: int = 0, **changes: Any) -> Path:
+        sizes = replace(SMALL, embedding=8, hidden=16)
+        scale = replace(SCALES["shapes"], model=sizes)
+        options = {"data": tiny[1], "out": tmp_path / name, "method": METHODS[method], "scale": scale, "seed": seed}
+        config = TrainConfig(**(options | changes))
+        torch.manual_seed(seed)
+        with RunDirectory.create(config.out, config.record(processes=1)) as run:
+            model = build_model(config.scale.model, PreparedData.open(tiny[1]))
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(3)  # else all answers are the same
+            run.save_checkpoint("best", model.state_dict(), None, {})
+        return config.out
+
+    return make

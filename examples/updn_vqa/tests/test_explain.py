@@ -1,6 +1,7 @@
 """Pictures of what two networks looked at; the networks are made by hand, so that everything in them is known."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from updn_common.errors import InputError
+from updn_common.gallery import Card, Fact
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.explain import ExplainConfig, choose_questions, explain
 from updn_vqa.measure import Measured
@@ -25,6 +28,8 @@ from updn_vqa.prepare import PrepareConfig, prepare
 
 GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#b42318"
 ANSWERS = ["red", "dark red", "blue", "yes", "no"]
+BEFORE, AFTER = [0.1, 0.4, 0.3, 0.2], [-0.1, -0.4, -0.3, -0.2]
+"""Importance of four proposals for two networks."""
 
 
 class HandMade(nn.Module):
@@ -85,8 +90,8 @@ def options(
     for image_id in (1, 2, 11, 12):
         Image.new("RGB", (40, 30), "white").save(world / f"COCO_train2014_{image_id:012d}.png")
     models = {
-        "before": HandMade("blue", [0.1, 0.4, 0.3, 0.2]),
-        "after": HandMade("red", [-0.1, -0.4, -0.3, -0.2]),
+        "before": HandMade("blue", BEFORE),
+        "after": HandMade("red", AFTER),
         "amber": HandMade("dark red", [0.0, 0.0, 0.0, 0.2]),
     }
     monkeypatch.setattr("updn_vqa.explain.load_model", lambda run, data, option: models[run.name])
@@ -116,8 +121,7 @@ def test_before_is_before_and_after_is_after(
     ]
     html = (options.out / "index.html").read_text()
     assert "What color is the cat? Ground truth: red. Before: blue. After: red." in html
-    assert "Before: before. After: after. Split: train." in html
-    assert "<h2>Questions chosen by hand</h2>" in html
+    assert "<p>Questions chosen by hand. Split: train. Before: before. After: after.</p>" in html
     assert 'src="1000.png"' in html
     assert {path.name for path in options.out.iterdir()} == {"1000.png", "index.html"}
     assert f"{options.out / 'index.html'}: 1 questions\n" in capsys.readouterr().out
@@ -186,6 +190,43 @@ def test_a_question_of_another_split(options: ExplainConfig) -> None:
     )
 
 
+def test_what_the_page_says_of_a_question(
+    options: ExplainConfig, panels: list[list[Panel]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be filtered by what is on the card, and sorted by numbers; those of a question without a hint are NaN."""
+    pages: list[list[Card]] = []
+    monkeypatch.setattr("updn_vqa.explain.write_gallery", lambda path, title, about, guide, cards: pages.append(cards))
+    explain(replace(options, questions=(1000,)))
+    explain(replace(options, split="test", questions=(11001,), after=Path("amber"), out=options.out / "test"))
+    explain(replace(options, questions=(1000,), before=Path("amber"), out=options.out / "amber"))
+    ((hinted,), (other,), (amber,)) = pages
+    human = PreparedData.open(options.data).split("train").batch([0]).human[0]
+    before, after = (float(spearmanr(importance, human).statistic) for importance in (BEFORE, AFTER))
+    assert hinted.title == "What color is the cat?"
+    assert hinted.facts == [
+        Fact("ground truth", "red"),
+        Fact("before", "blue", "bad"),
+        Fact("after", "red", "good"),
+        Fact("rank correlation", f"{before:.2f} → {after:.2f}", "bad" if after < before else "good"),
+    ]
+    assert hinted.filters == {"question type": "what color is the", "before": "wrong", "after": "correct"}
+    assert hinted.order == pytest.approx(
+        {
+            "change of rank correlation": after - before,
+            "rank correlation before": before,
+            "rank correlation after": after,
+            "change of score": 1.0,
+        }
+    )
+    assert other.facts == [Fact("ground truth", "yes"), Fact("before", "blue", "bad"), Fact("after", "dark red", "bad")]
+    assert other.order["change of score"] == 0
+    assert math.isnan(other.order["change of rank correlation"])
+    assert amber.order["change of score"] == pytest.approx(0.7)
+    assert amber.filters["before"] == "partly correct"
+    with Image.open(options.out / hinted.path) as picture:
+        assert hinted.size == picture.size
+
+
 @pytest.fixture
 def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[VqaNetwork], VqaSplit]:
     """Scores change by +1, 0, -1, 0 and 0; of those that stay, the grounding by -0.5, nobody knows, and +0.5."""
@@ -223,7 +264,7 @@ def test_chosen_questions_are_drawn_under_the_name_of_the_choice(options: Explai
     explain(replace(options, questions=(), split="test", count=2))
     html = (options.out / "index.html").read_text()
     assert "<h1>What two networks look at</h1>" in html
-    assert "<h2>Questions whose score rose most</h2>" in html
+    assert "<p>Questions whose score rose most. Split: test. Before: before. After: after.</p>" in html
     assert re.findall(r'src="(\d+)\.png"', html) == ["11000", "12000"]
     ids = [question.question_id for question in PreparedData.open(options.data).split("test").questions]
     assert ids == [11000, 11001, 12000, 12001]

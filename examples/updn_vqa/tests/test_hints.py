@@ -124,6 +124,18 @@ def test_drawn_boxes(dump: Callable[..., Path]) -> None:
     assert hints.files == [path]
 
 
+def test_boxes_as_in_scene_graphs(dump: Callable[..., Path]) -> None:
+    path = dump({"7": [{"x": 1, "y": 2, "w": 3, "h": 4.5, "name": "cat"}, [0, 0, 1, 1]]})
+    assert read_question_boxes(path)[7].tolist() == [[1.0, 2.0, 4.0, 6.5], [0.0, 0.0, 1.0, 1.0]]
+    for wrong in ({"x": 1, "y": 2, "w": 0, "h": 4}, {"x": 1, "y": 2, "w": 3}, {"x": 1, "y": 2, "w": "3", "h": 4}):
+        path = dump({"7": [wrong]})
+        with pytest.raises(InputError) as error:
+            read_question_boxes(path)
+        assert str(error.value) == (
+            f"{path}: question 7 has [{wrong}]. Expected a list of boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2."
+        )
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [

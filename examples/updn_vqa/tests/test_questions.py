@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
+from updn_vqa.official_writers import write_annotations, write_questions
 from updn_vqa.questions import (
     Annotation,
     Question,
@@ -16,8 +17,6 @@ from updn_vqa.questions import (
     read_annotations,
     read_questions,
     read_results,
-    write_annotations,
-    write_questions,
     write_results,
 )
 

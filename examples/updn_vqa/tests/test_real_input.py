@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from updn_common.attention_maps import read_salicon
-from updn_common.readers import ImageProposals
+from updn_common.proposals import ImageProposals
 from updn_vqa.accuracy import vqa_accuracy
 from updn_vqa.data import PreparedData
 from updn_vqa.evaluate import EvaluateConfig, evaluate
@@ -182,15 +182,45 @@ def test_photos_with_salicon_fixations_and_synthetic_features(
             assert human[counts.argmax()] > 0.5 > human[counts.argmin()]
 
 
+def test_all_real_questions_without_images(shared_data: Path, tmp_path: Path) -> None:
+    """48,061 questions to train on, from files that are gzipped under official names; answers from questions alone."""
+    data, out = tmp_path / "data", tmp_path / "prepared"
+    data.mkdir()
+    for split, part in {"train": "train", "val": "valid", "test": "test"}.items():
+        for kind, name, theirs in (("questions", "OpenEnded_", "questions"), ("annotations", "", "annotatons")):
+            source = shared_data / "vqa_v2" / f"vqa_{theirs}_{part}.gzip"
+            (data / f"v2_{name}mscoco_{split}2014_{kind}.json").symlink_to(source)
+    prepare(PrepareConfig(out=out, data=data, question_only=True))
+    splits = PreparedData.open(out).record["splits"]
+    assert {name: split["questions"] for name, split in splits.items()} == {
+        **{"train": 45_667, "dev": 2_394, "val": 8_977, "test": 2_962}
+    }
+    assert splits["train"]["questions"] + splits["dev"]["questions"] == 48_061
+    scale = replace(TINY, model=replace(SMALL, embedding=8, hidden=16), batch_size=64, steps=60, evaluate_every=60)
+    run = TrainConfig(data=out, out=tmp_path / "run", method=METHODS["base"], scale=scale, cpu=True)
+    train(run)
+    for name in ("val", "test"):
+        evaluate(EvaluateConfig(data=out, run=run.out, split=name, cpu=True))
+        split = PreparedData.open(out).split(name)
+        folder = run.out / "evaluation" / name
+        results = read_results(folder / "results.json")
+        scores = [vqa_accuracy(results[annotation.question_id], annotation.answers) for annotation in split.annotations]
+        accuracy = json.loads((folder / "accuracy.json").read_text())["accuracy"]["2016"]
+        assert accuracy["overall"] == round(100 * sum(scores) / len(scores), 2) > 15
+        assert accuracy["by_answer_type"].keys() == {"yes/no", "number", "other"}
+
+
 @pytest.mark.parametrize("name", ["prior_yes", "per_qtype_prior", "mc_answer", "first_annotator_raw"])
 def test_result_files_have_their_official_accuracies(
     real: Callable[..., PrepareConfig],
     shared_data: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
     """`evaluate --results` prints what the official evaluators say; of the proposals, it needs none to be real."""
+    monkeypatch.setenv("COLUMNS", "120")
     folder = shared_data / "vqa_v2"
     annotations = read_annotations(folder / "v2_mscoco_train2014_annotations.sub.json")
     box, feature = np.array([[0, 0, 9, 9]], dtype=np.float32), np.ones((1, 1), dtype=np.float32)
@@ -203,10 +233,12 @@ def test_result_files_have_their_official_accuracies(
     evaluate(EvaluateConfig(data=options.out, results=results, split="train"))
 
     printed = capsys.readouterr().out
-    rows = dict(re.findall(r'│ "?([^"│]+?)"? +│ +(\d+\.\d\d +│ +\d+\.\d\d) │', printed))
+    rows = {
+        name: values for name, *values in re.findall(r'│ "?([^"│]+?)"? +│ +([\d.]+) \[.+?\] │ +([\d.]+) \[', printed)
+    }
     golden = json.loads((folder / "expected" / "expected_accuracy_sub.json").read_text())[name]
     versions = [next(golden[key] for key in golden if key.startswith(version)) for version in ("2016", "2021")]
     expected = {"all": [version["overall"] for version in versions]}
     for kind in ("perAnswerType", "perQuestionType"):
         expected |= {key: [version[kind][key] for version in versions] for key in versions[0][kind]}
-    assert {key: [float(x) for x in value.split("│")] for key, value in rows.items()} == expected
+    assert {key: [float(x) for x in values] for key, values in rows.items()} == expected

@@ -64,12 +64,16 @@ def test_every_method_trains(config: Callable[..., TrainConfig], method: str) ->
     train(options)
     metrics = read_metrics(options.out)
     assert [line["step"] for line in metrics] == [2, 4]
-    assert all((line["train/hint_loss"] > 0) == (method != "base") for line in metrics)
+    assert all((line["train/hint_loss"] > 0) == (options.method.supervision != "none") for line in metrics)
+    assert all(("train/adversary_loss" in line) == options.method.adversarial for line in metrics)
     assert all(line["development/accuracy"] >= 0 for line in metrics)
 
 
-def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(config: Callable[..., TrainConfig]) -> None:
-    whole, parts = config("whole"), config("parts")
+@pytest.mark.parametrize("method", ["hint", "adv-reg"])
+def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(
+    config: Callable[..., TrainConfig], method: str
+) -> None:
+    whole, parts = config("whole", method), config("parts", method)
     train(whole)
     train(replace(parts, scale=replace(SCALE, steps=2)))
     # A run is the first part of a longer one: the schedule is constant, so only the number of steps differs.
@@ -80,6 +84,38 @@ def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(config: Call
     assert_same(weights(whole.out), weights(parts.out))
     assert_same(weights(whole.out, "best"), weights(parts.out, "best"))
     assert read_metrics(whole.out) == read_metrics(parts.out)
+
+
+def test_an_adversary_stays_beside_the_network(config: Callable[..., TrainConfig], tiny: Tiny) -> None:
+    """The network is read as any other's, to be evaluated or to start from; only a resumed run needs its adversary."""
+    run, after = config(method="adv-reg"), config("after")
+    train(run)
+    others = {name for name in weights(run.out) if not name.startswith(("model.", "optimizer."))}
+    assert {name.split(".")[0] for name in others} == {"auxiliary"}
+    assert not any(name.startswith("auxiliary.") for name in weights(run.out, "best"))
+    evaluate(EvaluateConfig(data=tiny[1], run=run.out, split="dev", checkpoint="last", cpu=True))
+    train(replace(after, start_from=run.out, scale=replace(SCALE, steps=1)))
+
+
+def test_the_answers_loss_may_be_on_hinted_questions_only(config: Callable[..., TrainConfig], tiny: Tiny) -> None:
+    """On those whose hints are used: with hints or, for comparison, without."""
+    split = PreparedData.open(tiny[1]).split("train")
+    split.hinted_indices = split.hinted_indices.flip(0)  # all have hints here, in their own order
+    ids = torch.tensor(split.question_ids)
+    chosen = set(ids[split.hinted_indices[choose_hints(split, 0.25, seed=0)]].tolist())
+    assert len(chosen) == 6
+
+    def seen(method: str) -> tuple[set[int], set[int]]:
+        """The questions of three steps, and those of the hints."""
+        steps = TrainingSteps(split, config(method=method, hint_share=0.25), Accelerator(cpu=True))
+        batches = [pair for step in range(3) for pair in steps[step]]
+        questions = {i for batch, _ in batches for i in batch.question_ids.tolist()}
+        return questions, {i for _, hinted in batches if hinted for i in hinted.question_ids.tolist()}
+
+    assert seen("hint-on-hinted") == (chosen, chosen)
+    assert seen("base-on-hinted") == (chosen, set())
+    assert seen("hint") == (set(split.question_ids), chosen)
+    assert seen("base") == (set(split.question_ids), set())
 
 
 def test_the_best_checkpoint_is_that_of_the_development_split(
@@ -119,7 +155,8 @@ def test_micro_batches_change_nothing(config: Callable[..., TrainConfig]) -> Non
             torch.testing.assert_close(weights(four.out)[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int) -> None:
+@pytest.mark.parametrize("method", ["hint", "adv-reg"])
+def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int, method: str) -> None:
     scale = ["--model.attention-dropout", "0", "--steps", "1", "--batch-size", "8", "--hint-batch-size", "4"]
     one, two = config("one"), config("two")
     command = [
@@ -127,7 +164,7 @@ def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_t
         "-m",
         "updn_vqa.cli",
         "train",
-        "hint",
+        method,
         "shapes",
         "--data",
         str(one.data),
@@ -163,7 +200,7 @@ def test_evaluate_and_explain(
     train(after)
     evaluate(EvaluateConfig(data=tiny[1], run=after.out))
     printed = capsys.readouterr().out
-    assert re.search(r"rank correlation -?\d\.\d\d, pointing \d+\.\d\d %", printed)
+    assert re.search(r"rank correlation +│ +-?\d\.\d{3} \[-?\d\.\d{3}, -?\d\.\d{3}\] │\n", printed)
     folder = after.out / "evaluation" / "test"
     results = json.loads((folder / "results.json").read_text())
     assert {record["question_id"] for record in results} == {

@@ -1,5 +1,6 @@
 """Options of a training run that make no sense are refused before anything is made."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from updn_common.errors import InputError
 from updn_vqa.prepare import PrepareConfig, prepare
-from updn_vqa.presets import METHODS, SHAPES
+from updn_vqa.presets import METHODS, SHAPES, VisFis
 from updn_vqa.train import train
 from updn_vqa.train_config import TrainConfig
 
@@ -44,6 +45,14 @@ SIZES = SHAPES.model
         ({"method": replace(METHODS["hint"], weight=-1.0)}, "--weight should be at least 0, found -1.0."),
         ({"method": replace(METHODS["hint"], margin=-0.1)}, "--margin should be at least 0, found -0.1."),
         ({"method": replace(METHODS["hint"], min_gap=-0.1)}, "--min-gap should be at least 0, found -0.1."),
+        ({"method": replace(METHODS["scr"], critical=-1.0)}, "--critical should be at least 0, found -1.0."),
+        ({"method": replace(METHODS["scr"], threshold=1.5)}, "--threshold should be from 0 to 1, found 1.5."),
+        ({"method": replace(METHODS["adv-reg"], adversary=-1.0)}, "--adversary should be at least 0, found -1.0."),
+        ({"method": replace(METHODS["adv-reg"], entropy_gap=NAN)}, "--entropy-gap should be at least 0, found nan."),
+        (
+            {"method": replace(METHODS["visfis"], visfis=VisFis(invariance=-1.0))},
+            "--visfis.invariance should be at least 0, found -1.0.",
+        ),
         ({"hint_share": 6.0}, "--hint-share should be a share in (0, 1], found 6: 6 % is 0.06."),
         ({"hint_share": 0.0}, "--hint-share should be a share in (0, 1], found 0: 6 % is 0.06."),
         ({"hint_share": NAN}, "--hint-share should be a share in (0, 1], found nan: 6 % is 0.06."),
@@ -73,3 +82,21 @@ def test_data_without_hints(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         train(TrainConfig(tmp_path / "prepared", tmp_path / "run", METHODS["hint"], SHAPES, cpu=True))
     assert str(error.value) == "None of the 24 train questions has a hint: prepare the data with --hints."
+
+
+def test_what_a_method_without_hints_was_trained_with(tmp_path: Path) -> None:
+    """Options of hints do not count; those of the adversary do, and the share of hints where it chooses questions."""
+
+    def differences(was: str, **now: Any) -> list[str]:
+        run = TrainConfig(tmp_path, tmp_path, METHODS[was], SHAPES)
+        (tmp_path / "config.json").write_text(json.dumps({"config": run.record(processes=1)}))
+        return replace(run, **now).differences()
+
+    adversary = METHODS["adv-reg"]
+    assert differences("adv-reg", method=replace(adversary, visfis=VisFis(0.0), margin=3.0), hint_share=0.5) == []
+    assert differences("adv-reg", method=replace(adversary, adversary=0.5, entropy_gap=7.0)) == [
+        f"method.adversary = {adversary.adversary}, not 0.5",
+        f"method.entropy_gap = {adversary.entropy_gap}, not 7.0",
+    ]
+    assert differences("base-on-hinted", hint_share=0.5) == ["hint_share = 1.0, not 0.5"]
+    assert differences("base", method=METHODS["base-on-hinted"]) == ["method.task_on = all, not hinted"]

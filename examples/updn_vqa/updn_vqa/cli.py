@@ -7,24 +7,34 @@ from typing import Annotated, Any
 import tyro
 
 from updn_common.errors import InputError
+from updn_vqa.compare import CompareConfig, compare
+from updn_vqa.data_status import DataConfig, show_data
 from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.explain import ExplainConfig, explain
-from updn_vqa.prepare import PrepareConfig, prepare
+from updn_vqa.prepare import prepare
+from updn_vqa.prepare_config import PrepareConfig
+from updn_vqa.rebuild import RebuildConfig, rebuild
 from updn_vqa.study import StudyConfig, study
 from updn_vqa.train import train
 from updn_vqa.train_config import TrainConfig
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
+    DataConfig: show_data,
+    RebuildConfig: rebuild,
     PrepareConfig: prepare,
     TrainConfig: train,
     EvaluateConfig: evaluate,
+    CompareConfig: compare,
     ExplainConfig: explain,
     StudyConfig: study,
 }
 Command = (
-    Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+    Annotated[DataConfig, tyro.conf.subcommand("data")]
+    | Annotated[RebuildConfig, tyro.conf.subcommand("rebuild-cp")]
+    | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
     | Annotated[ExplainConfig, tyro.conf.subcommand("explain")]
     | Annotated[StudyConfig, tyro.conf.subcommand("study")]
 )

@@ -1,9 +1,8 @@
 """The official accuracy of a run, or of given answers, on a split: ``updn-vqa evaluate``."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -11,14 +10,31 @@ from rich.table import Table
 
 from updn_common.errors import InputError
 from updn_common.files import write_json
-from updn_vqa.accuracy import AccuracyReport, AccuracyVersion
-from updn_vqa.accuracy import evaluate as official_accuracy
+from updn_vqa.accuracy import AccuracyVersion
 from updn_vqa.data import PreparedData, VqaSplit
-from updn_vqa.measure import load_model, measure
+from updn_vqa.evaluation import (
+    CheckpointName,
+    Evaluation,
+    Number,
+    evaluate_answers,
+    evaluate_run,
+    numbers,
+    relevant_by,
+)
 from updn_vqa.questions import check_same_questions, read_results, write_results
 
-VERSIONS: tuple[AccuracyVersion, ...] = ("2016", "2021")
-UNITS = {"rank_correlation": "", "pointing": " %"}
+NAMES = {
+    "rank_correlation": "rank correlation",
+    "pointing": "pointing (%)",
+    "fpvg": "FPVG: well grounded (%)",
+    "ggc": "  and correct, GGC (%)",
+    "ggw": "  and wrong, GGW (%)",
+    "bgc": "badly grounded, correct, BGC (%)",
+    "bgw": "badly grounded, wrong, BGW (%)",
+    "sufficiency": "sufficiency (low is faithful)",
+    "comprehensiveness": "comprehensiveness (high is)",
+}
+"""What a table calls the measures of grounding."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +54,15 @@ class EvaluateConfig:
     run: Path | None = None
     results: Path | None = None
     split: str = "test"
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: CheckpointName = "best"
     cpu: bool = False
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Print the official accuracy on a split, both versions, and a run's grounding.
+    """Print the official accuracy on a split, both versions, and a run's grounding, with confidence intervals.
 
-    Of a run, writes ``evaluation/<split>/results.json``, which any official evaluator reads, and ``accuracy.json``.
+    Of a run, writes ``evaluation/<split>/results.json``, which any official evaluator reads, ``accuracy.json``, and
+    what was measured of each question.
 
     Raises:
         InputError: The run, the split or the checkpoint does not exist or does not belong to this data; the results
@@ -56,10 +73,14 @@ def evaluate(config: EvaluateConfig) -> None:
     data = PreparedData.open(config.data)
     split = data.split(config.split)
     if config.results is not None:
-        reports = _reports(_read_results(config.results, data, split), split)
-        Console().print(_table(f"{config.results} on {config.split}", reports, {}))
+        results = _read_results(config.results, data, split)
+        evaluation = evaluate_answers([results[question_id] for question_id in split.question_ids], split)
+        _print(f"{config.results} on {config.split}", _accuracy(evaluation), {})
     if config.run is not None:
-        _evaluate_run(config, config.run, data, split)
+        accelerator = Accelerator(cpu=config.cpu)
+        evaluation = evaluate_run(config.run, data, split, accelerator, checkpoint=config.checkpoint)
+        if accelerator.is_main_process:
+            _write(config, config.run, data, split, evaluation)
 
 
 def _read_results(path: Path, data: PreparedData, split: VqaSplit) -> dict[int, str]:
@@ -75,40 +96,57 @@ def _read_results(path: Path, data: PreparedData, split: VqaSplit) -> dict[int, 
     return results
 
 
-def _evaluate_run(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSplit) -> None:
-    accelerator = Accelerator(cpu=config.cpu)
-    model = load_model(run, data, config.checkpoint).to(accelerator.device)
-    measured = measure(model, split, accelerator)
-    if not accelerator.is_main_process:
-        return
-    answers = [data.answers.answers[index] for index in measured.answers.tolist()]
-    results = dict(zip(split.question_ids, answers, strict=True))
-    reports = _reports(results, split)
-    grounding = {k: v for k, v in measured.summary().items() if k != "accuracy"}
-
+def _write(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSplit, evaluation: Evaluation) -> None:
+    accuracy, grounding = _accuracy(evaluation), numbers(evaluation.grounding())
     out = run / "evaluation" / config.split
-    out.mkdir(parents=True, exist_ok=True)
-    write_results(out / "results.json", results.items())
-    write_json(out / "accuracy.json", {"accuracy": {v: asdict(r) for v, r in reports.items()}, **grounding}, indent=1)
-    Console().print(_table(f"{run} on {config.split}", reports, grounding))
+    write_results(out / "results.json", zip(split.question_ids, evaluation.answers, strict=True))
+    told = {
+        "accuracy": {version: asdict(report) for version, report in evaluation.reports.items()},
+        **dict.fromkeys(NAMES),
+        **{name: number.value for name, number in grounding.items()},
+        "relevant_by": relevant_by(data, split.name),
+        "intervals": {
+            "accuracy": {version: _intervals(found) for version, found in accuracy.items()},
+            **_intervals(grounding),
+        },
+    }
+    write_json(out / "accuracy.json", told, indent=1)
+    _print(f"{run} on {config.split}", accuracy, grounding)
 
 
-def _reports(results: dict[int, str], split: VqaSplit) -> dict[AccuracyVersion, AccuracyReport]:
-    return {version: official_accuracy(results, split.annotations, version=version) for version in VERSIONS}
+def _accuracy(evaluation: Evaluation) -> dict[AccuracyVersion, dict[str, Number]]:
+    return {version: numbers(evaluation.accuracy(version)) for version in evaluation.reports}
 
 
-def _table(title: str, reports: dict[AccuracyVersion, AccuracyReport], grounding: dict[str, float]) -> Table:
-    known = {name: value for name, value in grounding.items() if math.isfinite(value)}
-    caption = ", ".join(f"{name.replace('_', ' ')} {value:.2f}{UNITS[name]}" for name, value in known.items())
+def _intervals(found: Mapping[str, Number]) -> dict[str, list[float]]:
+    return {name: list(number.interval) for name, number in found.items()}
+
+
+def _print(
+    title: str, accuracy: Mapping[AccuracyVersion, Mapping[str, Number]], grounding: Mapping[str, Number]
+) -> None:
+    """Print two tables; the second is left out where nothing is known."""
+    caption = "in brackets: 95 % confidence intervals, over questions"
     table = Table(title=f"{title}: official VQA accuracy", caption=caption)
     table.add_column("questions")
-    for version in reports:
+    for version in accuracy:
         table.add_column(f"rules of {version} (%)", justify="right")
-    columns = list(reports.values())
-    table.add_row("all", *(f"{report.overall:.2f}" for report in columns), end_section=True)
-    for name in columns[0].by_answer_type:
-        table.add_row(name, *(f"{report.by_answer_type[name]:.2f}" for report in columns))
-    table.add_section()
-    for name in columns[0].by_question_type:
-        table.add_row(f'"{name}"', *(f"{report.by_question_type[name]:.2f}" for report in columns))
-    return table
+    sections = {name: name.startswith('"') for name in next(iter(accuracy.values()))}
+    for i, name in enumerate(sections):
+        following = list(sections)[i + 1 : i + 2]
+        ends = name == "all" or any(sections[name] != sections[other] for other in following)
+        table.add_row(name, *(told(found[name], 2) for found in accuracy.values()), end_section=ends)
+    Console().print(table)
+    if grounding:
+        table = Table(title=f"{title}: grounding")
+        table.add_column("measure")
+        table.add_column("mean", justify="right")
+        for name, number in grounding.items():
+            table.add_row(NAMES[name], told(number, 2 if "%" in NAMES[name] else 3))
+        Console().print(table)
+
+
+def told(number: Number, digits: int) -> str:
+    """Such as ``"81.66 [79.21, 83.98]"``."""
+    low, high = number.interval
+    return f"{number.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

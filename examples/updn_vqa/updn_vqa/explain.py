@@ -1,28 +1,31 @@
-"""What a network looked at, before and after: ``updn-vqa explain`` (the paper's Figure 3)."""
+"""What a network looked at, before and after: ``updn-vqa explain`` (the paper's Figures 3 and 6)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
 from accelerate import Accelerator
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from PIL import Image, ImageFile
 from rich.console import Console
 from torch import Tensor
 
-from hint_loss import proposal_importance
+from hint_loss import proposal_importance, rank_correlation
 from updn_common.errors import InputError, check_range
 from updn_common.figures import ImageFolder, draw_importance, find_images
 from updn_common.files import new_directory
-from updn_common.page import Figure, Section, write_page
+from updn_common.gallery import Card, Fact, Tone, write_gallery
 from updn_common.progress import track
-from updn_vqa.data import PreparedData, VqaSplit
+from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
+from updn_vqa.evaluation import CORRECT
 from updn_vqa.measure import load_model, measure
 from updn_vqa.networks import VqaNetwork
 from updn_vqa.objective import decision_score
+from updn_vqa.questions import Annotation, Question
 from updn_vqa.stream import generator
 
 Choice = Literal["most-improved", "most-harmed", "random"]
@@ -47,7 +50,7 @@ class ExplainConfig:
         split: The split that the questions are of.
         questions: Their ids. Default: chosen by ``choose``.
         choose: The questions whose score changed most for the better or the worse, or any.
-        count: How many to choose.
+        count: How many to choose; the page stays quick with hundreds.
         seed: Of the random choice.
     """
 
@@ -64,7 +67,7 @@ class ExplainConfig:
 
 
 def explain(config: ExplainConfig) -> None:
-    """Write ``index.html`` and a PNG for each question.
+    """Write a PNG for each question, and ``index.html``, where they can be searched, filtered and sorted.
 
     Raises:
         InputError: a run, a question or an image does not exist; nothing is left behind.
@@ -80,22 +83,42 @@ def explain(config: ExplainConfig) -> None:
             positions = split.positions(config.questions)
         else:
             positions = choose_questions(models, split, config.choose, config.count, config.seed)
-        figures = draw_explanations(models, data, split, positions, images, out)
-        heading = "Questions chosen by hand" if config.questions else CHOSEN[config.choose]
-        introduction = (
-            f"Before: {config.before.name}. After: {config.after.name}. Split: {config.split}. {READING_GUIDE}"
-        )
-        sections = [Section(heading, figures=figures)]
-        write_page(out / "index.html", "What two networks look at", introduction, sections)
-    Console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(figures)} questions")
+        cards = draw_explanations(models, data, split, positions, images, out)
+        chosen = "Questions chosen by hand" if config.questions else CHOSEN[config.choose]
+        introduction = f"{chosen}. Split: {config.split}. Before: {config.before}. After: {config.after}."
+        write_gallery(out / "index.html", "What two networks look at", introduction, READING_GUIDE, cards)
+    Console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(cards)} questions")
 
 
 READING_GUIDE = (
     "Lit proposals speak for the ground-truth answer: their importance, the gradient of its logit, is positive. The "
     "outline is the most important one (none in a tie), also where none is positive: then the picture is dark, and its "
     "title says so. Each picture is scaled to its own maximum. For people, lit is where they looked more than "
-    "elsewhere. A predicted answer is green if its soft score is at least 0.5, amber if it is lower, red if it is 0."
+    "elsewhere. A predicted answer is green if its soft score is at least 0.5, amber if it is lower, red if it is 0. "
+    "Rank correlation is Spearman's, of the importance of proposals for the network and for people."
 )
+TONES: dict[Tone, tuple[str, str]] = {
+    "good": ("#1a7f37", "correct"),
+    "fair": ("#9a6700", "partly correct"),
+    "bad": ("#b42318", "wrong"),
+}
+"""The colour of an answer, and what it means."""
+
+
+class Explained(NamedTuple):
+    """A network's answer to one question, and its explanation of the ground truth."""
+
+    answer: str
+    score: float
+    """Soft score of the answer."""
+    importance: Float[Tensor, " K"]
+    rank_correlation: float
+    """Of importance and human importance; NaN without a hint."""
+
+    @property
+    def tone(self) -> Tone:
+        """How good the answer is."""
+        return "good" if self.score >= CORRECT else "fair" if self.score > 0 else "bad"
 
 
 def choose_questions(
@@ -118,63 +141,91 @@ def draw_explanations(
     positions: Int[Tensor, " N"],
     images: ImageFolder,
     out: Path,
-) -> list[Figure]:
+) -> list[Card]:
     """One PNG for each question: the image, people's importance if known, the networks' before and after."""
-    figures = []
+    cards = []
     for position in track(positions.tolist(), "figures"):
-        question, annotation = split.questions[position], split.annotations[position]
-        truth = annotation.multiple_choice_answer
+        question, batch = split.questions[position], split.batch([position])
+        before, after = (_explain(model, batch, data) for model in models)
+        path = out / f"{question.question_id}.png"
         with Image.open(images.file(question.image_id, question.coco_split)) as image:
-            predictions = _draw(image, models, data, split, position, truth, out / f"{question.question_id}.png")
-        caption = f"{question.text} Ground truth: {truth}. Before: {predictions[0]}. After: {predictions[1]}."
-        figures.append(Figure(f"{question.question_id}.png", caption))
-    return figures
+            size = _draw(image, batch, question.text, split.annotations[position], (before, after), path)
+        cards.append(_card(path.name, size, question, split.annotations[position], before, after))
+    return cards
+
+
+def _explain(model: VqaNetwork, batch: VqaBatch, data: PreparedData) -> Explained:
+    features = batch.features.detach().requires_grad_()
+    logits = model(batch.tokens, features, batch.mask).logits
+    alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False)
+    answer = int(logits.argmax())
+    correlation = rank_correlation(alpha, batch.human, mask=~batch.human.isnan())
+    return Explained(data.answers.answers[answer], float(batch.answer_scores[0, answer]), alpha[0], float(correlation))
 
 
 def _draw(
     image: ImageFile.ImageFile,
-    models: Sequence[VqaNetwork],
-    data: PreparedData,
-    split: VqaSplit,
-    position: int,
-    truth: str,
+    batch: VqaBatch,
+    question: str,
+    annotation: Annotation,
+    explained: Sequence[Explained],
     path: Path,
-) -> list[str]:
-    """Draw one question; returns the networks' answers."""
-    batch = split.batch([position])
+) -> tuple[int, int]:
+    """Draw one question; returns the picture's width and height."""
     width, height = batch.sizes[0].tolist()
     if image.size != (width, height):
         raise InputError(
             f"{image.filename!s} has {image.width} x {image.height} pixels, but its proposals were prepared for "
             f"{width} x {height}. Give the images that the features were made from."
         )
-    boxes = batch.boxes[0].numpy()
+    boxes, truth = batch.boxes[0].numpy(), annotation.multiple_choice_answer
     hinted = bool(batch.hinted[0])
     count, shape = 3 + hinted, (3.2 * (3 + hinted), 0.65 + 3.2 * height / width)
     columns, axes = plt.subplots(1, count, figsize=shape, layout="constrained", squeeze=False)
     panels = list(axes[0])
     panels[0].imshow(image)
     panels[0].set_axis_off()
-    panels[0].set_title(split.questions[position].text, fontsize=10, wrap=True)
+    panels[0].set_title(question, fontsize=12, wrap=True)
     if hinted:
         draw_importance(panels[1], image, boxes, batch.human[0].numpy() - 0.5)  # above 0: looked inside more
-        panels[1].set_title(f"people (answer: {truth})", fontsize=10)
-    answers = []
-    for panel, model, when in zip(panels[-2:], models, ("before", "after"), strict=True):
-        features = batch.features.detach().requires_grad_()
-        logits = model(batch.tokens, features, batch.mask).logits
-        alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False)
-        draw_importance(panel, image, boxes, alpha[0].numpy())
-        answer = int(logits.argmax())
-        answers.append(data.answers.answers[answer])
-        note = "" if alpha.max() > 0 else f'\n(no proposal speaks for "{truth}")'
-        colour = _colour(float(batch.answer_scores[0, answer]))
-        panel.set_title(f"{when}: {answers[-1]}{note}", fontsize=10, color=colour)
+        panels[1].set_title(f"people (answer: {truth})", fontsize=12)
+    for panel, network, when in zip(panels[-2:], explained, ("before", "after"), strict=True):
+        draw_importance(panel, image, boxes, network.importance.numpy())
+        note = "" if network.importance.max() > 0 else f'\n(no proposal speaks for "{truth}")'
+        panel.set_title(f"{when}: {network.answer}{note}", fontsize=12, color=TONES[network.tone][0])
     columns.savefig(path, dpi=110, bbox_inches="tight")  # titles have one line or two
     plt.close(columns)
-    return answers
+    with Image.open(path) as picture:
+        return picture.size
 
 
-def _colour(score: float) -> str:
-    """Of an answer with this soft score: green, amber or red."""
-    return "#1a7f37" if score >= 0.5 else "#9a6700" if score > 0 else "#b42318"
+def _card(
+    path: str, size: tuple[int, int], question: Question, annotation: Annotation, before: Explained, after: Explained
+) -> Card:
+    """What the page says of a question, and what it can be filtered and sorted by."""
+    change = after.rank_correlation - before.rank_correlation
+    facts = [
+        Fact("ground truth", annotation.multiple_choice_answer),
+        Fact("before", before.answer, before.tone),
+        Fact("after", after.answer, after.tone),
+    ]
+    if not math.isnan(change):
+        told = f"{before.rank_correlation:.2f} → {after.rank_correlation:.2f}"
+        facts.append(Fact("rank correlation", told, "good" if change > 0 else "bad" if change < 0 else ""))
+    return Card(
+        path=path,
+        size=size,
+        title=question.text,
+        facts=facts,
+        filters={
+            "question type": annotation.question_type,
+            "before": TONES[before.tone][1],
+            "after": TONES[after.tone][1],
+        },
+        order={
+            "change of rank correlation": change,
+            "rank correlation before": before.rank_correlation,
+            "rank correlation after": after.rank_correlation,
+            "change of score": after.score - before.score,
+        },
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from updn_common.errors import InputError
 
-DatasetName = Literal["vqacp_v1", "vqacp_v2", "vqa_v2"]
+DatasetName = Literal["vqacp_v1", "vqacp_v2", "vqa_v1", "vqa_v2"]
 
+DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
+FEATURES = ("*.tsv", "*.tsv.*", "*.hdf5", "*.h5")
 SPLITS = ("train", "val", "dev", "test")
 
 
@@ -44,19 +46,21 @@ def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, Spl
     """
     if not data.is_dir():
         raise InputError(f"{data} is not a directory. Give the one that holds the question files with --data.")
-    names: tuple[DatasetName, ...] = ("vqacp_v1", "vqacp_v2", "vqa_v2")
-    found = {name: splits for name in names if (splits := _existing(data, name))}
+    found = {name: splits for name in DATASETS if (splits := _existing(data, name))}
+    if dataset is None and len(found) > 1 and not any(f.annotations.exists() for f in found.get("vqa_v1", {}).values()):
+        found.pop("vqa_v1", None)  # its questions are there to say what VQA-HAT maps are about
     if dataset is None and len(found) > 1:
         raise InputError(f"{data} holds several data sets: {', '.join(found)}. Choose one with --dataset.")
     if not found or (dataset is not None and dataset not in found):
         raise InputError(
-            f"{data} holds no question files of {dataset or 'VQA v2 or VQA-CP'}, such as "
-            f"{_files(data, dataset or 'vqacp_v2', 'train').questions.name}. "
+            f"{data} holds no question files of {dataset or 'VQA or VQA-CP'}, such as "
+            f"{official_files(data, dataset or 'vqacp_v2', 'train').questions.name}. "
             "Check --data, or name the files with --questions and --annotations."
         )
     chosen, splits = (dataset, found[dataset]) if dataset is not None else next(iter(found.items()))
     if "train" not in splits:
-        raise InputError(f"{data} lacks {_files(data, chosen, 'train').questions.name}: there is nothing to train on.")
+        missing = official_files(data, chosen, "train").questions.name
+        raise InputError(f"{data} lacks {missing}: there is nothing to train on.")
     for files in splits.values():
         if not files.annotations.exists():
             raise InputError(f"{files.questions} is there, but its {files.annotations.name} is not. Add it.")
@@ -65,9 +69,7 @@ def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, Spl
 
 def find_features(data: Path) -> list[Path]:
     """Find the one file (TSV, HDF5) or folder (npz) of bottom-up features in a directory."""
-    files = [path for pattern in ("*.tsv", "*.tsv.*", "*.hdf5", "*.h5") for path in data.glob(pattern)]
-    folders = [path for path in data.iterdir() if path.is_dir() and next(path.glob("*.npz"), None)]
-    found = sorted(files + folders)
+    found = feature_candidates(data)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise InputError(
@@ -77,21 +79,30 @@ def find_features(data: Path) -> list[Path]:
     return found
 
 
+def feature_candidates(data: Path) -> list[Path]:
+    """All files and folders in a directory that look like bottom-up features."""
+    files = [path for pattern in FEATURES for path in data.glob(pattern)]
+    folders = [path for path in data.iterdir() if path.is_dir() and next(path.glob("*.npz"), None)]
+    return sorted(files + folders)
+
+
 def existing(data: Path | None, *names: str) -> list[Path]:
     """The paths below ``data`` that exist, ``names`` being file names or glob patterns."""
     return [path for name in names for path in sorted(data.glob(name))] if data else []
 
 
 def _existing(data: Path, dataset: DatasetName) -> dict[str, SplitFiles]:
-    candidates = {split: _files(data, dataset, split) for split in SPLITS}
+    candidates = {split: official_files(data, dataset, split) for split in SPLITS}
     return {split: files for split, files in candidates.items() if files.questions.exists()}
 
 
-def _files(data: Path, dataset: DatasetName, split: str) -> SplitFiles:
+def official_files(data: Path, dataset: DatasetName, split: str) -> SplitFiles:
+    """The official names of a split's files, there or not."""
     boxes = data / f"{dataset}_{split}_boxes.json"
-    if dataset == "vqa_v2":
-        questions = data / f"v2_OpenEnded_mscoco_{split}2014_questions.json"
-        annotations = data / f"v2_mscoco_{split}2014_annotations.json"
+    if dataset in ("vqa_v1", "vqa_v2"):
+        prefix = "v2_" if dataset == "vqa_v2" else ""
+        questions = data / f"{prefix}OpenEnded_mscoco_{split}2014_questions.json"
+        annotations = data / f"{prefix}mscoco_{split}2014_annotations.json"
     else:
         questions = data / f"{dataset}_{split}_questions.json"
         annotations = data / f"{dataset}_{split}_annotations.json"

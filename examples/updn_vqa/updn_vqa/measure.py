@@ -1,5 +1,6 @@
 """What is measured of a network: its answers, and whether it looks where people do."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from hint_loss import pointing_game, proposal_importance, rank_correlation
 from updn_common.run import read_checkpoint, read_config
-from updn_vqa.data import PreparedData, VqaSplit
+from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.networks import NetworkSizes, VqaNetwork, build_network
 from updn_vqa.objective import decision_score
 
@@ -37,11 +38,36 @@ class Measured(NamedTuple):
         }
 
 
+Columns = Callable[[VqaBatch, VqaBatch], Sequence[Float[Tensor, " B"] | Int[Tensor, " B"]]]
+"""What is measured of a batch, given as it was read and as it is on the device: some numbers for each question."""
+
+
 def measure(model: VqaNetwork, split: VqaSplit, accelerator: Accelerator, *, batch_size: int = 256) -> Measured:
     """Answer all questions of a split, every process its share; the importance is that of the ground truth.
 
     The network is put into evaluation mode and back.
     """
+
+    def columns(asked: VqaBatch, batch: VqaBatch) -> Sequence[Tensor]:
+        features = batch.features.requires_grad_()
+        with torch.enable_grad(), accelerator.autocast():
+            logits = model(batch.tokens, features, batch.mask).logits
+            alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False).cpu()
+        answers = logits.argmax(-1).cpu()
+        return (  # metrics are in float64, on the CPU: not every device has it
+            answers,
+            asked.answer_scores.gather(1, answers[:, None]).squeeze(1),
+            rank_correlation(alpha, asked.human, mask=~asked.human.isnan()),
+            torch.where(asked.grounded, pointing_game(alpha, asked.relevant, mask=asked.mask), torch.nan),
+        )
+
+    return Measured(*measure_all(columns, model, split, accelerator, batch_size))
+
+
+def measure_all(
+    columns: Columns, model: VqaNetwork, split: VqaSplit, accelerator: Accelerator, batch_size: int
+) -> Iterator[Tensor]:
+    """What ``columns`` says of each batch, put together for all questions in their order, in every process."""
     was_training = model.training
     model.eval()
     mine = torch.arange(accelerator.process_index, len(split), accelerator.num_processes)
@@ -49,24 +75,12 @@ def measure(model: VqaNetwork, split: VqaSplit, accelerator: Accelerator, *, bat
     for start in range(0, len(mine), batch_size):
         indices = mine[start : start + batch_size]
         asked = split.batch(indices)
-        batch = asked.to(accelerator.device)
-        features = batch.features.requires_grad_()
-        with torch.enable_grad(), accelerator.autocast():
-            logits = model(batch.tokens, features, batch.mask).logits
-            alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False).cpu()
-        answers = logits.argmax(-1).cpu()
-        columns = (  # metrics are in float64, on the CPU: not every device has it
-            indices,
-            answers,
-            asked.answer_scores.gather(1, answers[:, None]).squeeze(1),
-            rank_correlation(alpha, asked.human, mask=~asked.human.isnan()),
-            torch.where(asked.grounded, pointing_game(alpha, asked.relevant, mask=asked.mask), torch.nan),
-        )
-        rows += zip(*(column.tolist() for column in columns), strict=True)
+        found = columns(asked, asked.to(accelerator.device))
+        rows += zip(*(column.tolist() for column in (indices, *found)), strict=True)
     model.train(was_training)
     rows = sorted(gather_object(rows)) if accelerator.num_processes > 1 else rows
     _, *by_column = zip(*rows, strict=True)
-    return Measured(*map(torch.tensor, by_column))
+    return map(torch.tensor, by_column)
 
 
 def build_model(sizes: NetworkSizes, data: PreparedData) -> VqaNetwork:

@@ -12,9 +12,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hint_loss import hint_ranking_loss, proposal_importance, track_proposals
+from updn_vqa.adversary import QuestionOnlyAdversary, entropy, reverse_gradient
 from updn_vqa.data import VqaBatch
-from updn_vqa.networks import VqaNetwork
+from updn_vqa.networks import VqaNetwork, VqaOutput
 from updn_vqa.presets import Method, Score
+from updn_vqa.self_critical import critical_loss, find_rivals, influence_loss, influential_proposals
+from updn_vqa.visfis import alignment_loss, invariance_loss, remove, uncertainty_loss
+
+BY_IMPORTANCE = ("importance", "self-critical", "visfis")
+"""Supervision that differentiates the importance."""
 
 
 class Losses(NamedTuple):
@@ -23,15 +29,25 @@ class Losses(NamedTuple):
     total: Float[Tensor, ""]
     task: Float[Tensor, ""]
     hint: Float[Tensor, ""]
+    adversary: Float[Tensor, ""]
+    """How badly the question-only adversary answers; 0 without one."""
 
 
 class Objective(nn.Module):
     """The answers' loss on a batch of questions, plus the hints' loss on a batch of hinted ones."""
 
-    def __init__(self, model: VqaNetwork, method: Method) -> None:
+    def __init__(self, model: VqaNetwork, method: Method, example: VqaBatch | None = None) -> None:
+        """Add the adversary that a method with one needs; an ``example`` tells its sizes."""
         super().__init__()
         self.model = model
         self.method = method
+        self.adversary: QuestionOnlyAdversary | None = None
+        if method.adversarial:
+            if example is None:
+                raise ValueError("A method with an adversary needs an example of the questions.")
+            with torch.no_grad():
+                output = model(example.tokens, example.features, example.mask)
+            self.adversary = QuestionOnlyAdversary(output.question.shape[1], output.logits.shape[1])
 
     def forward(
         self, batch: VqaBatch, hinted: VqaBatch | None, *, task_scale: float = 1.0, hint_scale: float | Tensor = 1.0
@@ -44,33 +60,74 @@ class Objective(nn.Module):
             task_scale: turns this batch's mean into its part of the step's mean.
             hint_scale: turns this batch's sum over hinted questions into its part of the step's mean.
         """
-        logits = self.model(batch.tokens, batch.features, batch.mask).logits
-        task = answer_loss(logits, batch.answer_scores).mean() * task_scale
-        if hinted is None:
-            return Losses(task, task.detach(), torch.zeros_like(task))
-        hint = self.hint_losses(hinted).sum() * hint_scale
-        return Losses(task + self.method.weight * hint, task.detach(), hint.detach())
+        output = self.model(batch.tokens, batch.features, batch.mask)
+        total = task = answer_loss(output.logits, batch.answer_scores).mean() * task_scale
+        hint = adversary = torch.zeros_like(task)
+        if hinted is not None:
+            hint = self.hint_losses(hinted).sum() * hint_scale
+            total = total + self.method.weight * hint
+        if self.adversary is not None:
+            question_only = self.adversary(reverse_gradient(output.question, self.method.adversary))
+            adversary = answer_loss(question_only, batch.answer_scores).mean() * task_scale
+            gap = entropy(self.adversary.frozen(output.question)) - entropy(output.logits)
+            total = total + adversary - self.method.entropy_gap * gap.mean() * task_scale
+        return Losses(total, task.detach(), hint.detach(), adversary.detach())
 
     def hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
-        """What the method charges each hinted question for."""
-        method = self.method
-        features = track_proposals(hinted.features) if method.supervision == "importance" else hinted.features
+        """What the method charges each hinted question for; 0 for one without a hint."""
+        supervision = self.method.supervision
+        features = track_proposals(hinted.features) if supervision in BY_IMPORTANCE else hinted.features
         output = self.model(hinted.tokens, features, hinted.mask)
-        if method.supervision == "zero-out":
-            return answer_loss(output.logits, torch.zeros_like(output.logits))
-        if method.supervision == "importance":
-            alpha = proposal_importance(decision_score(output.logits, hinted, method.score), features)
-        else:
-            alpha = output.attention
+        if supervision == "zero-out":
+            return answer_loss(output.logits, torch.zeros_like(output.logits)) * hinted.hinted
+        if supervision == "attention":
+            return self._ranking(output.attention, hinted)
+        if supervision == "self-critical":
+            return self._self_critical(output, features, hinted)
+        alpha = proposal_importance(decision_score(output.logits, hinted, self.method.score), features)
+        return self._ranking(alpha, hinted) if supervision == "importance" else self._visfis(alpha, hinted)
+
+    def _ranking(self, alpha: Float[Tensor, "B K"], hinted: VqaBatch) -> Float[Tensor, " B"]:
+        """HINT, and alignment of attention."""
         return hint_ranking_loss(
             alpha,
             hinted.human,
             mask=hinted.mask & ~hinted.human.isnan(),
-            margin=method.margin,
-            min_gap=method.min_gap,
-            scale_free=method.scale_free,
-            pair_reduction=method.pair_reduction,
+            margin=self.method.margin,
+            min_gap=self.method.min_gap,
+            scale_free=self.method.scale_free,
+            pair_reduction=self.method.pair_reduction,
             reduction="none",
+        )
+
+    def _self_critical(
+        self, output: VqaOutput, features: Float[Tensor, "B K D"], hinted: VqaBatch
+    ) -> Float[Tensor, " B"]:
+        """SCR: see :mod:`updn_vqa.self_critical`."""
+        rivals = find_rivals(output.logits.detach(), hinted.answer_scores, hinted.ground_truth)
+        truth = decision_score(output.logits, hinted, self.method.score)
+        scores = torch.cat([truth[:, None], output.logits.gather(1, rivals.answers)], 1)
+        alpha = proposal_importance(scores, features)  # (B, 1 + T, K)
+        influential = influential_proposals(hinted.human, self.method.threshold)
+        influence, most = influence_loss(alpha[:, 0], influential, hinted.mask & ~influential)
+        critical = critical_loss(alpha[:, 0], alpha[:, 1:], most, rivals.criticised)
+        return influence + self.method.critical * critical * influential.any(-1)
+
+    def _visfis(self, alpha: Float[Tensor, "B K"], hinted: VqaBatch) -> Float[Tensor, " B"]:
+        """VisFIS: see :mod:`updn_vqa.visfis`."""
+        weights, known = self.method.visfis, hinted.mask & ~hinted.human.isnan()
+        important = known & (hinted.human > self.method.threshold)
+        unimportant = known & ~important
+        views = torch.cat([remove(hinted.features, unimportant), remove(hinted.features, important)])
+        logits = self.model(hinted.tokens.repeat(2, 1), views, hinted.mask.repeat(2, 1)).logits
+        with_important, without_important = logits.chunk(2)
+        sufficiency = answer_loss(with_important, hinted.answer_scores) * important.any(-1)
+        uncertainty = uncertainty_loss(without_important) * unimportant.any(-1)
+        return (
+            weights.sufficiency * sufficiency
+            + weights.uncertainty * uncertainty
+            + weights.invariance * invariance_loss(alpha, unimportant, hinted.mask)
+            + weights.alignment * alignment_loss(alpha, hinted.human, known)
         )
 
 

@@ -5,92 +5,44 @@ The directory holds::
     prepared.json               what was made of what: options, checksums of all sources, counts
     proposals/                  the proposal store
     answers.json, words.json    the vocabularies, made from the train split alone
+    embeddings.safetensors      word vectors, one for each token id, if asked for
+    hints.jsonl                 all hints in the open format of updn_vqa.hints.file, if there are any
     <split>/questions.json, <split>/annotations.json        the kept questions, as official files
     <split>/arrays.safetensors                              what a model sees, see updn_vqa.arrays
 
-It appears whole or not at all.
+It appears whole or not at all. Converting features takes longest: proposals that were converted when the process was
+interrupted stay in ``<out>.partial``, and the same command goes on from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save
 
-from updn_common.errors import InputError, check_range
+from updn_common.conversion import convert, find_store, share_store
+from updn_common.errors import InputError
 from updn_common.files import new_directory, sha256, write_json
 from updn_common.progress import track
-from updn_common.readers import ImageProposals, proposal_sources, read_proposals
-from updn_common.store import ProposalStore, write_store
-from updn_vqa.arrays import counts, hint_arrays, question_arrays, relevance_arrays
-from updn_vqa.hints import (
-    SALICON_SIGMA,
-    BoxHints,
-    Geometry,
-    HatHints,
-    HintSource,
-    SaliconHints,
-    read_all,
-    read_question_boxes,
-)
-from updn_vqa.layout import DatasetName, SplitFiles, existing, find_features, find_splits
-from updn_vqa.questions import Question, write_annotations, write_questions
+from updn_common.proposals import ImageProposals
+from updn_common.store import ProposalStore
+from updn_common.store_writer import source_record, write_store
+from updn_vqa import glove
+from updn_vqa.arrays import Arrays, counts, hint_arrays, question_arrays, relevance_arrays
+from updn_vqa.hint_sources import hint_source
+from updn_vqa.hints import FileHints, HintSource, read_all, read_question_boxes, write_hints
+from updn_vqa.official_writers import write_annotations, write_questions
+from updn_vqa.prepare_config import PrepareConfig
 from updn_vqa.splits import Split, hold_out_development, keep_images, read_splits
 from updn_vqa.vocabulary import AnswerVocabulary, QuestionVocabulary, tokenise
 
 FORMAT_VERSION = 2
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """What to prepare, from which files.
-
-    Attributes:
-        out: The new directory.
-        data: A directory with the official files: VQA-CP's vqacp_v2_train_questions.json and so on, or VQA v2's
-            v2_OpenEnded_mscoco_train2014_questions.json and so on.
-        dataset: Which data set to take where the directory holds several.
-        questions: One question file to use instead of those in the directory; it becomes the train split.
-        annotations: The annotation file that belongs to it.
-        features: Bottom-up features: TSV or HDF5 files, or folders of npz. Default: the only ones in the directory.
-        feature_dtype: How features are stored; float16 halves the disk.
-        hints: Human hints: VQA-HAT maps, drawn boxes, SALICON fixations (free viewing, not question-driven), or none.
-        hint_paths: Folders of VQA-HAT maps, files of boxes, or SALICON files. Default: vqahat_train and vqahat_val,
-            *_boxes.json, or fixations_*.json in the data directory.
-        questions_v1: VQA v1 question files, which say what VQA-HAT maps are about. Default:
-            OpenEnded_mscoco_*2014_questions.json in the data directory.
-        salicon_sigma: Standard deviation of the blur of fixations, in pixels.
-        answers: A fixed answer vocabulary: a JSON list, or an object from answer to index.
-        min_answer_occurrences: Otherwise, at how many train questions an answer must stand to be learnt.
-        question_length: Words of a question that are kept, at most; never more than the longest train question has.
-        development_share: Share of the train images held out as the split "dev", unless there is such a split.
-        seed: Chooses the images that are held out.
-        drop_questions_without_proposals: Leave out questions whose image has no features, instead of stopping.
-    """
-
-    out: Path
-    data: Path | None = None
-    dataset: DatasetName | None = None
-    questions: Path | None = None
-    annotations: Path | None = None
-    features: tuple[Path, ...] = ()
-    feature_dtype: Literal["float32", "float16"] = "float32"
-    hints: Literal["none", "hat", "boxes", "salicon"] = "none"
-    hint_paths: tuple[Path, ...] = ()
-    questions_v1: tuple[Path, ...] = ()
-    salicon_sigma: float = SALICON_SIGMA
-    answers: Path | None = None
-    min_answer_occurrences: int = 9
-    question_length: int = 14
-    development_share: float = 0.05
-    seed: int = 0
-    drop_questions_without_proposals: bool = False
 
 
 def prepare(config: PrepareConfig) -> None:
@@ -99,39 +51,44 @@ def prepare(config: PrepareConfig) -> None:
     Raises:
         InputError: If an option or a file is wrong; nothing is left behind.
     """
-    _check(config)
-    with new_directory(config.out) as out:
+    config.check()
+    with new_directory(config.out, keep="proposals") as out:
         record = _write(config, out)
     _print_summary(config.out, record)
 
 
 def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     """Write everything and return the content of ``prepared.json``."""
-    files = _split_files(config)
+    files = config.split_files()
     splits = read_splits(files)
     box_files = [split.boxes for split in files.values() if split.boxes]
     truth = read_all(read_question_boxes, box_files)
-    hints = _hint_source(config, box_files, [question for split in splits.values() for question in split.questions])
+    hints = hint_source(config, box_files, splits)
 
-    features = _feature_files(config)
+    features = config.feature_files()
+    store = _store_proposals(config, features, splits, out / "proposals")
+    if isinstance(hints, FileHints):
+        hints.check_features(store.description["sources"])
     source = ", ".join(map(str, features))
-    store, images = _store_proposals(config, features, splits, out / "proposals")
+    images = set(store.image_ids.tolist())
     splits, dropped = keep_images(splits, images, source, drop=config.drop_questions_without_proposals)
     if "dev" not in splits and config.development_share > 0:
         splits = hold_out_development(splits, config.development_share, config.seed)
     answers, words = _vocabularies(config, splits["train"])
     answers.write(out / "answers.json")
     words.write(out / "words.json")
+    vectors = _write_word_vectors(config.glove, words, out / glove.FILE)
 
     length = min(config.question_length, max(len(tokenise(q.text)) for q in splits["train"].questions))
     arrays = {}
     for name, split in splits.items():
         arrays[name] = question_arrays(split, answers, words, length)
         arrays[name]["image_rows"] = store.rows([question.image_id for question in split.questions])
-        arrays[name] |= hint_arrays(split.questions, hints, images, store.max_proposals)
-        arrays[name] |= relevance_arrays(split.questions, truth, images, store.max_proposals)
-    if hints and not any(len(split["hint_rows"]) for split in arrays.values()):
-        raise InputError(f"No question has a hint from {config.hints!r}. Check --hint-paths, or use --hints none.")
+        arrays[name] |= hint_arrays(split.questions, hints, store.geometries, store.max_proposals)
+        known = {} if config.question_only else truth
+        arrays[name] |= relevance_arrays(split.questions, known, store.geometries, store.max_proposals)
+    if hints:
+        _write_hints(config, hints, arrays, store, out / "hints.jsonl")
     for name, split in track(splits.items(), "splits"):
         (out / name).mkdir()
         write_questions(out / name / "questions.json", split.questions, name)
@@ -143,9 +100,10 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     record = {
         "format_version": FORMAT_VERSION,
         "options": asdict(config),
-        "sources": [{"name": path.name, "sha256": sha256(path)} for path in dict.fromkeys(sources)]
-        + store.description["sources"],
+        "sources": [source_record(path) for path in dict.fromkeys(sources)] + store.description["sources"],
+        "proposals": "none: question-only, each image has one of zeros" if config.question_only else "features",
         "hints": hints.record() if hints else {"source": "none"},
+        "word_vectors": vectors,
         "dropped_questions": dropped,
         "answers": len(answers),
         "words": len(words.words),
@@ -155,78 +113,46 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     return record
 
 
-def _check(config: PrepareConfig) -> None:
-    if not 0 <= config.development_share < 1:
-        raise InputError(f"--development-share should be at least 0 and below 1, found {config.development_share}.")
-    if not config.salicon_sigma > 0:
-        raise InputError(f"--salicon-sigma should be above 0, found {config.salicon_sigma}.")
-    check_range(1, min_answer_occurrences=config.min_answer_occurrences, question_length=config.question_length)
-    check_range(0, seed=config.seed)
-
-
-def _split_files(config: PrepareConfig) -> dict[str, SplitFiles]:
-    if config.questions and config.annotations:
-        return {"train": SplitFiles(config.questions, config.annotations)}
-    if config.questions or config.annotations:
-        raise InputError("--questions and --annotations belong together: give both or none.")
-    if config.data:
-        return find_splits(config.data, config.dataset)
-    raise InputError("There is nothing to prepare. Give --data, or --questions and --annotations.")
-
-
-def _feature_files(config: PrepareConfig) -> Sequence[Path]:
-    if config.features:
-        return config.features
-    if config.data:
-        return find_features(config.data)
-    raise InputError("There are no features. Give --features, or a --data directory that holds them.")
-
-
-def _hint_source(config: PrepareConfig, box_files: Sequence[Path], questions: Sequence[Question]) -> HintSource | None:
-    def paths(*names: str) -> Sequence[Path]:
-        found = config.hint_paths or existing(config.data, *names)
-        if not found:
-            raise InputError(f"--hints {config.hints} found no {' or '.join(names)} in --data. Give --hint-paths.")
-        return found
-
-    if config.hints == "hat":
-        v1_files = config.questions_v1 or existing(config.data, "OpenEnded_mscoco_*2014_questions.json")
-        if not v1_files:
-            raise InputError(
-                "--hints hat needs VQA v1 question files, and --data has no OpenEnded_mscoco_*2014_questions.json. "
-                "Give --questions-v1."
-            )
-        return HatHints.match(paths("vqahat_train", "vqahat_val"), v1_files, questions)
-    if config.hints == "boxes":
-        return BoxHints.read(config.hint_paths or box_files or paths("*_boxes.json"))
-    if config.hints == "salicon":
-        return SaliconHints.read(paths("fixations_*.json"), config.salicon_sigma)
-    return None
-
-
 def _store_proposals(
     config: PrepareConfig, features: Sequence[Path], splits: Mapping[str, Split], directory: Path
-) -> tuple[ProposalStore, dict[int, Geometry]]:
-    """Store the proposals of the images that any question is about."""
+) -> ProposalStore:
+    """Store the proposals of the images that any question is about, or share those of another prepared directory."""
     wanted = {question.image_id for split in splits.values() for question in split.questions}
-    geometry: dict[int, Geometry] = {}
+    directory.mkdir(exist_ok=True)
+    if config.question_only:
+        box, nothing = np.array([[0, 0, 1, 1]], dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
+        blank = (ImageProposals(image_id, 1, 1, box, nothing) for image_id in sorted(wanted))
+        write_store(directory, blank, total=len(wanted))
+        return ProposalStore.open(directory)
+    stores = [store for path in features if (store := find_store(path))]
+    if not stores:
+        return convert(directory, features, wanted, dtype=config.feature_dtype)
+    if len(features) > 1:
+        raise InputError(f"--features {stores[0]} holds proposals that are prepared: give them alone, or files.")
+    return share_store(stores[0], directory)
 
-    def images() -> Iterator[ImageProposals]:
-        for path in features:
-            for image in read_proposals(path):
-                if image.image_id in wanted:
-                    geometry[image.image_id] = Geometry(torch.tensor(image.boxes), image.height, image.width)
-                    yield image
-        if not geometry:
-            raise InputError(
-                f"{', '.join(map(str, features))}: none of the images is among the {len(wanted)} that the questions "
-                "are about. Give the features of the right data set with --features."
-            )
 
-    directory.mkdir()
-    sources = [source for path in features for source in proposal_sources(path)]
-    write_store(directory, images(), dtype=config.feature_dtype, total=len(wanted), sources=sources)
-    return ProposalStore.open(directory), geometry
+def _write_word_vectors(path: Path | None, words: QuestionVocabulary, out: Path) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    vectors, found = glove.read_word_vectors(path, words)
+    out.write_bytes(save({"vectors": vectors}))
+    return {"name": path.name, "sha256": sha256(path), "size": vectors.shape[1], "words": found}
+
+
+def _write_hints(
+    config: PrepareConfig, hints: HintSource, arrays: Mapping[str, Arrays], store: ProposalStore, out: Path
+) -> None:
+    """Write the hints of all splits in the open format."""
+
+    def by_question() -> Iterator[tuple[int, Any]]:
+        for split in arrays.values():
+            for question_id, s in zip(split["question_ids"][split["hint_rows"]], split["hints"], strict=True):
+                yield int(question_id), s[~np.isnan(s)]
+
+    if not any(len(split["hint_rows"]) for split in arrays.values()):
+        raise InputError(f"No question has a hint from {config.hints!r}. Check --hint-paths, or use --hints none.")
+    write_hints(out, by_question(), about=hints.record()["about"], features=store.description["sources"])
 
 
 def _vocabularies(config: PrepareConfig, train: Split) -> tuple[AnswerVocabulary, QuestionVocabulary]:
@@ -253,5 +179,10 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
     if hints["source"] != "none":
         details = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in hints.items() if type(value) is int)
         console.print(f"Hints: {hints['about']} ({details}).")
+    if vectors := record["word_vectors"]:
+        covered = f"{vectors['words']:,} of {record['words']:,} words"
+        console.print(f"Word vectors: {vectors['name']} has {covered}, {vectors['size']} numbers each.")
+    if record["proposals"] != "features":
+        console.print("Question-only: no features, each image has one proposal of zeros.")
     if record["dropped_questions"]:
         console.print(f"{record['dropped_questions']:,} questions were dropped: their images have no proposals.")

@@ -11,17 +11,33 @@ import tyro
 
 from updn_vqa.networks import NetworkSizes
 
-Supervision = Literal["none", "importance", "attention", "zero-out"]
+Supervision = Literal["none", "importance", "attention", "self-critical", "visfis", "zero-out"]
+TaskOn = Literal["all", "hinted"]
 Score = Literal["ground-truth", "annotated"]
 Hints = Literal["human", "random", "random-per-epoch", "permuted", "irrelevant"]
 
 
 @dataclass(frozen=True)
+class VisFis:
+    """Weights of the four VisFIS objectives: its authors' for UpDn and VQA-HAT."""
+
+    sufficiency: float = 1.0
+    """Answer from the important proposals alone."""
+    uncertainty: float = 1.0
+    """All answers as likely without them."""
+    invariance: float = 0.1
+    """No importance of the unimportant ones."""
+    alignment: float = 0.1
+    """Importance proportional to the human score."""
+
+
+@dataclass(frozen=True)
 class Method:
-    """What is learned from hinted questions, beside answering all questions."""
+    """What is learned beside answering questions: from hinted questions, or against an adversary."""
 
     supervision: Supervision = "none"
-    """Rank importance (HINT) or attention weights as the hints do, or ask for no answer at all (zero-out)."""
+    """Rank importance (HINT) or attention weights as the hints do, criticise wrong answers (SCR), the four objectives
+    of VisFIS, or ask for no answer at all (zero-out)."""
     hints: Hints = "human"
     """Whose they are: permuted takes another question's, irrelevant is 1 - s."""
     weight: float = 30.0
@@ -36,6 +52,22 @@ class Method:
     """Over a question's pairs of proposals."""
     score: Score = "ground-truth"
     """Importance is its gradient: the annotated answer's logit (the paper), or the sum over all answers given."""
+    task_on: TaskOn = "all"
+    """Answer all questions, or fine-tune on the hinted ones only."""
+    threshold: float = 0.55
+    """Proposals of a higher human score are important (SCR and VisFIS)."""
+    critical: float = 75.0
+    """SCR: weight of the self-critical loss, where influence strengthening has 1."""
+    visfis: VisFis = field(default_factory=VisFis)
+    adversary: float = 0.0
+    """AdvReg's lambda_Q: weight of the reversed gradient of a question-only adversary."""
+    entropy_gap: float = 0.0
+    """AdvReg's lambda_H: weight of how much surer the network should be than the adversary."""
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether there is an adversary."""
+        return self.adversary > 0 or self.entropy_gap > 0
 
 
 METHODS: dict[str, Method] = {
@@ -50,6 +82,11 @@ METHODS: dict[str, Method] = {
     ),
     "random": Method(supervision="importance", hints="random"),
     "zero-out": Method(supervision="zero-out", weight=1.0),
+    "adv-reg": Method(supervision="none", adversary=0.1, entropy_gap=0.1),
+    "scr": Method(supervision="self-critical", weight=20.0),
+    "visfis": Method(supervision="visfis", weight=1.0),
+    "hint-on-hinted": Method(supervision="importance", task_on="hinted"),
+    "base-on-hinted": Method(supervision="none", task_on="hinted"),
 }
 
 
@@ -63,6 +100,11 @@ METHOD_HELP = {
     "hint-paper": "Hint, with the paper's loss to the letter.",
     "random": "Control: hint, with random hints.",
     "zero-out": "Control: no answer at all to hinted questions.",
+    "adv-reg": "Without hints: against a question-only adversary.",
+    "scr": "Wrong answers should not lean on what matters.",
+    "visfis": "Right from important proposals, unsure without.",
+    "hint-on-hinted": "Hint, fine-tuned on the hinted questions only.",
+    "base-on-hinted": "Its control: the same questions, without hints.",
 }
 
 

@@ -7,7 +7,6 @@ lists. Both are read, gzipped or not, and every defect is an
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from updn_common.errors import InputError
-from updn_common.files import atomic_file, read_json, write_json
+from updn_common.files import read_json, write_json
 
 ANSWERS_PER_QUESTION = 10
 
@@ -157,51 +156,6 @@ def read_results(path: Path) -> dict[int, str]:
 def write_results(path: Path, results: Iterable[tuple[int, str]]) -> None:
     """Write ``(question_id, answer)`` pairs in the official results shape."""
     write_json(path, [{"question_id": question_id, "answer": answer} for question_id, answer in results])
-
-
-def write_questions(path: Path, questions: Iterable[Question], data_subtype: str) -> None:
-    """Write an official question file, each record with its ``coco_split`` as in VQA-CP."""
-    records = (
-        {
-            "image_id": question.image_id,
-            "question": question.text,
-            "question_id": question.question_id,
-            "coco_split": question.coco_split,
-        }
-        for question in questions
-    )
-    _write_records(path, {"task_type": "Open-Ended", "data_subtype": data_subtype}, "questions", records)
-
-
-def write_annotations(path: Path, annotations: Iterable[Annotation], data_subtype: str) -> None:
-    """Write an official annotation file, which the official evaluator reads too."""
-    records = (
-        {
-            "question_type": annotation.question_type,
-            "multiple_choice_answer": annotation.multiple_choice_answer,
-            "answers": [
-                {"answer": answer, "answer_confidence": confidence, "answer_id": number}
-                for number, (answer, confidence) in enumerate(
-                    zip(annotation.answers, annotation.confidences, strict=True), start=1
-                )
-            ],
-            "image_id": annotation.image_id,
-            "answer_type": annotation.answer_type,
-            "question_id": annotation.question_id,
-        }
-        for annotation in annotations
-    )
-    _write_records(path, {"data_subtype": data_subtype}, "annotations", records)
-
-
-def _write_records(path: Path, header: dict[str, str], key: str, records: Iterable[dict[str, Any]]) -> None:
-    """Write one record a line, in constant memory: VQA v2 has 6.6 million answers."""
-    opening = json.dumps({"info": {}, "license": {}, "data_type": "mscoco"} | header).removesuffix("}")
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f'{opening}, "{key}": [')
-        for index, record in enumerate(records):
-            file.write((",\n" if index else "\n") + json.dumps(record))
-        file.write("\n]}\n")
 
 
 def _read_records(path: Path, key: str, parse: Callable[[Any, str, str], Record]) -> list[Record]:

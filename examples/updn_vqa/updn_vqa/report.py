@@ -222,8 +222,8 @@ def _gallery(out: Path, study: Study, data_directory: Path, image_folder: Path) 
         folder = out / "gallery" / choose
         folder.mkdir(parents=True, exist_ok=True)
         positions = choose_questions(models, split, choose, count, seed=0)
-        figures = draw_explanations(models, data, split, positions, images, folder)
-        figures = [Figure(f"gallery/{choose}/{figure.path}", figure.caption) for figure in figures]
+        cards = draw_explanations(models, data, split, positions, images, folder)
+        figures = [Figure(f"gallery/{choose}/{card.path}", card.caption) for card in cards]
         guide = "" if sections else READING_GUIDE
         sections.append(Section(f"Before and after HINT: {CHOSEN[choose].lower()}", guide, figures=figures))
     return sections

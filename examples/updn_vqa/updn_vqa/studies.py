@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from updn_vqa.presets import METHODS, SCALES, Method, Scale
+from updn_vqa.networks.layers import Network
+from updn_vqa.presets import METHODS, SCALES, SHAPES, SMALL, Method, Scale
 
 HINT_SHARE = 0.06
 """The share of VQA v2 questions that have a VQA-HAT map."""
@@ -16,7 +17,9 @@ class Arm:
     name: str
     method: Method
     hint_share: float = HINT_SHARE
-    scale: Scale = SCALES["shapes"]
+    scale: Scale = SHAPES
+    from_start: bool = True
+    """Fine-tune the study's start; otherwise train from random weights."""
 
     def directory(self, study: Path, world: str, seed: int) -> Path:
         """Where its run in a world, with a model seed, is in a study's directory."""
@@ -25,7 +28,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """Arms to be run for each world and each model seed, all from the network that ``start`` trains.
+    """Arms to be run for each world and each model seed, most from the network that ``start`` trains.
 
     All are evaluated on ``splits``. What is told of one split alone, such as gains, is of the last.
     """
@@ -51,10 +54,47 @@ def shares(*percentages: float) -> tuple[Arm, ...]:
     return tuple(Arm(f"hint {percentage:g} %", HINT, percentage / 100) for percentage in percentages)
 
 
+def networks(*names: Network) -> tuple[Arm, ...]:
+    """Other networks without hints, trained as long as UpDn is in all."""
+    return tuple(
+        Arm(name, METHODS["base"], scale=replace(FROM_SCRATCH, model=replace(SMALL, network=name)), from_start=False)
+        for name in names
+    )
+
+
 HINT, PAPER = METHODS["hint"], METHODS["hint-paper"]
+FROM_SCRATCH = replace(SHAPES, steps=SCALES["shapes-base"].steps + SHAPES.steps)
 STUDIES: dict[str, Study] = {
     "demo": Study(arms("base", "hint", "permuted", "attn-align") + shares(1.5, 25), model_seeds=2),
-    "results": Study(arms(*METHODS) + shares(1.5, 3, 25, 100), model_seeds=3),
+    "results": Study(
+        arms(
+            "base",
+            "hint",
+            "permuted",
+            "random-per-epoch",
+            "attn-align",
+            "irrelevant",
+            "hint-paper",
+            "random",
+            "zero-out",
+        )
+        + shares(1.5, 3, 25, 100),
+        model_seeds=3,
+    ),
+    "table1": Study(
+        (
+            *networks("san"),  # and GVQA
+            *arms("base", "attn-align"),
+            Arm("adv-reg", METHODS["adv-reg"], scale=FROM_SCRATCH, from_start=False),
+            *arms("hint", "hint-paper", "scr", "visfis"),
+            *arms("permuted", "random", "random-per-epoch", "irrelevant", "zero-out"),
+            Arm("scr, permuted", replace(METHODS["scr"], hints="permuted")),
+            Arm("visfis, permuted", replace(METHODS["visfis"], hints="permuted")),
+            *arms("base-on-hinted", "hint-on-hinted"),
+        ),
+        model_seeds=3,
+    ),
+    "supervision": Study(arms("base") + shares(1.5, 3) + arms("hint") + shares(25, 100), model_seeds=3),
     "prior": Study(arms("base", "hint", "permuted", "attn-align"), model_seeds=3),
     "selection": Study(
         (
@@ -68,6 +108,9 @@ STUDIES: dict[str, Study] = {
         splits=("dev",),
     ),
 }
-"""``selection`` is how the presets of ``hint`` and ``hint-paper`` were chosen: on the development split alone, the test
-unseen. ``zero-out`` has a weight of its own, untuned; all other methods take the margin, gap and weight of ``hint``,
-which were not tuned for them."""
+"""``table1`` has the rows of the paper's Table 1, methods that came after it, and the controls; adversarial
+regularisation is trained from random weights there, as by its authors. ``supervision`` varies the share of questions
+with a hint, from none to all (``hint`` has 6 %). ``selection`` is how the presets of ``hint`` and ``hint-paper`` were
+chosen: on the development split alone, the test unseen. ``zero-out`` has a weight of its own, untuned; so have
+``adv-reg``, ``scr`` and ``visfis``. All other methods take the margin, gap and weight of ``hint``, which were not tuned
+for them."""

@@ -40,7 +40,7 @@ class StudyConfig:
         processes: Runs at a time, each with one thread.
     """
 
-    study: tyro.conf.Positional[Literal["demo", "results", "prior", "selection"]]
+    study: tyro.conf.Positional[Literal["demo", "results", "table1", "supervision", "prior", "selection"]]
     data: tuple[Path, ...]
     out: Path
     images: Path | None = None
@@ -109,7 +109,8 @@ def _jobs(config: StudyConfig, chosen: Study, arm: Arm) -> list[Job]:
     """The runs of an arm, in all worlds with all seeds."""
 
     def job(data: Path, seed: int) -> Job:
-        start = None if arm is chosen.start else chosen.start.directory(config.out, data.name, seed)
+        from_start = arm.from_start and arm is not chosen.start
+        start = chosen.start.directory(config.out, data.name, seed) if from_start else None
         options = TrainConfig(
             data=data,
             out=arm.directory(config.out, data.name, seed),

@@ -13,13 +13,15 @@ from accelerate import Accelerator
 from jaxtyping import Float, Int
 from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from updn_common.errors import InputError
 from updn_common.progress import track
 from updn_common.run import RunDirectory, read_checkpoint
 from updn_vqa.controls import control_hints
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
+from updn_vqa.glove import start_from_word_vectors
+from updn_vqa.loading import load_ahead
 from updn_vqa.measure import build_model, measure
 from updn_vqa.objective import Objective
 from updn_vqa.stream import Stream, fold, generator
@@ -43,21 +45,20 @@ def train(config: TrainConfig) -> None:
 
     torch.manual_seed(fold(config.seed))
     model = build_model(scale.model, data)
+    start_from_word_vectors(model, config.data)
+    objective = Objective(model, method, example=steps.split.batch([0]))
+    adversary = objective.adversary or torch.nn.Identity()
     optimizer_class = torch.optim.Adam if scale.optimizer == "adam" else torch.optim.Adamax
-    optimizer = optimizer_class(model.parameters(), lr=scale.learning_rate)
-    done, best = _load(config, accelerator, model, optimizer)
-    objective, optimizer = accelerator.prepare(Objective(model, method), optimizer)
+    optimizer = optimizer_class(objective.parameters(), lr=scale.learning_rate)
+    done, best = _load(config, accelerator, model, adversary, optimizer)
+    objective, optimizer = accelerator.prepare(objective, optimizer)
 
     with _open_run(config, accelerator, done) as run:
         if run is not None and not config.resume:
-            run.save_checkpoint("last", model.state_dict(), optimizer.optimizer, {"step": 0, "best": best})
-        loader = DataLoader(
-            steps,
-            batch_size=None,
-            sampler=range(done, scale.steps),
-            num_workers=config.workers,
-            pin_memory=accelerator.device.type == "cuda",
-        )
+            progress = {"step": 0, "best": best}
+            run.save_checkpoint("last", model.state_dict(), optimizer.optimizer, progress, adversary.state_dict())
+        pin_memory = accelerator.device.type == "cuda"
+        loader = load_ahead(steps, range(done, scale.steps), workers=config.workers, pin_memory=pin_memory)
         batches = loader if run is None else track(loader, config.out.name, total=scale.steps - done)
         for step, micro_batches in enumerate(batches, start=done):
             torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout
@@ -65,7 +66,7 @@ def train(config: TrainConfig) -> None:
             hinted_here = sum(int(hinted.hinted.sum()) for _, hinted in micro_batches if hinted)
             hinted_everywhere = accelerator.reduce(torch.tensor(hinted_here, device=accelerator.device), "sum")
             hint_scale = accelerator.num_processes / hinted_everywhere.clamp(min=1)  # DDP averages over processes
-            task_loss = hint_loss = torch.zeros((), device=accelerator.device)
+            parts = torch.zeros(3, device=accelerator.device)
             for i, (batch, hinted) in enumerate(micro_batches):
                 synchronise = i == len(micro_batches) - 1
                 with nullcontext() if synchronise else accelerator.no_sync(objective):
@@ -76,14 +77,16 @@ def train(config: TrainConfig) -> None:
                         hint_scale=hint_scale,
                     )
                     accelerator.backward(losses.total)
-                task_loss, hint_loss = task_loss + losses.task, hint_loss + losses.hint
+                parts += torch.stack([losses.task, losses.hint, losses.adversary])
             gradient_norm = accelerator.clip_grad_norm_(objective.parameters(), scale.clip)
             optimizer.step()
             optimizer.zero_grad()
 
             if (step + 1) % scale.evaluate_every == 0 or step + 1 == scale.steps:
-                task, hint = accelerator.reduce(torch.stack([task_loss, hint_loss]), "mean").tolist()
+                task, hint, question_only = accelerator.reduce(parts, "mean").tolist()
                 losses_now = {"train/task_loss": task, "train/hint_loss": hint, "gradient_norm": float(gradient_norm)}
+                if method.adversarial:
+                    losses_now["train/adversary_loss"] = question_only
                 if not all(map(math.isfinite, losses_now.values())):
                     raise InputError(
                         f"{config.out} diverged by step {step + 1}: {losses_now}. Lower --learning-rate or --weight; "
@@ -97,7 +100,7 @@ def train(config: TrainConfig) -> None:
                     state, progress = model.state_dict(), {"step": step + 1, "best": best}
                     if improved:
                         run.save_checkpoint("best", state, None, progress)
-                    run.save_checkpoint("last", state, optimizer.optimizer, progress)
+                    run.save_checkpoint("last", state, optimizer.optimizer, progress, adversary.state_dict())
                 accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         Console(soft_wrap=True).print(f"{config.out}: best accuracy on the development split {best:.2f} %")
@@ -117,12 +120,15 @@ class TrainingSteps(Dataset[MicroBatches]):
                     f"--{name.replace('_', '-')} {size} cannot be cut evenly into {self.ranks} process(es) x "
                     f"{config.micro_batches} micro-batch(es): choose a multiple of {parts}."
                 )
-        self.questions = Stream(torch.arange(len(split)), scale.batch_size, fold(config.seed, 1))
-        self.hints = None
+        asked, self.hints = torch.arange(len(split)), None
         self._drawn: dict[int, Float[Tensor, "M K"]] = {}
-        if config.method.supervision != "none":
+        if config.method.supervision != "none" or config.method.task_on == "hinted":
             self.pool = choose_hints(split, config.hint_share, config.seed)
+        if config.method.supervision != "none":
             self.hints = Stream(torch.arange(len(self.pool)), scale.hint_batch_size, fold(config.seed, 2))
+        if config.method.task_on == "hinted":
+            asked = split.hinted_indices[self.pool]
+        self.questions = Stream(asked, scale.batch_size, fold(config.seed, 1))
 
     def __len__(self) -> int:
         return self.config.scale.steps
@@ -181,7 +187,11 @@ def _open_run(config: TrainConfig, accelerator: Accelerator, done: int) -> Itera
 
 
 def _load(
-    config: TrainConfig, accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    config: TrainConfig,
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    adversary: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> tuple[int, float]:
     """Load what to start or go on from, if anything; returns the steps done and the best accuracy so far."""
     if config.resume:
@@ -190,6 +200,7 @@ def _load(
         if changed := config.differences(accelerator.num_processes):
             raise InputError(f"{config.out} was trained with {'; '.join(changed)}: resume with the same.")
         checkpoint.restore_model(model)
+        checkpoint.restore_auxiliary(adversary)
         checkpoint.restore_optimizer(optimizer)
         return checkpoint.progress["step"], checkpoint.progress["best"]
     if config.start_from is not None:

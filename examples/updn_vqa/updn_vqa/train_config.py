@@ -55,7 +55,10 @@ class TrainConfig:
         check_range(1, batch_size=scale.batch_size, hint_batch_size=scale.hint_batch_size)
         check_range(1, **{"model.embedding": sizes.embedding, "model.hidden": sizes.hidden})
         check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate, clip=scale.clip)
-        check_range(0, weight=method.weight, margin=method.margin, min_gap=method.min_gap)
+        check_range(0, weight=method.weight, margin=method.margin, min_gap=method.min_gap, critical=method.critical)
+        check_range(0, adversary=method.adversary, entropy_gap=method.entropy_gap)
+        check_range(0, **{f"visfis.{name}": weight for name, weight in asdict(method.visfis).items()})
+        check_range(0, 1, threshold=method.threshold)
         dropout = {"attention": sizes.attention_dropout, "classifier": sizes.classifier_dropout}
         check_range(0, 1, **{f"model.{name}_dropout": share for name, share in dropout.items()})
         if not 0 < self.hint_share <= 1:
@@ -78,7 +81,10 @@ class TrainConfig:
         was, now = defaults | _flat(read_config(self.out)), _flat(self.record(processes))
         unused = {"out", "workers", "cpu", "resume"}
         if self.method.supervision == "none":
-            unused |= {name for name in now if name.startswith("method.")} - {"method.supervision"} | {"hint_share"}
+            without_hints = {f"method.{name}" for name in ("supervision", "task_on", "adversary", "entropy_gap")}
+            unused |= {name for name in now if name.startswith("method.")} - without_hints
+            if self.method.task_on == "all":
+                unused.add("hint_share")
         return [
             f"{name} = {was[name]}, not {now[name]}" for name in now if name not in unused and was[name] != now[name]
         ]

@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 Activation = Literal["relu", "gated"]
-Network = Literal["updn"]
+Network = Literal["updn", "updn-bypass", "san"]
 
 
 @dataclass(frozen=True)
@@ -17,15 +17,17 @@ class NetworkSizes:
     """Which network, and the sizes that do not follow from the data."""
 
     network: Network = "updn"
-    """Bottom-Up Top-Down attention."""
+    """Bottom-Up Top-Down attention, the same with a bypass for the question alone, or stacked attention."""
     embedding: int = 300
     """Size of a word's vector."""
     hidden: int = 1024
     """Units of the recurrent layer and of the layers after it."""
     activation: Activation = "relu"
-    """ReLU as in the reference, or gated tanh as in the paper."""
+    """Of UpDn: ReLU as in the reference, or gated tanh as in the paper."""
     attention_dropout: float = 0.2
+    """Of what proposals' weights are computed from."""
     classifier_dropout: float = 0.5
+    """Of what answers are computed from."""
 
 
 class VqaOutput(NamedTuple):
@@ -64,10 +66,26 @@ class GatedTanh(nn.Module):
         return torch.tanh(self.value(x)) * torch.sigmoid(self.gate(x))
 
 
-def linear(inputs: int, outputs: int) -> nn.Module:
+class WeightNorm(nn.Module):
+    """A matrix as one norm times a direction: torch's ``weight_norm(dim=None)``, but exact in float32."""
+
+    def forward(self, norm: Float[Tensor, ""], direction: Float[Tensor, "O I"]) -> Float[Tensor, "O I"]:
+        return direction * (norm / _norm(direction))
+
+    def right_inverse(self, weight: Float[Tensor, "O I"]) -> tuple[Float[Tensor, ""], Float[Tensor, "O I"]]:
+        return _norm(weight), weight
+
+
+def _norm(matrix: Float[Tensor, "O I"]) -> Float[Tensor, ""]:
+    # Over millions of squares at once, torch's float32 norm on CPU is wrong by up to 1e-4.
+    norm: Tensor = torch.linalg.vector_norm(torch.linalg.vector_norm(matrix, dim=1))
+    return norm
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer whose weight is a direction times one norm for the whole matrix, as in the reference."""
     layer = nn.Linear(inputs, outputs)
-    weight_norm(layer, dim=None)  # type: ignore[arg-type]  # torch documents dim=None
+    register_parametrization(layer, "weight", WeightNorm())
     return layer
 
 

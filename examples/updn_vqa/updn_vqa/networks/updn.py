@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from updn_vqa.networks.layers import NetworkSizes, VqaNetwork, VqaOutput, linear, nonlinear
+from updn_vqa.networks.question import encode_question
 
 
 class UpDn(VqaNetwork):
@@ -34,19 +35,44 @@ class UpDn(VqaNetwork):
         self.attend_logit = linear(hidden, 1)
         self.question_net = nonlinear(hidden, hidden, activation)
         self.image_net = nonlinear(feature_size, hidden, activation)
-        self.classifier = nn.Sequential(
-            nonlinear(hidden, 2 * hidden, activation),
-            nn.Dropout(sizes.classifier_dropout),
-            linear(2 * hidden, answers),
-        )
+        self.classifier = classifier(sizes, answers)
 
     def forward(
         self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
     ) -> VqaOutput:
-        question = self.gru(self.embedding(tokens))[0][:, -1]
-        joint = self.attend_proposal(features) * self.attend_question(question)[:, None]  # (B, K, H)
-        scores = self.attend_logit(self.attend_dropout(joint)).squeeze(-1)
+        question = encode_question(self.gru, self.embedding, tokens)
+        # A proposal's score is w . (p * q) = p . (w * q), and there is one w * q for all proposals.
+        proposals = self.attend_dropout(self.attend_proposal(features))  # (B, K, H)
+        query = self.attend_question(question) * self.attend_logit.weight
+        scores = (proposals @ query[..., None]).squeeze(-1) + self.attend_logit.bias
         attention = scores.masked_fill(~mask, -torch.inf).softmax(-1)
         image = (attention[:, None] @ features).squeeze(1)  # (B, D)
         logits = self.classifier(self.question_net(question) * self.image_net(image))
         return VqaOutput(logits, attention, question)
+
+
+class UpDnBypass(UpDn):
+    """UpDn whose logits are a sum with those of a classifier that reads the question alone.
+
+    What can be known without looking, the answers' prior, has a way of its own, which no gradient of the proposals
+    meets. So it is not attention alone that decides which answers come to be preferred.
+    """
+
+    def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
+        super().__init__(sizes, words=words, answers=answers, feature_size=feature_size)
+        self.bypass = classifier(sizes, answers)
+
+    def forward(
+        self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
+    ) -> VqaOutput:
+        output = super().forward(tokens, features, mask)
+        return output._replace(logits=output.logits + self.bypass(output.question))
+
+
+def classifier(sizes: NetworkSizes, answers: int) -> nn.Sequential:
+    """From a joint representation, or a question, to one logit for each answer."""
+    return nn.Sequential(
+        nonlinear(sizes.hidden, 2 * sizes.hidden, sizes.activation),
+        nn.Dropout(sizes.classifier_dropout),
+        linear(2 * sizes.hidden, answers),
+    )

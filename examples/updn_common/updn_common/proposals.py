@@ -1,0 +1,56 @@
+"""The proposals of one image, valid by construction."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from updn_common.errors import InputError
+
+BOX_TOLERANCE = 1.0
+"""Pixels by which a box may leave its image: detectors differ on whether the last pixel counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageProposals:
+    """The proposals of one image.
+
+    Attributes:
+        image_id: COCO image id.
+        width: Image width in pixels.
+        height: Image height in pixels.
+        boxes: Corners x1, y1, x2, y2 in pixels.
+        features: One feature vector a box.
+        objects: What the detector took each for, as an index into its list of names; None if the file does not say.
+
+    Raises:
+        InputError: If there are no proposals, a feature is not finite, a box is inverted or leaves the image by
+            more than `BOX_TOLERANCE`, or objects are not one a box.
+    """
+
+    image_id: int
+    width: int
+    height: int
+    boxes: Float32[np.ndarray, "n 4"]
+    features: Float32[np.ndarray, "n D"]
+    objects: Int64[np.ndarray, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        boxes, features, n = self.boxes, self.features, len(self.boxes)
+        if n == 0 or boxes.shape != (n, 4) or features.ndim != 2 or len(features) != n:
+            shapes = f"boxes {boxes.shape} and features {features.shape}"
+            raise InputError(f"{shapes}; expected (n, 4) and (n, D), n at least 1.")
+        if self.objects is not None and (self.objects.shape != (n,) or self.objects.min() < 0):
+            raise InputError(f"objects are {self.objects.shape}; expected one index from 0 for each of {n} boxes.")
+        if self.width < 1 or self.height < 1:
+            raise InputError(f"the image has {self.width} x {self.height} pixels; expected positive sizes.")
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            raise InputError(f"the features of proposal {finite.argmin()} are not finite; extract them again.")
+        limit = np.array([self.width, self.height], dtype=np.float32) + BOX_TOLERANCE
+        inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)
+        upright = np.all(boxes[:, :2] <= boxes[:, 2:], axis=1)
+        if not np.all(inside & upright):
+            i = int(np.argmin(inside & upright))
+            fault = "is inverted" if inside[i] else f"leaves the {self.width} x {self.height} image"
+            raise InputError(f"box {i} {boxes[i].tolist()} {fault}; expected x1 y1 x2 y2 in pixels.")

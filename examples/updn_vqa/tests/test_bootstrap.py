@@ -1,0 +1,88 @@
+"""Confidence intervals, against SciPy's bootstrap and a loop."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+from updn_vqa.bootstrap import bootstrap_means, intervals
+
+RNG = np.random.default_rng(7)
+ACCURACIES = RNG.choice([0.0, 30.0, 60.0, 90.0, 100.0], (50, 3))
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_the_interval_is_scipys(column: int, seed: int) -> None:
+    """The draws are the same ones, so the numbers are equal and not only close."""
+    expected = bootstrap(
+        (ACCURACIES[:, column],), np.mean, n_resamples=500, method="percentile", rng=np.random.default_rng(seed)
+    )
+    means = bootstrap_means(ACCURACIES, seed=seed, resamples=500)
+    np.testing.assert_allclose(means[:, column], expected.bootstrap_distribution, rtol=1e-12)
+    np.testing.assert_allclose(intervals(means)[column], expected.confidence_interval, rtol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_another_level_is_scipys_too(level: float) -> None:
+    expected = bootstrap(
+        (ACCURACIES[:, 0],),
+        np.mean,
+        n_resamples=500,
+        method="percentile",
+        confidence_level=level,
+        rng=np.random.default_rng(0),
+    )
+    (found,) = intervals(bootstrap_means(ACCURACIES[:, :1], resamples=500), level)
+    np.testing.assert_allclose(found, expected.confidence_interval, rtol=1e-12)
+
+
+def by_loop(column: NDArray[np.float64], resamples: int) -> list[float]:
+    rng = np.random.default_rng(0)
+    means = []
+    for drawn in rng.integers(0, len(column), (resamples, len(column))):
+        known = [column[i] for i in drawn if not np.isnan(column[i])]
+        means.append(sum(known) / len(known) if known else NAN)
+    return means
+
+
+def test_unknown_entries_do_not_count() -> None:
+    columns = ACCURACIES.copy()
+    columns[RNG.random(columns.shape) < 0.5] = NAN
+    columns[1:, 2] = NAN  # known for one question, which not every resample has
+    means = bootstrap_means(columns, resamples=40)
+    for column in range(3):
+        np.testing.assert_allclose(means[:, column], by_loop(columns[:, column], 40))
+    assert 0 < np.isnan(means[:, 2]).sum() < 40
+    assert intervals(means)[2] == (columns[0, 2], columns[0, 2])
+
+
+def test_what_nobody_knows_has_no_interval() -> None:
+    (found,) = intervals(bootstrap_means(np.full((4, 1), NAN), resamples=10))
+    assert np.isnan(found).all()
+
+
+def test_differences_are_paired() -> None:
+    """Two columns in one call, and in two, are averaged over the same questions."""
+    together = bootstrap_means(ACCURACIES, seed=(0, 3), resamples=20)
+    apart = [bootstrap_means(ACCURACIES[:, i : i + 1], seed=(0, 3), resamples=20)[:, 0] for i in range(2)]
+    difference = bootstrap_means(ACCURACIES[:, :1] - ACCURACIES[:, 1:2], seed=(0, 3), resamples=20)[:, 0]
+    np.testing.assert_allclose(together[:, 0] - together[:, 1], difference, atol=1e-12)
+    np.testing.assert_allclose(apart[0] - apart[1], difference, atol=1e-12)
+    assert not np.allclose(bootstrap_means(ACCURACIES, seed=(0, 4), resamples=20), together)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 50, 120, 10**9])
+def test_memory_does_not_change_the_result(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = bootstrap_means(ACCURACIES, resamples=33)
+    monkeypatch.setattr("updn_vqa.bootstrap._AT_A_TIME", at_a_time)
+    np.testing.assert_array_equal(bootstrap_means(ACCURACIES, resamples=33), expected)
+
+
+def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
+    """Of samples of 60 from a known distribution, 95 % (within the error of 400 trials)."""
+    rng = np.random.default_rng(0)
+    samples = rng.choice([0.0, 1.0], (60, 400), p=[0.4, 0.6])
+    found = intervals(bootstrap_means(samples))
+    assert 0.91 < np.mean([low <= 0.6 <= high for low, high in found]) < 0.98

@@ -1,0 +1,279 @@
+"""FPVG, sufficiency and comprehensiveness, against networks made by hand and loops that drop proposals."""
+
+import math
+from typing import cast, get_args
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from updn_vqa.data import VqaBatch, VqaSplit
+from updn_vqa.evaluation import Evaluation
+from updn_vqa.faithfulness import (
+    SHARES,
+    Faithfulness,
+    RelevantBy,
+    covered_shares,
+    measure_faithfulness,
+    most_important,
+    relevant_and_irrelevant,
+)
+from updn_vqa.networks import NetworkSizes, VqaNetwork, VqaOutput, build_network
+from updn_vqa.networks.layers import Network
+
+NAN = float("nan")
+WORDS, ANSWERS, FEATURES, K = 7, 5, 6, 9
+
+
+class HandMadeSplit:
+    """Questions that are given as one batch."""
+
+    def __init__(self, batch: VqaBatch) -> None:
+        self.everything = batch
+
+    def __len__(self) -> int:
+        return len(self.everything.question_ids)
+
+    def batch(self, indices: Tensor) -> VqaBatch:
+        return VqaBatch(*(tensor[indices].clone() for tensor in self.everything))
+
+
+def random_batch(questions: int, proposals: list[int] | None = None) -> VqaBatch:
+    """Random questions; the images have the given numbers of proposals, up to nine, and boxes that overlap."""
+    torch.manual_seed(0)
+    counts = torch.tensor(proposals or torch.randint(1, K + 1, (questions,)).tolist())
+    mask = torch.arange(K) < counts[:, None]
+    corner = 20 * torch.rand(questions, K, 2)
+    human = torch.where(mask, torch.rand(questions, K), NAN)
+    human[questions // 2] = NAN
+    grounded = torch.rand(questions) < 0.8
+    return VqaBatch(
+        question_ids=torch.arange(questions),
+        tokens=torch.randint(1, WORDS, (questions, 4)),
+        features=torch.where(mask[..., None], 2 * torch.randn(questions, K, FEATURES), 99.0),
+        boxes=torch.where(mask[..., None], torch.cat([corner, corner + 20 * torch.rand(questions, K, 2)], -1), 0.0),
+        mask=mask,
+        sizes=torch.full((questions, 2), 40, dtype=torch.int32),
+        answer_scores=torch.rand(questions, ANSWERS),
+        ground_truth=torch.randint(0, ANSWERS, (questions,)),
+        human=human,
+        relevant=(torch.rand(questions, K) < 0.3) & mask & grounded[:, None],
+        grounded=grounded,
+    )
+
+
+def network(name: Network = "updn") -> VqaNetwork:
+    """With random weights, larger than at the start of training, so that answers depend on proposals."""
+    torch.manual_seed(1)
+    model = build_network(
+        NetworkSizes(network=name, embedding=4, hidden=8), words=WORDS, answers=ANSWERS, feature_size=FEATURES
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    return model.eval()
+
+
+def measured(model: nn.Module, batch: VqaBatch, batch_size: int = 256, by: RelevantBy = "boxes") -> Faithfulness:
+    split, accelerator = cast(VqaSplit, HandMadeSplit(batch)), Accelerator(cpu=True)
+    return measure_faithfulness(cast(VqaNetwork, model), split, accelerator, relevant_by=by, batch_size=batch_size)
+
+
+def logits_without(model: VqaNetwork, batch: VqaBatch, i: int, kept: list[int]) -> Tensor:
+    """One question's logits; the proposals that are not kept are not in the input at all."""
+    features = batch.features[i : i + 1, kept]
+    return model(batch.tokens[i : i + 1], features, torch.ones(1, len(kept), dtype=torch.bool)).logits[0]
+
+
+def sufficiency_by_loop(model: VqaNetwork, batch: VqaBatch, i: int) -> tuple[float, float]:
+    existing = [k for k in range(K) if batch.mask[i, k]]
+    if len(existing) == 1:
+        return NAN, NAN
+    features = batch.features[i : i + 1, existing].clone().requires_grad_()
+    mask = torch.ones(1, len(existing), dtype=torch.bool)
+    logits = model(batch.tokens[i : i + 1], features, mask).logits[0]
+    answer = int(logits.argmax())
+    (gradient,) = torch.autograd.grad(logits[answer], features)
+    order = sorted(existing, key=lambda k: -float(gradient[0, k].sum()))
+
+    def probability(kept: list[int]) -> float:
+        return float(logits_without(model, batch, i, kept)[answer].detach().sigmoid())
+
+    kept_drops, removed_drops = [], []
+    for share in SHARES:
+        number = min(math.ceil(round(share * len(existing), 6)), len(existing) - 1)
+        kept_drops.append(probability(existing) - probability(order[:number]))
+        removed_drops.append(probability(existing) - probability(order[number:]))
+    return sum(kept_drops) / len(SHARES), sum(removed_drops) / len(SHARES)
+
+
+@pytest.mark.parametrize("batch_size", [3, 256])
+def test_sufficiency_and_comprehensiveness_are_those_of_the_loop(batch_size: int) -> None:
+    model, batch = network(), random_batch(20)
+    found = measured(model, batch, batch_size)
+    expected = [sufficiency_by_loop(model, batch, i) for i in range(20)]
+    assert found.sufficiency.tolist() == pytest.approx([x for x, _ in expected], abs=1e-5, nan_ok=True)
+    assert found.comprehensiveness.tolist() == pytest.approx([x for _, x in expected], abs=1e-5, nan_ok=True)
+    assert found.sufficiency.isnan().sum() > 0
+    assert found.sufficiency.nan_to_num().abs().max() > 0.05  # the loop has something to find
+
+
+def fpvg_by_loop(model: VqaNetwork, batch: VqaBatch, i: int) -> tuple[float, float]:
+    existing = [k for k in range(K) if batch.mask[i, k]]
+    relevant = [k for k in existing if batch.relevant[i, k]]
+    irrelevant = []
+    for k in existing:
+        x1, y1, x2, y2 = batch.boxes[i, k].tolist()
+        shares = []
+        for j in relevant:
+            a1, b1, a2, b2 = batch.boxes[i, j].tolist()
+            shared = max(0.0, min(x2, a2) - max(x1, a1)) * max(0.0, min(y2, b2) - max(y1, b1))
+            shares.append(shared / ((x2 - x1) * (y2 - y1)))
+        if k not in relevant and all(share <= 0.25 for share in shares):
+            irrelevant.append(k)
+    if not relevant or not irrelevant:
+        return NAN, NAN
+    answers = [int(logits_without(model, batch, i, kept).argmax()) for kept in (existing, relevant, irrelevant)]
+    return float(answers[1] == answers[0]), float(answers[2] != answers[0])
+
+
+@pytest.mark.parametrize("batch_size", [3, 256])
+def test_fpvg_is_that_of_the_loop(batch_size: int) -> None:
+    model, batch = network(), random_batch(60)
+    found = measured(model, batch, batch_size)
+    expected = [fpvg_by_loop(model, batch, i) for i in range(60)]
+    assert found.stays.tolist() == pytest.approx([x for x, _ in expected], nan_ok=True)
+    assert found.changes.tolist() == pytest.approx([x for _, x in expected], nan_ok=True)
+    for column in (found.stays, found.changes):  # everything occurs
+        assert {str(x) for x in column.tolist()} == {"nan", "0.0", "1.0"}
+
+
+@pytest.mark.parametrize("name", get_args(Network))
+def test_to_leave_a_proposal_out_of_the_mask_is_to_drop_it(name: Network) -> None:
+    model, batch = network(name), random_batch(6, [9] * 6)
+    for kept in ([0], [1, 4, 5], list(range(8))):
+        mask = torch.zeros(6, K, dtype=torch.bool)
+        mask[:, kept] = True
+        masked = model(batch.tokens, batch.features, mask).logits
+        for i in range(6):
+            torch.testing.assert_close(masked[i], logits_without(model, batch, i, kept))
+
+
+class Voting(nn.Module):
+    """Each proposal votes for the answers with its features; the first answer wins if nobody votes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, tokens: Tensor, features: Tensor, mask: Tensor) -> VqaOutput:
+        votes = (self.weight * features[..., :ANSWERS] * mask[..., None]).sum(1)
+        return VqaOutput(votes, mask.float(), tokens.float())
+
+
+def voting(votes: list[list[int]], relevant: list[list[bool]]) -> VqaBatch:
+    """Questions whose proposals vote for one answer each, on boxes that do not overlap."""
+    questions, proposals = len(votes), len(votes[0])
+    x = torch.arange(proposals) * 10.0
+    box = torch.stack([x, torch.zeros_like(x), x + 8, torch.full_like(x, 8.0)], -1)
+    return VqaBatch(
+        question_ids=torch.arange(questions),
+        tokens=torch.ones(questions, 1, dtype=torch.int64),
+        features=nn.functional.one_hot(torch.tensor(votes), FEATURES).float(),
+        boxes=box.expand(questions, -1, -1),
+        mask=torch.ones(questions, proposals, dtype=torch.bool),
+        sizes=torch.full((questions, 2), 100, dtype=torch.int32),
+        answer_scores=torch.eye(ANSWERS)[:1].expand(questions, -1),  # answer 0 is right
+        ground_truth=torch.zeros(questions, dtype=torch.int64),
+        human=torch.full((questions, proposals), NAN),
+        relevant=torch.tensor(relevant),
+        grounded=torch.ones(questions, dtype=torch.bool),
+    )
+
+
+def test_the_four_kinds_of_grounding() -> None:
+    first_two = [True, True, False, False, False]
+    votes = {
+        "ggc": [0, 0, 1, 2, 3],  # 0, from the relevant alone 0, from the others 1
+        "ggw": [4, 4, 1, 2, 3],
+        "bgc": [1, 1, 0, 0, 0],  # 0, from the relevant alone 1, from the others 0
+        "bgw": [3, 3, 4, 4, 4],
+        "bgc stays": [0, 1, 0, 0, 2],  # 0 by all, by the relevant (a tie) and by the others
+        "ggw closely": [3, 3, 4, 4, 3],  # 3 by all and by the relevant, 4 by the others
+    }
+    batch = voting(list(votes.values()), [first_two] * 6)
+    found = measured(Voting(), batch)
+    assert found.stays.tolist() == [1, 1, 0, 0, 1, 1]
+    assert found.changes.tolist() == [1, 1, 0, 0, 0, 1]
+    scores = torch.tensor([1.0, 0.0, 1.0, 0.3, 0.6, 0.0])
+    columns = found._asdict() | dict.fromkeys(("rank_correlation", "pointing"), torch.full((6,), NAN))
+    grounding = Evaluation([], {}, [], columns | {"scores": scores}).grounding()
+    kinds = {name: (grounding[name] / 100).tolist() for name in ("fpvg", "ggc", "ggw", "bgc", "bgw")}
+    assert kinds == {
+        "fpvg": [1, 1, 0, 0, 0, 1],
+        "ggc": [1, 0, 0, 0, 0, 0],
+        "ggw": [0, 1, 0, 0, 0, 1],
+        "bgc": [0, 0, 1, 0, 1, 0],
+        "bgw": [0, 0, 0, 1, 0, 0],
+    }
+
+
+def test_questions_without_both_kinds_of_proposals_do_not_count() -> None:
+    batch = voting([[0, 1, 2]] * 4, [[True] * 3, [False] * 3, [True, False, False], [True, False, False]])
+    batch = batch._replace(grounded=torch.tensor([True, True, True, False]))
+    found = measured(Voting(), batch)
+    for column in (found.stays, found.changes):
+        assert column.isnan().tolist() == [True, True, False, True]
+
+
+def test_a_proposal_that_shows_a_part_of_the_object_is_neither() -> None:
+    """The relevant one covers a quarter, a bit more than a quarter, and nothing of the others."""
+    batch = voting([[0] * 4], [[True, False, False, False]])
+    boxes = torch.tensor([[[0.0, 0, 8, 8], [6, 0, 14, 8], [5, 0, 13, 8], [20, 0, 28, 8]]])
+    relevant, irrelevant = relevant_and_irrelevant(batch._replace(boxes=boxes), "boxes")
+    assert relevant.tolist() == [[True, False, False, False]]
+    assert irrelevant.tolist() == [[False, True, False, True]]
+
+
+def test_relevance_by_hints() -> None:
+    batch = voting([[0] * 4] * 2, [[True, False, False, False]] * 2)
+    human = torch.tensor([[0.55, 0.54, 0.9, NAN], [NAN] * 4])
+    relevant, irrelevant = relevant_and_irrelevant(batch._replace(human=human), "hints")
+    assert relevant.tolist() == [[True, False, True, False], [False] * 4]
+    assert irrelevant.tolist() == [[False, True, False, False], [False] * 4]
+    found = measured(Voting(), batch._replace(human=human), by="hints")
+    assert found.stays.isnan().tolist() == [False, True]
+
+
+def test_covered_shares() -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [5, 0, 25, 10], [0, 0, 0, 0]]])
+    assert covered_shares(boxes).tolist() == [[[1, 0.5, 0], [0.25, 1, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.05, [3]), (0.2, [3]), (0.4, [1, 3]), (0.41, [1, 2, 3]), (1.0, [0, 1, 2, 3])],
+)
+def test_the_most_important_proposals(share: float, expected: list[int]) -> None:
+    """Of five that exist, the second and third tie; the last is never taken, nor what does not exist."""
+    alpha = torch.tensor([[0.1, 0.5, 0.5, 0.7, -1.0, 0.0, 0.0]])
+    mask = torch.tensor([[True] * 5 + [False] * 2])
+    assert most_important(alpha, mask, share)[0].nonzero().squeeze(1).tolist() == expected
+
+
+def test_shares_are_rounded_up_but_not_by_rounding_errors() -> None:
+    existing = torch.arange(1, 101)
+    mask = torch.arange(100) < existing[:, None]
+    for percent in (1, 5, 15, 20, 27, 50, 100):
+        taken = most_important(torch.rand(100, 100), mask, percent / 100).sum(-1)
+        assert taken.tolist() == [min(-(-percent * count // 100), count - 1) for count in existing.tolist()]
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    model, batch = network().train(), random_batch(5)
+    before = [parameter.clone() for parameter in model.parameters()]
+    first, second = (measured(model, batch) for _ in range(2))
+    torch.testing.assert_close(tuple(first), tuple(second), rtol=0, atol=0, equal_nan=True)  # no dropout
+    assert model.training
+    assert all(p.grad is None and torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))

@@ -1,0 +1,89 @@
+"""Stacked attention against the paper's equations, proposal by proposal; and grid features as proposals."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from updn_common.readers import read_npz
+from updn_vqa.networks.layers import NetworkSizes
+from updn_vqa.networks.san import San
+
+SIZES = NetworkSizes("san", embedding=5, hidden=7, attention_dropout=0.0, classifier_dropout=0.0)
+TOKENS = torch.tensor([[0, 3, 4], [5, 6, 1]])
+MASK = torch.tensor([[True, True, True], [True, True, False]])
+
+
+@pytest.fixture
+def model() -> San:
+    """With large weights, so that no step is nearly linear and no attention nearly uniform."""
+    torch.manual_seed(0)
+    model = San(SIZES, words=11, answers=4, feature_size=6).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 3
+    return model
+
+
+@pytest.fixture
+def features() -> Tensor:
+    return torch.rand(2, 3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_papers_equations(model: San, features: Tensor) -> None:
+    state = model.state_dict()
+
+    def affine(name: str, x: Tensor) -> Tensor:
+        return state[f"{name}.weight"] @ x + state.get(f"{name}.bias", torch.zeros((), dtype=torch.float64))
+
+    output = model(TOKENS, features, MASK)
+    for i, tokens in enumerate(TOKENS):
+        h = c = torch.zeros(7, dtype=torch.float64)
+        for token in tokens:  # padding is read too
+            x = state["embedding.weight"][token]
+            gates = state["lstm.weight_ih_l0"] @ x + state["lstm.bias_ih_l0"]
+            gates = gates + state["lstm.weight_hh_l0"] @ h + state["lstm.bias_hh_l0"]
+            enter, forget, new, leave = gates.view(4, 7)
+            c = forget.sigmoid() * c + enter.sigmoid() * new.tanh()
+            h = leave.sigmoid() * c.tanh()
+        u = h
+        v = [affine("project", x).tanh() for x in features[i][MASK[i]]]
+        for k in range(2):
+            scores = []
+            for proposal in v:
+                joint = (affine(f"glimpses.{k}.proposal", proposal) + affine(f"glimpses.{k}.query", u)).tanh()
+                scores.append(affine(f"glimpses.{k}.logit", joint))
+            p = torch.cat(scores).exp() / torch.cat(scores).exp().sum()
+            u = u + sum(weight * proposal for weight, proposal in zip(p, v, strict=True))
+        torch.testing.assert_close(output.question[i], h)
+        torch.testing.assert_close(output.attention[i][MASK[i]], p)
+        torch.testing.assert_close(output.logits[i], affine("classifier.1", u))
+
+
+def test_the_second_look_depends_on_the_first(model: San, features: Tensor) -> None:
+    first = model.glimpses[0].query.weight
+    attention = model(TOKENS, features, MASK).attention
+    assert torch.autograd.grad(attention[:, 0].sum(), first)[0].abs().max() > 1e-4
+
+
+def test_a_grid_is_read_as_proposals(tmp_path: Path) -> None:
+    """The recipe of the module's docstring."""
+    channels, rows, columns = 5, 2, 3
+    grid = np.random.default_rng(0).random((channels, rows, columns), dtype=np.float32)
+    width, height = 30, 40
+    cells = [[x * 10, y * 20, (x + 1) * 10, (y + 1) * 20] for y in range(rows) for x in range(columns)]
+    np.savez(
+        tmp_path / "17.npz",
+        x=grid.reshape(channels, rows * columns),
+        bbox=np.array(cells, dtype=np.float32),
+        num_bbox=rows * columns,
+        image_h=height,
+        image_w=width,
+    )
+    (image,) = read_npz(tmp_path)
+    for y in range(rows):
+        for x in range(columns):
+            (index,) = np.flatnonzero((image.boxes == [x * 10, y * 20, (x + 1) * 10, (y + 1) * 20]).all(1))
+            np.testing.assert_array_equal(image.features[index], grid[:, y, x])

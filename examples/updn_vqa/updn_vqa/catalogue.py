@@ -1,0 +1,247 @@
+"""What of others' data the pipeline can use: under which names, how much there is of it, and where it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from updn_common.attention_maps import find_vqa_hat, read_salicon
+from updn_common.errors import InputError
+from updn_common.files import read_json, read_json_lines
+from updn_common.progress import open_tracked
+from updn_common.readers import is_tsv
+from updn_vqa.hints import ObjectNames, read_question_boxes
+from updn_vqa.hints.words import read_explanations
+from updn_vqa.layout import FEATURES, existing, feature_candidates
+from updn_vqa.questions import read_annotations, read_questions
+
+Count = Callable[[Path], int]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One kind of file.
+
+    Attributes:
+        what: What it is.
+        names: Its file name, or patterns of what it may be called.
+        count: How many ``units`` a file holds; raises an InputError if it is damaged.
+        units: What is counted.
+        published: How many there are, where that is known.
+        large: Whether counting reads many gigabytes.
+        hashed: Whether a checksum is worth its time.
+        find: Finds the files in a data directory; by default by their names.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    count: Count
+    units: str
+    published: int | None = None
+    large: bool = False
+    hashed: bool = True
+    find: Callable[[Path], list[Path]] | None = None
+
+    def found(self, data: Path) -> list[Path]:
+        """The files there are."""
+        return self.find(data) if self.find else existing(data, *self.names)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that belong together.
+
+    Attributes:
+        name: What they are.
+        purpose: What they are needed for.
+        site: Where they are published.
+        items: The files.
+    """
+
+    name: str
+    purpose: str
+    site: str
+    items: tuple[Item, ...]
+
+
+def _questions(path: Path) -> int:
+    return len(read_questions(path))
+
+
+def _annotations(path: Path) -> int:
+    return len(read_annotations(path))
+
+
+def _entries(path: Path) -> int:
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InputError(f"{path} should hold an object, found {type(document).__name__}.")
+    return len(document)
+
+
+def _lines(path: Path) -> int:
+    with open_tracked(path, f"counting {path.name}") as file:
+        return sum(1 for _ in file)
+
+
+def _hint_lines(path: Path) -> int:
+    return max(sum(1 for _ in read_json_lines(path)) - 1, 0)
+
+
+def _maps(path: Path) -> int:
+    return sum(map(len, find_vqa_hat(path).values()))
+
+
+def _images(path: Path) -> int:
+    if path.is_dir():
+        return sum(1 for _ in path.glob("*.npz"))
+    if is_tsv(path):
+        return _lines(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return len(file["pos_boxes"] if "pos_boxes" in file else file["image_features"])
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} is not a readable HDF5 file of features ({error}).") from None
+
+
+def _photos(path: Path) -> int:
+    return sum(1 for _ in path.glob("*.jpg"))
+
+
+def _parts(prefix: str, questions: str, annotations: str, parts: Iterable[tuple[str, int | None]]) -> tuple[Item, ...]:
+    return tuple(
+        Item(f"{prefix} {part}", (name.format(part),), count, units, published)
+        for part, published in parts
+        for name, count, units in ((questions, _questions, "questions"), (annotations, _annotations, "annotations"))
+    )
+
+
+_V1_PARTS = (("train", 248_349), ("val", 121_512))
+_V2_PARTS = (("train", 443_757), ("val", 214_354))
+_CP_V1_PARTS = (("train", None), ("test", None))
+_CP_V2_PARTS = (("train", 438_183), ("test", 219_928))
+_VQA = "https://visualqa.org/download.html"
+_VQACP = "https://computing.ece.vt.edu/~aish/vqacp\nOften dead: updn-vqa rebuild-cp makes it from VQA."
+
+CATALOGUE = (
+    Group(
+        "VQA v2",
+        "training and evaluation",
+        _VQA,
+        _parts("VQA v2", "v2_OpenEnded_mscoco_{}2014_questions.json", "v2_mscoco_{}2014_annotations.json", _V2_PARTS),
+    ),
+    Group(
+        "VQA-CP v2",
+        "training and evaluation under changed priors",
+        _VQACP,
+        _parts("VQA-CP v2", "vqacp_v2_{}_questions.json", "vqacp_v2_{}_annotations.json", _CP_V2_PARTS),
+    ),
+    Group(
+        "VQA-CP v1",
+        "training and evaluation under changed priors",
+        _VQACP,
+        _parts("VQA-CP v1", "vqacp_v1_{}_questions.json", "vqacp_v1_{}_annotations.json", _CP_V1_PARTS),
+    ),
+    Group(
+        "VQA v1",
+        "its questions: VQA-HAT; all of it: to rebuild VQA-CP v1",
+        f"{_VQA}, v1",
+        _parts("VQA v1", "OpenEnded_mscoco_{}2014_questions.json", "mscoco_{}2014_annotations.json", _V1_PARTS),
+    ),
+    Group(
+        "bottom-up features",
+        "all training, unless --question-only",
+        "https://github.com/peteanderson80/bottom-up-attention\nhttps://github.com/airsplay/lxmert (with objects)",
+        (
+            Item(
+                "features of train2014 and val2014",
+                (*FEATURES, "folder of *.npz"),
+                _images,
+                "images",
+                123_287,
+                large=True,
+                find=feature_candidates,
+            ),
+        ),
+    ),
+    Group(
+        "VQA-HAT",
+        "--hints hat, the paper's hints",
+        "https://computing.ece.vt.edu/~abhshkdz/vqa-hat",
+        (
+            Item("attention maps, train", ("vqahat_train",), _maps, "maps", 58_475),
+            Item("attention maps, val", ("vqahat_val",), _maps, "maps", 4_122),
+        ),
+    ),
+    Group(
+        "VQA-X",
+        "--hints explanations",
+        "https://github.com/Seth-Park/MultimodalExplanations",
+        (
+            Item("explanations, train", ("train_exp_anno*.json",), lambda p: len(read_explanations(p)), "questions"),
+            Item("explanations, val", ("val_exp_anno*.json",), lambda p: len(read_explanations(p)), "questions", 1_459),
+            Item(
+                "explanations, test", ("test_exp_anno*.json",), lambda p: len(read_explanations(p)), "questions", 1_968
+            ),
+        ),
+    ),
+    Group(
+        "object names",
+        "--hints explanations, question-answer, or words in a file",
+        "https://github.com/peteanderson80/bottom-up-attention\nthere in data/genome/1600-400-20",
+        (
+            Item(
+                "names of detected objects",
+                ("objects_vocab.txt",),
+                lambda p: len(ObjectNames.read(p).names),
+                "names",
+                1_600,
+            ),
+        ),
+    ),
+    Group(
+        "boxes",
+        "--hints boxes, and how well networks point at what is asked for",
+        "nowhere: boxes of your own",
+        (Item("boxes of questions", ("*_boxes.json",), lambda p: len(read_question_boxes(p)), "questions"),),
+    ),
+    Group(
+        "hint files",
+        "--hints file",
+        "nowhere: hints of your own, in the format that README.md describes",
+        (Item("hints in the open format", ("*hints.jsonl*",), _hint_lines, "questions"),),
+    ),
+    Group(
+        "GQA",
+        "--hints gqa",
+        "https://cs.stanford.edu/people/dorarad/gqa/download.html",
+        (
+            Item("questions with their objects", ("*_balanced_questions.json",), _entries, "questions"),
+            Item("scene graphs", ("*_sceneGraphs.json",), _entries, "images"),
+        ),
+    ),
+    Group(
+        "SALICON",
+        "--hints salicon: free viewing, not question-driven",
+        "http://salicon.net",
+        (Item("fixations", ("fixations_*.json",), lambda p: len(read_salicon(p)), "images"),),
+    ),
+    Group(
+        "word vectors",
+        "--glove",
+        "https://nlp.stanford.edu/projects/glove",
+        (Item("GloVe, 300 numbers a word", ("glove*.txt",), _lines, "words"),),
+    ),
+    Group(
+        "photos",
+        "updn-vqa explain --images",
+        "https://cocodataset.org/#download",
+        (
+            Item("COCO train2014", ("train2014",), _photos, "photos", 82_783, hashed=False),
+            Item("COCO val2014", ("val2014",), _photos, "photos", 40_504, hashed=False),
+        ),
+    ),
+)

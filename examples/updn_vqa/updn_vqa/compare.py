@@ -1,0 +1,71 @@
+"""Many runs side by side, and beside the paper's Table 1: ``updn-vqa compare``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from accelerate import Accelerator
+from rich.console import Console
+
+from updn_common.errors import InputError
+from updn_common.progress import track
+from updn_vqa.accuracy import AccuracyVersion
+from updn_vqa.compare_report import print_tables, write_tables
+from updn_vqa.comparison import compare_runs, summarise
+from updn_vqa.evaluation import CheckpointName, evaluate_run
+from updn_vqa.recipes import read_runs
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Which runs to compare. Those that differ in their seeds or data alone make one row.
+
+    Attributes:
+        runs: Their directories; differences are to the row of the first.
+        data: The prepared directory; default: the one that each run was trained on.
+        split: The split to answer; default: test, or val where there is none.
+        out: Where the tables and the curve go.
+        version: The official rules of accuracy.
+        checkpoint: The best on the development split, or the last.
+        cpu: Evaluate on the CPU even where there is a GPU.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    data: Path | None = None
+    split: str | None = None
+    out: Path = Path("comparison")
+    version: AccuracyVersion = "2016"
+    checkpoint: CheckpointName = "best"
+    cpu: bool = False
+
+
+def compare(config: CompareConfig) -> None:
+    """Print how runs compare; write ``table.md``, ``table.csv`` and, if shares of hints differ, ``supervision.png``.
+
+    A run answers the questions once: what was measured of it is kept in its directory.
+
+    Raises:
+        InputError: There is no run, one of them or its data does not exist, or two of them differ in nothing.
+    """
+    if not config.runs:
+        raise InputError("Give the directories of the runs to compare.")
+    runs = read_runs(config.runs, config.data, config.split)
+    accelerator = Accelerator(cpu=config.cpu)
+    measured = {}
+    for run in track(runs, "runs"):
+        found = evaluate_run(
+            run.path,
+            run.data,
+            run.data.split(run.split),
+            accelerator,
+            checkpoint=config.checkpoint,
+            option="RUN",
+            reuse=True,
+        )
+        measured[run.path] = summarise(found.accuracy(config.version) | found.grounding(), run.world)
+    if accelerator.is_main_process:
+        data_sets = dict.fromkeys(run.data_set for run in runs)
+        rows = {name: compare_runs([run for run in runs if run.data_set == name], measured) for name in data_sets}
+        written = write_tables(config.out, rows, config.version)
+        print_tables(rows)
+        Console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")

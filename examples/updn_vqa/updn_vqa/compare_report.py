@@ -1,0 +1,237 @@
+"""A comparison as tables, for the terminal, as Markdown and as CSV, and the supervision curve."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from updn_common.files import atomic_file
+from updn_vqa.accuracy import AccuracyVersion
+from updn_vqa.comparison import Cell, Row
+from updn_vqa.evaluate import NAMES
+from updn_vqa.evaluation import relevant_by
+from updn_vqa.published import ANSWER_TYPES, TABLE_1, VQA, VQACP
+
+Rows = Mapping[str | None, Sequence[Row]]
+"""For each data set of the paper's table, and None for all others together."""
+
+GROUNDING = {
+    "rank_correlation": "rank corr.",
+    "pointing": "pointing %",
+    "sufficiency": "sufficiency",
+    "comprehensiveness": "comprehens.",
+}
+FPVG = {"fpvg": "FPVG", "ggc": "GGC", "ggw": "GGW", "bgc": "BGC", "bgw": "BGW"}
+GUIDE = (
+    "Means over runs of different seeds or data ± their standard deviation. In brackets: 95 % confidence intervals of "
+    "the means, by the percentile bootstrap over questions; they know nothing of other seeds. Differences are paired: "
+    "of runs with the same seed and data, over the same questions."
+)
+GROUNDING_GUIDE = (
+    "Rank correlation is Spearman's, of importance and human importance; pointing: the most important proposal shows "
+    "the asked object. Low sufficiency and high comprehensiveness say that the importance is faithful (DeYoung et al., "
+    "2020). FPVG (Reich et al., 2023) = GGC + GGW: the answer stays with the relevant proposals alone and changes with "
+    "the irrelevant ones alone; G or B for good or bad grounding, C or W for a correct or wrong answer."
+)
+CSV_HEADER = (
+    *("data", "method", "runs", "measure", "value", "spread", "low", "high"),
+    *("difference", "difference_spread", "difference_low", "difference_high"),
+)
+
+
+class Line(NamedTuple):
+    """A line of a table: a name, and for each column a value and its interval (empty where there is none)."""
+
+    name: str
+    cells: Sequence[tuple[str, str]]
+    published: bool = False
+
+
+class Block(NamedTuple):
+    """One table."""
+
+    title: str
+    header: Sequence[str]
+    lines: Sequence[Line]
+
+
+def tables(rows: Rows) -> list[Block]:
+    """The paper's table with our rows for each of its data sets; ours on other data, and then the paper's apart."""
+    blocks = []
+    for data_set, mine in rows.items():
+        where = data_set or _other_data(mine)
+        there = dict.fromkeys(name for row in mine for name in row.cells)
+        types = {name: name for name in ANSWER_TYPES}
+        if not data_set:
+            mentioned = [*ANSWER_TYPES, *(name for name in there if not name.startswith('"') and name not in NAMES)]
+            types = {name: name for name in mentioned if name in there}
+        ours = [_line(f"{row.name} ({len(row.runs)})", row.cells, types) for row in mine]
+        lines = _beside_published(mine, ours, data_set) if data_set else ours
+        blocks.append(Block(f"{where}: official accuracy (%)", ["method (runs)", *types.values()], lines))
+        measures = {name: short for name, short in GROUNDING.items() if name in there}
+        compared = [row for row in mine if row.differences]
+        for of, names in (("accuracy (%)", types), ("grounding", measures)) if compared else ():
+            lines = [_line(row.name, row.differences, names) for row in compared]
+            title = f"{where}: difference to {mine[0].name}, {of}"
+            blocks.append(Block(title, ["method", *names.values()], lines))
+        by = " and ".join(sorted({relevant_by(run.data, run.split) for row in mine for run in row.runs}))
+        fpvg = f"faithful and plausible grounding (%), relevant by {by}"
+        for title, names in (("grounding", measures), (fpvg, FPVG)):
+            if there.keys() & names.keys():
+                lines = [_line(row.name, row.cells, names) for row in mine]
+                blocks.append(Block(f"{where}: {title}", ["method", *names.values()], lines))
+    if None in rows:
+        for data_set in (VQACP, VQA):
+            lines = [_published(name, found[data_set]) for name, found in TABLE_1.items()]
+            title = f"{data_set}, published accuracy (%): other data than above, not to be compared"
+            blocks.append(Block(title, ["method", *ANSWER_TYPES], lines))
+    return blocks
+
+
+def _other_data(rows: Sequence[Row]) -> str:
+    """Such as ``"test of cue0, cue1"``."""
+    found = dict.fromkeys((run.split, run.data.directory.resolve().name) for row in rows for run in row.runs)
+    splits = dict.fromkeys(split for split, _ in found)
+    return f"{' and '.join(splits)} of {', '.join(dict.fromkeys(name for _, name in found))}"
+
+
+def _published(name: str, values: Sequence[float]) -> Line:
+    return Line(name, [(f"{value:.2f}", "") for value in values], published=True)
+
+
+def _line(name: str, cells: Mapping[str, Cell], columns: Iterable[str]) -> Line:
+    return Line(name, [_told(cells[column], column) if column in cells else ("-", "") for column in columns])
+
+
+def _told(cell: Cell, column: str) -> tuple[str, str]:
+    digits = 1 if column in FPVG else 3 if column in GROUNDING and "%" not in GROUNDING[column] else 2
+    spread = "" if cell.spread is None else f" ± {cell.spread:.{digits}f}"
+    return f"{cell.value:.{digits}f}{spread}", f"[{cell.interval.low:.{digits}f}, {cell.interval.high:.{digits}f}]"
+
+
+def _beside_published(rows: Sequence[Row], ours: Sequence[Line], data_set: str) -> list[Line]:
+    """The paper's rows in its order, each with ours below it; then ours that it does not have."""
+    lines = []
+    belongs = [row.runs[0].published_row for row in rows]
+    for name, found in TABLE_1.items():
+        lines.append(_published(f"{name}, published", found[data_set]))
+        lines += [line for line, row in zip(ours, belongs, strict=True) if row == name]
+    return lines + [line for line, row in zip(ours, belongs, strict=True) if row is None]
+
+
+def print_tables(rows: Rows) -> None:
+    """Print them, each number above its interval."""
+    console = Console()
+    for block in tables(rows):
+        table = Table(title=block.title, box=None, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+        for i, name in enumerate(block.header):
+            table.add_column(name, justify="right" if i else "left", no_wrap=not i)
+        for line in block.lines:
+            cells = ["\n".join(filter(None, cell)) for cell in line.cells]
+            table.add_row(line.name, *cells, style="dim italic" if line.published else "")
+        console.print(table, "")
+    console.print(f"± standard deviation over runs; [95 % interval over questions]. {GROUNDING_GUIDE}")
+
+
+def write_tables(out: Path, rows: Rows, version: AccuracyVersion) -> list[Path]:
+    """Write the tables and the curves; returns what was written."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = [f"{GUIDE} The official rules of accuracy are those of {version}.\n\n{GROUNDING_GUIDE}\n"]
+    for block in tables(rows):
+        lines = [[line.name, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in block.lines]
+        text.append(f"\n## {block.title}\n\n{_markdown(block.header, lines)}")
+    with atomic_file(out / "table.md") as temporary:
+        temporary.write_text("".join(text), encoding="utf-8")
+    with atomic_file(out / "table.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([CSV_HEADER, *_records(rows)])
+    written = [out / "table.md", out / "table.csv"]
+    for data_set, mine in rows.items():
+        if curves := supervision(mine):
+            kind = {None: "", VQACP: "-vqacp", VQA: "-vqa"}[data_set]
+            written.append(out / f"supervision{kind}.png")
+            _draw(written[-1], curves, data_set or _other_data(mine))
+    return written
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def _records(rows: Rows) -> list[list[object]]:
+    """One for each number; the published ones have nothing but a value."""
+    records: list[list[object]] = []
+    for data_set, mine in rows.items():
+        for row in mine:
+            for name, cell in row.cells.items():
+                difference = row.differences.get(name)
+                numbers = [*_flat(cell), *(_flat(difference) if difference else [""] * 4)]
+                records.append([data_set or _other_data(mine), row.name, len(row.runs), name, *numbers])
+    for name, found in TABLE_1.items():
+        for data_set, values in found.items():
+            for kind, value in zip(ANSWER_TYPES, values, strict=True):
+                records.append([data_set, f"{name} (published)", "", kind, value, *[""] * 7])
+    return records
+
+
+def _flat(cell: Cell) -> list[object]:
+    return [cell.value, "" if cell.spread is None else cell.spread, cell.interval.low, cell.interval.high]
+
+
+def supervision(rows: Sequence[Row]) -> dict[str, list[tuple[float, Cell]]]:
+    """Accuracy against the share of questions with a hint, for methods that have rows of several shares.
+
+    The share 0 is the row that has all other options in common with a method but is trained without hints.
+    """
+    curves: dict[str, list[tuple[float, Cell]]] = {}
+    for row in rows:
+        recipe, share = row.runs[0].recipe, row.runs[0].share
+        if not share:
+            continue
+        alike = [r for r in rows if r.runs[0].recipe == recipe | {"hint_share": r.runs[0].recipe["hint_share"]}]
+        without = [
+            r
+            for r in rows
+            if r.runs[0].preset == "base"
+            and all(r.runs[0].recipe[name] == recipe[name] for name in ("scale", "fine_tuned"))
+        ]
+        if len(alike) > 1 and alike[0] is row:
+            points = [(r.runs[0].share, r.cells["all"]) for r in [*without[:1], *alike]]
+            curves[row.runs[0].method or row.name] = sorted(points, key=lambda point: point[0])
+    return curves
+
+
+def _root(x: Float[np.ndarray, " N"]) -> NDArray[np.float64]:
+    root: NDArray[np.float64] = np.sqrt(np.clip(x, 0, None))  # the margin is below 0
+    return root
+
+
+def _draw(path: Path, curves: Mapping[str, Sequence[tuple[float, Cell]]], where: str) -> None:
+    """Means; the bars are standard deviations over runs, the bands confidence intervals over questions."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for i, (name, points) in enumerate(curves.items()):
+        x = [100 * share for share, _ in points]
+        cells = [cell for _, cell in points]
+        spreads = [cell.spread or 0.0 for cell in cells]
+        axes.errorbar(x, [cell.value for cell in cells], spreads, fmt="o-", capsize=3, color=f"C{i}", label=name)
+        low, high = zip(*(cell.interval for cell in cells), strict=True)
+        axes.fill_between(x, low, high, color=f"C{i}", alpha=0.15, linewidth=0)
+    axes.set_xscale("function", functions=(_root, np.square))
+    ticks = sorted({share for points in curves.values() for share, _ in points})
+    axes.set_xticks([100 * share for share in ticks], [f"{100 * share:.3g}" for share in ticks])
+    axes.set(xlabel="train questions with a hint (%)", ylabel=f"accuracy, {where} (%)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.margins(x=0.03)
+    if len(curves) > 1:
+        axes.legend(frameon=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+    plt.close(figure)

@@ -1,0 +1,172 @@
+"""What is measured of each question of a split, kept with the run, and the means of it that are told.
+
+``evaluation/<split>/questions.safetensors`` in a run's directory holds one number for each question and measure, and
+says of which checkpoint and data: a comparison of many runs need not answer the questions again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from updn_common.files import atomic_file, sha256
+from updn_vqa.accuracy import AccuracyReport, AccuracyVersion
+from updn_vqa.accuracy import evaluate as official_accuracy
+from updn_vqa.bootstrap import Interval, bootstrap_means, intervals
+from updn_vqa.data import PreparedData, VqaSplit
+from updn_vqa.faithfulness import RelevantBy, measure_faithfulness
+from updn_vqa.measure import load_model, measure
+from updn_vqa.questions import Annotation
+
+CheckpointName = Literal["best", "last"]
+Columns = dict[str, NDArray[np.float64]]
+"""One number for each question, NaN where there is none; by the name of what it is."""
+
+VERSIONS: tuple[AccuracyVersion, ...] = ("2016", "2021")
+CORRECT = 0.5
+"""The soft score from which on an answer counts as correct, where it has to be one or the other."""
+_FORMAT = "1"
+"""Of the file; another version is measured again."""
+
+
+class Number(NamedTuple):
+    """A mean over questions with its 95 % confidence interval."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers to the questions of a split, and what they are worth.
+
+    Attributes:
+        answers: The answer to each question, in their order.
+        reports: The official accuracies in both versions.
+        annotations: What people answered.
+        measured: What else was measured, by the names of the fields of ``Measured`` and ``Faithfulness``.
+    """
+
+    answers: Sequence[str]
+    reports: Mapping[AccuracyVersion, AccuracyReport]
+    annotations: Sequence[Annotation]
+    measured: Mapping[str, Tensor]
+
+    def accuracy(self, version: AccuracyVersion = "2016") -> Columns:
+        """Official accuracies in percent: of all questions, of each answer type and of each question type."""
+        by_question = self.reports[version].by_question
+        every = np.array([by_question[annotation.question_id] for annotation in self.annotations])
+        answer_types = np.array([annotation.answer_type for annotation in self.annotations])
+        question_types = np.array([annotation.question_type for annotation in self.annotations])
+        columns = {"all": every}
+        columns |= {
+            kind: np.where(answer_types == kind, every, np.nan) for kind in self.reports[version].by_answer_type
+        }
+        for kind in self.reports[version].by_question_type:
+            columns[f'"{kind}"'] = np.where(question_types == kind, every, np.nan)
+        return columns
+
+    def grounding(self) -> Columns:
+        """Rank correlation; pointing, FPVG and its parts in percent; sufficiency and comprehensiveness (-1 to 1)."""
+        if not self.measured:
+            return {}
+        measured = {name: column.double().numpy() for name, column in self.measured.items()}
+        good, correct = measured["stays"] * measured["changes"], measured["scores"] >= CORRECT
+        return {
+            "rank_correlation": measured["rank_correlation"],
+            "pointing": 100 * measured["pointing"],
+            "fpvg": 100 * good,
+            "ggc": 100 * good * correct,
+            "ggw": 100 * good * ~correct,
+            "bgc": 100 * (1 - good) * correct,
+            "bgw": 100 * (1 - good) * ~correct,
+            "sufficiency": measured["sufficiency"],
+            "comprehensiveness": measured["comprehensiveness"],
+        }
+
+
+def numbers(columns: Columns) -> dict[str, Number]:
+    """The means of columns over the questions that they know, with confidence intervals; without what none knows."""
+    known = {name: column for name, column in columns.items() if not np.isnan(column).all()}
+    if not known:
+        return {}
+    found = intervals(bootstrap_means(np.stack(list(known.values()), axis=1)))
+    return {
+        name: Number(float(np.nanmean(column)), interval)
+        for (name, column), interval in zip(known.items(), found, strict=True)
+    }
+
+
+def evaluate_answers(
+    answers: Sequence[str], split: VqaSplit, measured: Mapping[str, Tensor] | None = None
+) -> Evaluation:
+    """What given answers are worth, in the order of the split's questions."""
+    results = dict(zip(split.question_ids, answers, strict=True))
+    reports = {version: official_accuracy(results, split.annotations, version=version) for version in VERSIONS}
+    return Evaluation(answers, reports, split.annotations, measured or {})
+
+
+def evaluate_run(
+    run: Path,
+    data: PreparedData,
+    split: VqaSplit,
+    accelerator: Accelerator,
+    *,
+    checkpoint: CheckpointName = "best",
+    option: str = "--run",
+    reuse: bool = False,
+) -> Evaluation:
+    """Answer a split with a run's network, measure it, and keep what was measured in the run's directory.
+
+    Args:
+        run: The run's directory.
+        data: The prepared data.
+        split: One of its splits.
+        accelerator: Where to do it.
+        checkpoint: The best on the development split, or the last.
+        option: The flag that the run was given by, for error messages.
+        reuse: Take what was kept, if it is of the same checkpoint and the same data.
+
+    Raises:
+        InputError: The run or the checkpoint does not exist or does not belong to this data.
+    """
+    weights, path = run / f"{checkpoint}.safetensors", run / "evaluation" / split.name / "questions.safetensors"
+    kept = _read(path, _origin(weights, data)) if reuse and weights.is_file() else None
+    if kept is None:
+        model = load_model(run, data, checkpoint, option=option).to(accelerator.device)
+        measured = measure(model, split, accelerator)
+        faithful = measure_faithfulness(model, split, accelerator, relevant_by=relevant_by(data, split.name))
+        kept = measured._asdict() | faithful._asdict()
+        if accelerator.is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as temporary:
+                save_file(kept, temporary, metadata=_origin(weights, data))
+    return evaluate_answers([data.answers.answers[i] for i in kept["answers"].tolist()], split, kept)
+
+
+def relevant_by(data: PreparedData, split: str) -> RelevantBy:
+    """What says which proposals are relevant in a split: annotated boxes if it has any, else hints."""
+    return "boxes" if data.record["splits"][split]["grounded"] else "hints"
+
+
+def _origin(weights: Path, data: PreparedData) -> dict[str, str]:
+    """What an evaluation is of."""
+    return {"format": _FORMAT, "checkpoint": sha256(weights), "data": sha256(data.directory / "prepared.json")}
+
+
+def _read(path: Path, origin: Mapping[str, str]) -> dict[str, Tensor] | None:
+    """What was kept, unless it is not there, damaged or of something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if file.metadata() != origin:
+                return None
+            return {name: file.get_tensor(name) for name in list(file.keys())}
+    except (OSError, SafetensorError):
+        return None

@@ -1,0 +1,128 @@
+"""Hints from boxes around what a question is about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor
+
+from hint_loss import human_importance_from_boxes
+from updn_common.errors import InputError
+from updn_common.files import read_json
+from updn_common.proposals import BOX_TOLERANCE
+from updn_common.store import Geometry
+from updn_vqa.hints.source import Importance, joined, read_all
+from updn_vqa.questions import Question
+
+Box: TypeAlias = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class BoxHints:
+    """Boxes that people drew around what a question is about.
+
+    Attributes:
+        boxes: The boxes of each question that has any, (M, 4) x1 y1 x2 y2 in pixels.
+        files: The files they were read from.
+        about: What ``prepared.json`` should say that they are.
+    """
+
+    boxes: Mapping[int, Float32[Tensor, "M 4"]]
+    files: Sequence[Path]
+    about: str = "boxes drawn with the question in view"
+
+    @classmethod
+    def read(cls, files: Sequence[Path]) -> BoxHints:
+        """Read one or more files; see :func:`read_question_boxes`."""
+        return cls(read_all(read_question_boxes, files), files)
+
+    def importance(self, question: Question, image: Geometry) -> Importance | None:
+        """See :class:`HintSource`."""
+        drawn = self.boxes.get(question.question_id)
+        if drawn is None:
+            return None
+        limit = torch.tensor([image.width, image.height]) + BOX_TOLERANCE
+        inside = ((drawn[:, :2] >= -BOX_TOLERANCE) & (drawn[:, 2:] <= limit)).all(1)
+        if not inside.all():
+            raise InputError(
+                f"{joined(self.files)}: box {drawn[~inside][0].tolist()} of question {question.question_id} leaves "
+                f"image {question.image_id} of {image.width} x {image.height} pixels. "
+                "Boxes are x1 y1 x2 y2 in pixels of the image."
+            )
+        return human_importance_from_boxes(drawn, image.boxes, image_size=image.size)
+
+    def record(self) -> dict[str, Any]:
+        return {"source": "boxes", "about": self.about, "questions": len(self.boxes)}
+
+
+def read_question_boxes(path: Path) -> dict[int, Float32[Tensor, "M 4"]]:
+    """Read ``{"<question id>": [[x1, y1, x2, y2], ...]}``, boxes in pixels.
+
+    A box may also be written as in GQA's scene graphs, ``{"x": left, "y": top, "w": width, "h": height, ...}``.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        The boxes of each question that has any.
+
+    Raises:
+        InputError: If the file has another shape, or a box is inverted, empty or not finite.
+    """
+    document = read_json(path, expected="a JSON file of boxes for each question")
+    if not isinstance(document, dict):
+        raise InputError(f"{path} should hold an object from question ids to boxes, found {type(document).__name__}.")
+    result = {}
+    for key, boxes in document.items():
+        if not key.isdecimal():
+            raise InputError(f"{path}: {key!r} is no question id. Keys are question ids.")
+        if found := parse_boxes(boxes, f"{path}: question {key}"):
+            result[int(key)] = torch.tensor(found, dtype=torch.float32)
+    return result
+
+
+def parse_boxes(boxes: Any, where: str) -> list[Box]:
+    """The corners of each of a list of boxes, checked.
+
+    Raises:
+        InputError: If it is no list of boxes, or one is inverted, empty or not finite.
+    """
+    corners = [_corners(box) for box in boxes] if isinstance(boxes, list) else [None]
+    if None in corners:
+        raise InputError(f"{where} has {boxes!r}. Expected a list of boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2.")
+    return [box for box in corners if box]
+
+
+def relevant_proposals(
+    boxes: Float[Tensor, "K 4"], truth: Float[Tensor, "M 4"], min_overlap: float = 0.5
+) -> Bool[Tensor, " K"]:
+    """Which proposals overlap any of the true boxes with an intersection over union above ``min_overlap``."""
+    low = torch.maximum(boxes[:, None, :2], truth[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], truth[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(-1)  # (K, M)
+    union = _area(boxes)[:, None] + _area(truth)[None, :] - shared
+    return (shared > min_overlap * union).any(1)
+
+
+def _area(boxes: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+
+
+def _corners(box: Any) -> Box | None:
+    if isinstance(box, dict) and box.keys() >= {"x", "y", "w", "h"}:
+        x, y, w, h = (box[name] for name in "xywh")
+        box = [x, y, x + w, y + h] if _finite(x, y, w, h) else None
+    if not isinstance(box, list) or len(box) != 4 or not _finite(*box):
+        return None
+    x1, y1, x2, y2 = box
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
+def _finite(*numbers: Any) -> bool:
+    return all(type(x) in (int, float) and math.isfinite(x) for x in numbers)

@@ -1,0 +1,51 @@
+"""The encoding of a question: the last state of a recurrent layer that reads it, padding included."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+def encode_question(
+    recurrent: nn.GRU | nn.LSTM, embedding: nn.Embedding, tokens: Int[Tensor, "B T"]
+) -> Float[Tensor, "B H"]:
+    r"""The same as ``recurrent(embedding(tokens))[0][:, -1]``, at about half the price.
+
+    Most questions are much shorter than T, and the padding before them reads the same in all. So one row of the batch
+    stands for every question that has not begun, and a question goes on from its state when its first word comes::
+
+        padding    0 -> 0 -> 0 -> 0
+                    \    \    \
+        1 word       \    \    why
+        2 words       \    who -> knows
+        3 words        what -> is -> it
+
+    Args:
+        recurrent: of one layer and one direction.
+        embedding: of words; row 0 is padding's.
+        tokens: padded on the left with 0.
+    """
+    if tokens.device.type != "cpu":  # one fused call beats many small ones, for which the lengths must be waited for
+        last: Tensor = recurrent(embedding(tokens))[0][:, -1]
+        return last
+    begins = (tokens != 0).int().argmax(1)
+    order = begins.argsort()
+    begun = (begins <= torch.arange(tokens.shape[1])[:, None]).sum(1).tolist()  # questions in each step
+    columns = [F.pad(column[:n], (0, n < len(order))) for column, n in zip(tokens[order].T, begun, strict=True)]
+    steps = embedding(torch.cat(columns)).split([len(column) for column in columns])  # one gradient of the table
+
+    hidden = cell = steps[0].new_zeros(1, recurrent.hidden_size)
+    weights = recurrent.all_weights[0]
+    for words in steps:
+        if isinstance(recurrent, nn.LSTM):
+            state = _joined(hidden, len(words)), _joined(cell, len(words))
+            hidden, cell = torch.lstm_cell(words, state, *weights)
+        else:
+            hidden = torch.gru_cell(words, _joined(hidden, len(words)), *weights)
+    encoded: Tensor = hidden[order.argsort()]
+    return encoded
+
+
+def _joined(state: Float[Tensor, "M H"], rows: int) -> Float[Tensor, "N H"]:
+    """The state of a step's rows: that of padding, the last of the step before, is that of all that join."""
+    return torch.cat([state[:-1], state[-1:].expand(rows - len(state) + 1, -1)])

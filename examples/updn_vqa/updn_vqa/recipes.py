@@ -1,0 +1,118 @@
+"""What a run's directory says of how it was trained: which runs are repetitions of one another, and of what."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from updn_common.errors import InputError
+from updn_common.run import read_config
+from updn_vqa.data import PreparedData
+from updn_vqa.networks import NetworkSizes
+from updn_vqa.presets import METHODS, Method, Scale
+from updn_vqa.published import ROWS, published_data_set
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run and the split that it is evaluated on.
+
+    Attributes:
+        path: Its directory.
+        recipe: Its options but seed and data. An option that its revision of this code did not know had its default.
+        seed: Its seed.
+        data: The prepared directory.
+        split: One of its splits.
+        world: A number for the data among those that are compared.
+        data_set: The data set of the paper's table that the split is; None for another.
+        preset: The name of its method among the presets; empty if it is none of them.
+        share: The share of the train questions whose hints it used; 0 if it used none.
+        all_hints: Whether its data have no more hints, or it uses none.
+    """
+
+    path: Path
+    recipe: dict[str, Any]
+    seed: int
+    data: PreparedData
+    split: str
+    world: int
+    data_set: str | None
+    preset: str
+    share: float
+    all_hints: bool
+
+    @property
+    def method(self) -> str:
+        """Such as ``"hint"`` or ``"san base"``; empty if its method is none of the presets."""
+        network = self.recipe["scale"]["model"]["network"]
+        return self.preset if not self.preset or network == "updn" else f"{network} {self.preset}"
+
+    @property
+    def name(self) -> str:
+        """What to call it where its directory's name will not do."""
+        return (
+            f"{self.method or self.path.name} {100 * self.share:.3g} %" if self.share else self.method or self.path.name
+        )
+
+    @property
+    def published_row(self) -> str | None:
+        """The row of the paper's table that it reproduces, if it is one."""
+        return ROWS.get((self.recipe["scale"]["model"]["network"], self.preset)) if self.all_hints else None
+
+
+def read_runs(paths: Sequence[Path], data: Path | None, split: str | None) -> list[ComparedRun]:
+    """Read what runs say of themselves.
+
+    Args:
+        paths: Their directories.
+        data: The prepared directory; None for the one that each was trained on.
+        split: The split to evaluate on; None for test, or val where there is none.
+
+    Raises:
+        InputError: A run, its data or the split does not exist, or two runs differ in nothing.
+    """
+    opened = cache(PreparedData.open)
+    worlds: dict[Path, int] = {}
+    runs: list[ComparedRun] = []
+    for path in paths:
+        config = read_config(path)
+        directory = data or Path(config["data"])
+        if not directory.exists():
+            raise InputError(f"{path} was trained on {directory}, which is not there. Give the directory with --data.")
+        world = worlds.setdefault(directory.resolve(), len(worlds))
+        runs.append(_read(path, config, opened(directory), split, world))
+        for other in runs[:-1]:
+            if (other.recipe, other.seed, other.world) == (runs[-1].recipe, runs[-1].seed, world):
+                raise InputError(f"{other.path} and {path} have the same options, seed and data: give one of them.")
+    return runs
+
+
+def _read(path: Path, config: dict[str, Any], data: PreparedData, split: str | None, world: int) -> ComparedRun:
+    if split is None:
+        split = "test" if "test" in data.split_names else "val"
+    if split not in data.split_names:
+        raise InputError(f"{data.directory} has no split {split!r}; it has {', '.join(data.split_names)}.")
+    method = asdict(Method()) | config["method"]
+    scale = asdict(Scale()) | config["scale"]
+    scale["model"] = asdict(NetworkSizes()) | scale["model"]
+    train = data.record["splits"]["train"]
+    uses_hints = method["supervision"] != "none" or method["task_on"] == "hinted"
+    hint_share = config["hint_share"] if uses_hints else 0.0
+    return ComparedRun(
+        path=path,
+        recipe={
+            "method": method,
+            "scale": scale,
+            "hint_share": hint_share,
+            "fine_tuned": config["start_from"] is not None,
+        },
+        seed=config["seed"],
+        data=data,
+        split=split,
+        world=world,
+        data_set=published_data_set(data.record, split),
+        preset=next((name for name, preset in METHODS.items() if asdict(preset) == method), ""),
+        share=min(hint_share, train["hinted"] / train["questions"]),
+        all_hints=not uses_hints or round(hint_share * train["questions"]) >= train["hinted"],
+    )

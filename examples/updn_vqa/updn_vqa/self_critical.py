@@ -1,0 +1,80 @@
+r"""SCR: self-critical reasoning (Wu and Mooney, NeurIPS 2019).
+
+The sensitivity :math:`S(a, r)` of an answer a to a proposal r is HINT's importance: the gradient of a's score with
+respect to r's features, summed over features. People say which proposals I are influential. *Influence strengthening*
+asks the best of them, :math:`r^*`, to matter more for the ground truth :math:`a^*` than any proposal outside of I:
+
+.. math::
+    L_{infl} = \min_{r \in I} \sum_{j \notin I} \max(0,\; S(a^*, j) - S(a^*, r)) , \qquad r^* \text{ its minimiser.}
+
+The *self-critical* loss then looks at the wrong answers B that are scored above the ground truth, five at most. They
+should not lean on that proposal more than the ground truth does:
+
+.. math:: L_{crit} = \sum_{a \in B} w(a) \max(0,\; S(a, r^*) - S(a^*, r^*)) .
+
+Where the paper leaves room, or we differ: S is the gradient of logits, as in the authors' code, not of probabilities;
+:math:`w(a) = 1`, where they take the distance of the answers' word vectors, which not every data set has; an answer is
+wrong if no annotator gave it; I is the five proposals (their number) of highest human score, without those at or below
+a threshold; and both losses are trained at once, not in turns.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+MOST_INFLUENTIAL = 5
+MOST_RIVALS = 5
+
+
+class Rivals(NamedTuple):
+    """The T wrong answers that are scored highest."""
+
+    answers: Int[Tensor, "B T"]
+    criticised: Bool[Tensor, "B T"]
+    """True for those scored above the ground truth."""
+
+
+def find_rivals(
+    logits: Float[Tensor, "B A"], answer_scores: Float[Tensor, "B A"], ground_truth: Int[Tensor, " B"]
+) -> Rivals:
+    """Find B; a question whose ground truth is not in the vocabulary (-1) has none."""
+    wrong = answer_scores == 0
+    truth = logits.gather(1, ground_truth.clamp(min=0)[:, None])
+    best = logits.masked_fill(~wrong, -torch.inf).topk(min(MOST_RIVALS, logits.shape[1]))
+    return Rivals(best.indices, (best.values > truth) & (ground_truth >= 0)[:, None])
+
+
+def influential_proposals(human: Float[Tensor, "B K"], threshold: float) -> Bool[Tensor, "B K"]:
+    """Find I; a NaN, where people did not say, is not in it."""
+    best = human.nan_to_num(-torch.inf).topk(min(MOST_INFLUENTIAL, human.shape[1])).indices
+    return torch.zeros_like(human, dtype=torch.bool).scatter(1, best, True) & (human > threshold)
+
+
+def influence_loss(
+    truth: Float[Tensor, "B K"], influential: Bool[Tensor, "B K"], others: Bool[Tensor, "B K"]
+) -> tuple[Float[Tensor, " B"], Int[Tensor, " B"]]:
+    """Influence strengthening, 0 without influential proposals, and the most influential proposal.
+
+    Args:
+        truth: the ground truth's sensitivities, ``S(a*, r)``.
+        influential: I.
+        others: the existing proposals outside of I.
+    """
+    excess = (truth[:, None, :] - truth[:, :, None]).relu()  # (B, r, j)
+    losses = (excess * others[:, None, :]).sum(-1).masked_fill(~influential, torch.inf)
+    loss, most = losses.min(-1)
+    return torch.where(influential.any(-1), loss, 0.0), most
+
+
+def critical_loss(
+    truth: Float[Tensor, "B K"],
+    rivals: Float[Tensor, "B T K"],
+    most: Int[Tensor, " B"],
+    criticised: Bool[Tensor, "B T"],
+) -> Float[Tensor, " B"]:
+    """The self-critical loss, from the sensitivities of the ground truth and of the rivals."""
+    at = most[:, None, None].expand(*rivals.shape[:2], 1)
+    excess = rivals.gather(2, at).squeeze(2) - truth.gather(1, most[:, None])
+    return (excess.relu() * criticised).sum(-1)

@@ -1,0 +1,52 @@
+r"""VisFIS: four objectives for being right for the right reasons (Ying, Hase and Bansal, NeurIPS 2022).
+
+People say which proposals e are important for a question. The network f should
+
+- answer from them alone, *sufficiency*: :math:`L_{task}(f(x_e), y)`;
+- not know without them, *uncertainty*: :math:`KL(\text{uniform} \,\|\, f(x_{\bar e}))`;
+- ignore the others, *invariance*: :math:`\frac{1}{K} \sum_{r \notin e} |\alpha_r| / \lVert \alpha \rVert_2`;
+- weigh all as people do, *alignment* (plausibility): :math:`1 - \cos(\alpha, s)`,
+
+where :math:`\alpha` is HINT's importance, s the human score, and a proposal is important if s is above a threshold
+(0.55 for VQA-HAT, in the authors' code). What is taken away from x is replaced by -1, as there.
+
+Where the paper leaves room, or we differ: the distribution that should be uniform is the softmax of the logits, since
+a sigmoid for each answer is no distribution over them; the divergence is the sum over answers, where the authors' code
+divides that by their number again; and a question without an important (unimportant) proposal has no sufficiency
+(uncertainty and invariance) loss.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+REMOVED = -1.0
+
+
+def remove(features: Float[Tensor, "B K D"], proposals: Bool[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
+    """The features, with those of some proposals replaced."""
+    return torch.where(proposals[..., None], REMOVED, features)
+
+
+def uncertainty_loss(logits: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
+    """Divergence of the softmax from the uniform distribution, 0 if all answers are as likely."""
+    return -logits.log_softmax(-1).mean(-1) - math.log(logits.shape[-1])
+
+
+def invariance_loss(
+    alpha: Float[Tensor, "B K"], unimportant: Bool[Tensor, "B K"], mask: Bool[Tensor, "B K"]
+) -> Float[Tensor, " B"]:
+    """Mean over existing proposals (``mask``) of the normalised importance of the unimportant ones."""
+    size = F.normalize(alpha, dim=-1).abs()
+    return torch.where(unimportant, size, 0.0).sum(-1) / mask.sum(-1)
+
+
+def alignment_loss(
+    alpha: Float[Tensor, "B K"], human: Float[Tensor, "B K"], known: Bool[Tensor, "B K"]
+) -> Float[Tensor, " B"]:
+    """How far the importance points away from the human scores, from 0 to 2; 0 for questions without a hint."""
+    cosine = F.cosine_similarity(torch.where(known, alpha, 0.0), torch.where(known, human, 0.0), dim=-1)
+    return torch.where(known.any(-1), 1 - cosine, 0.0)
