@@ -128,7 +128,7 @@ def test_real_questions(shared_data: Path, tmp_path: Path, capsys: pytest.Captur
         b'["3", "1", "2"]',
         b'[{"question_id": 3, "x": 0}, {"question_id": 1}, {"question_id": 2}]',
         b'{"questions": [{"question_id": 3}, {"question_id": 1}, {"question_id": 2}]}',
-        gzip.compress(b"[3, 1, 2]"),
+        gzip.compress(b"[3, 1, 2]", mtime=0),
     ],
 )
 def test_lists_of_ids(tmp_path: Path, content: bytes) -> None:

@@ -13,7 +13,8 @@ than the adversary is:
 
 Where the paper leaves room, our choices: :math:`L_Q` is the same binary cross entropy as the network's; entropies are
 those of the softmax of the logits, since a sigmoid for each answer is no distribution over them; and the entropies do
-not train the adversary, which stays an honest estimate of what the question alone tells.
+not train the adversary, which stays an honest estimate of what the question alone tells. Reversal blinds this very
+adversary: one that is trained anew on the encodings afterwards can find much of the priors again.
 """
 
 from jaxtyping import Float

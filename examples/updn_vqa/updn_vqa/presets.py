@@ -19,7 +19,7 @@ Hints = Literal["human", "random", "random-per-epoch", "permuted", "irrelevant"]
 
 @dataclass(frozen=True)
 class VisFis:
-    """Weights of the four VisFIS objectives: its authors' for UpDn and VQA-HAT."""
+    """Weights of the four VisFIS objectives among each other: its authors' for UpDn and VQA-HAT."""
 
     sufficiency: float = 1.0
     """Answer from the important proposals alone."""
@@ -82,9 +82,9 @@ METHODS: dict[str, Method] = {
     ),
     "random": Method(supervision="importance", hints="random"),
     "zero-out": Method(supervision="zero-out", weight=1.0),
-    "adv-reg": Method(supervision="none", adversary=0.1, entropy_gap=0.1),
+    "adv-reg": Method(supervision="none", adversary=0.01, entropy_gap=0.1),
     "scr": Method(supervision="self-critical", weight=20.0),
-    "visfis": Method(supervision="visfis", weight=1.0),
+    "visfis": Method(supervision="visfis", weight=5.0),
     "hint-on-hinted": Method(supervision="importance", task_on="hinted"),
     "base-on-hinted": Method(supervision="none", task_on="hinted"),
 }

@@ -40,7 +40,9 @@ class StudyConfig:
         processes: Runs at a time, each with one thread.
     """
 
-    study: tyro.conf.Positional[Literal["demo", "results", "table1", "supervision", "prior", "selection"]]
+    study: tyro.conf.Positional[
+        Literal["demo", "results", "table1", "supervision", "prior", "selection", "selection-others"]
+    ]
     data: tuple[Path, ...]
     out: Path
     images: Path | None = None
