@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map, tree_map_only
 
+from hint_loss._checks import check_tensors
 from hint_loss.tracking import track_proposals
 
 __all__ = ["forward_hinted"]
@@ -39,11 +41,13 @@ def forward_hinted(
 
     Returns:
         The model's output for the whole batch, in the batch's order (a tensor with the batch first, or a tuple, list or
-        dictionary of them), and the hinted samples' proposals, of which to ask for the importance of the hinted scores.
+        dictionary of them; what is no such tensor is the hinted part's), and the hinted samples' proposals, of which
+        to ask for the importance of the hinted scores.
 
     Raises:
         ValueError: ``hinted`` is not boolean of shape (B,); a tensor of another batch size; batch normalisation in
             training mode.
+        TypeError: a list or an array in place of ``proposals`` or ``hinted``.
 
     Example:
         >>> from hint_loss import hint_ranking_loss, proposal_importance
@@ -54,13 +58,15 @@ def forward_hinted(
         >>> alpha = proposal_importance(logits[hinted, 0], proposals)  # (2, 3)
         >>> (hint_ranking_loss(alpha, torch.rand(2, 3)) + logits.logsumexp(1).mean()).backward()
     """
+    check_tensors(proposals=proposals, hinted=hinted)
     batch = proposals.shape[0]
     if hinted.dtype != torch.bool or hinted.shape != (batch,):
         raise ValueError(
             f"Parameter `hinted` should be boolean, of shape ({batch},). "
             f"Found `hinted.dtype = {hinted.dtype}` and `hinted.shape = {tuple(hinted.shape)}`."
         )
-    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+    owner = getattr(model, "__self__", model)  # of a method
+    for name, module in owner.named_modules() if isinstance(owner, nn.Module) else ():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             raise ValueError(
                 f"Batch normalisation mixes the samples of a batch, which is not to be split then: put `{name}` "
@@ -85,8 +91,13 @@ def forward_hinted(
     if len(without):
         back = torch.cat([without, with_hint]).argsort()  # where each sample is, once the parts are joined
         plain, _ = part(without, lambda x: x)
-        output = tree_map(lambda a, b: torch.cat([a, b])[back], plain, output)
+        output = tree_map(partial(_joined, back), plain, output)
     return output, tracked
+
+
+def _joined(back: Tensor, plain: Any, hinted: Any) -> Any:
+    """Two parts of an output in the batch's order; what has no samples, such as None, is the same in both."""
+    return torch.cat([plain, hinted])[back] if isinstance(plain, Tensor) and plain.dim() else hinted
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:

@@ -328,3 +328,20 @@ def test_data_parallel(inside: bool) -> None:
         assert_equal([parameter.grad for parameter in model.parameters()], expected)
     finally:
         dist.destroy_process_group()
+
+
+def test_outputs_without_samples() -> None:
+    model = nn.Linear(D, 2).double()
+    output, _ = forward_hinted(lambda x: (model(x), None, 3), rand(B, K, D), hinted=HINTED["some"])
+    assert_equal(output[0], model(rand(B, K, D)))
+    assert output[1:] == (None, 3)
+
+
+def test_a_method_of_a_model_with_batch_normalisation() -> None:
+    with pytest.raises(ValueError, match="Batch normalisation mixes the samples of a batch"):
+        forward_hinted(nn.BatchNorm1d(K).double().forward, rand(B, K, D), hinted=HINTED["some"])
+
+
+def test_lists() -> None:
+    with pytest.raises(TypeError, match="`hinted`"):
+        forward_hinted(nn.Linear(D, 2).double(), rand(B, K, D), hinted=[True] * B)  # type: ignore[arg-type]
