@@ -28,7 +28,8 @@ def forward_hinted(
 
     Values and gradients are those of the whole batch in one piece, for every model that treats samples independently.
     (Dropout draws other random numbers. Batch normalisation in training mode is refused.) Where the batch has all
-    samples with a hint first, or last, no proposals are copied.
+    samples with a hint first, or last, no proposals are copied. Under data parallelism, call it, and compute the whole
+    loss, inside of the wrapped module's forward: outside, gradients can stay unsynchronised without an error.
 
     Args:
         model: called twice, as ``model(proposals, *inputs, **options)``, with the samples without and with a hint.
