@@ -92,7 +92,6 @@ def test_batch_is_a_copy(directory: Path) -> None:
         tensor.zero_()
     assert store.batch([0]).features.count_nonzero() > 0
     store.verify()
-    assert not store._features.flags.writeable
 
 
 def test_geometry(tmp_path: Path, images: list[ImageProposals]) -> None:

@@ -13,6 +13,7 @@ A store is a directory::
 It is written by `updn_common.store_writer`.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +84,8 @@ class ProposalStore:
         self.directory = directory
         self.description = description
         self.image_ids: Int64[np.ndarray, " N"] = arrays["image_ids"]
-        self._features = arrays["features"]
+        with warnings.catch_warnings(action="ignore"):  # memory that must not be written: it is only read
+            self._features = torch.from_numpy(np.asarray(arrays["features"]))
         self._boxes = arrays["boxes"]
         self._offsets = arrays["offsets"]
         self._sizes = arrays["sizes"]
@@ -185,10 +187,9 @@ class ProposalStore:
         K = int(counts.max(initial=0))
         mask = np.arange(K) < counts[:, None]
         features = torch.empty(len(rows), K, self.feature_size)
-        target = features.numpy()  # the same memory
         for i, (start, n) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
-            target[i, :n] = self._features[start : start + n]
-            target[i, n:] = 0
+            features[i, :n] = self._features[start : start + n]  # torch widens float16 four times as fast as numpy
+            features[i, n:] = 0
         boxes = np.zeros((len(rows), K, 4), dtype=np.float32)
         boxes[mask] = self._boxes[(starts[:, None] + np.arange(K))[mask]]
         return ProposalBatch(
