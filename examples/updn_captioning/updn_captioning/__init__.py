@@ -1,0 +1,1 @@
+"""Bottom-Up Top-Down image captioning with HINT, from official files to figures."""
