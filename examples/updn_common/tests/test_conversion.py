@@ -181,7 +181,7 @@ def test_full_disk_leaves_nothing(sources: list[Path], small_disk: Path) -> None
 
 def test_no_wanted_image(sources: list[Path], tmp_path: Path) -> None:
     message = (
-        f"{sources[0]}, {sources[1]}: none of the images is among the 2 that the questions are about. "
+        f"{sources[0]}, {sources[1]}: none of the images is among the 2 wanted ones. "
         "Give the features of the right data set with --features."
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):

@@ -16,6 +16,29 @@ from updn_common.store import ProposalStore
 from updn_common.store_writer import Dtype, Position, StoreWriter, remove_unfinished, source_record
 
 
+def store_proposals(
+    directory: Path, features: Sequence[Path], wanted: Collection[int], *, dtype: Dtype = "float32"
+) -> ProposalStore:
+    """Stores the proposals of the wanted images, or shares those of another prepared directory.
+
+    Args:
+        directory: Where the store will be; see `convert`.
+        features: Feature files, or folders of them; or one directory that holds a store.
+        wanted: The images to store.
+        dtype: How features are stored, unless they are stored already.
+
+    Raises:
+        InputError: As `convert` does; or if a store is given together with something else, or is damaged.
+    """
+    stores = [store for path in features if (store := find_store(path))]
+    if not stores:
+        return convert(directory, features, wanted, dtype=dtype)
+    if len(features) > 1:
+        raise InputError(f"--features {stores[0]} holds proposals that are prepared: give them alone, or files.")
+    directory.mkdir(exist_ok=True)
+    return share_store(stores[0], directory)
+
+
 def convert(directory: Path, paths: Sequence[Path], wanted: Collection[int], *, dtype: Dtype) -> ProposalStore:
     """Stores the proposals of the wanted images.
 
@@ -48,8 +71,8 @@ def convert(directory: Path, paths: Sequence[Path], wanted: Collection[int], *, 
             writer.append(image, position)
     if not len(writer):
         raise InputError(
-            f"{', '.join(map(str, paths))}: none of the images is among the {len(wanted)} that the questions "
-            "are about. Give the features of the right data set with --features."
+            f"{', '.join(map(str, paths))}: none of the images is among the {len(wanted)} wanted ones. "
+            "Give the features of the right data set with --features."
         )
     sources = [source for path in paths for source in proposal_sources(path)]
     writer.finish([source_record(source, checksums.get(source)) for source in sources])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hint_loss import human_importance, human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.hints import BoxHints, Geometry, HatHints, SaliconHints, read_question_boxes, relevant_proposals
+from updn_vqa.hints import BoxHints, Geometry, HatHints, SaliconHints, read_question_boxes
 from updn_vqa.questions import Question
 
 SIZE = (30, 40)
@@ -209,11 +209,3 @@ def test_real_fixations_agree_with_the_official_map(shared_data: Path) -> None:
         assert s is not None
         assert s[0] > 0.75
         assert s[1] < 0.25
-
-
-def test_relevant_proposals_overlap_by_more_than_half() -> None:
-    truth = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
-    boxes = torch.tensor(
-        [[0, 0, 10, 5], [0, 0, 10, 5.1], [21, 20, 31, 30], [0, 0, 30, 30], [10, 10, 20, 20], [0, 0, 0, 0]]
-    )
-    assert relevant_proposals(boxes, truth).tolist() == [False, True, True, False, False, False]

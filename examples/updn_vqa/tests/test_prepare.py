@@ -225,7 +225,7 @@ def test_split_without_any_proposals(config: Configure, world: Path) -> None:
     )
     (world / "features.tsv").write_text(lines[-1])
     assert fails(config()) == (
-        f"{world / 'features.tsv'}: none of the images is among the 6 that the questions are about. "
+        f"{world / 'features.tsv'}: none of the images is among the 6 wanted ones. "
         "Give the features of the right data set with --features."
     )
 

@@ -26,8 +26,9 @@ import numpy.typing as npt
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from updn_common.boxes import relevant_proposals
 from updn_common.progress import track
-from updn_vqa.hints import Geometry, HintSource, relevant_proposals
+from updn_vqa.hints import Geometry, HintSource
 from updn_vqa.questions import ANSWERS_PER_QUESTION, Question
 from updn_vqa.splits import Split
 from updn_vqa.vocabulary import PADDING, UNKNOWN, AnswerVocabulary, QuestionVocabulary, ground_truth, soft_scores

@@ -11,11 +11,11 @@ import h5py
 from updn_common.attention_maps import find_vqa_hat, read_salicon
 from updn_common.errors import InputError
 from updn_common.files import read_json, read_json_lines
+from updn_common.layout import FEATURES, existing, feature_candidates
 from updn_common.progress import open_tracked
 from updn_common.readers import is_tsv
 from updn_vqa.hints import ObjectNames, read_question_boxes
 from updn_vqa.hints.words import read_explanations
-from updn_vqa.layout import FEATURES, existing, feature_candidates
 from updn_vqa.questions import read_annotations, read_questions
 
 Count = Callable[[Path], int]

@@ -11,10 +11,11 @@ from rich.text import Text
 
 from updn_common.errors import InputError
 from updn_common.files import sha256, sha256_of_all
+from updn_common.layout import find_features
 from updn_common.progress import track
 from updn_common.readers import proposal_sources
 from updn_vqa.catalogue import CATALOGUE, Item
-from updn_vqa.layout import DATASETS, find_features, find_splits
+from updn_vqa.layout import DATASETS, find_splits
 
 CHECKSUM_DIGITS = 12
 

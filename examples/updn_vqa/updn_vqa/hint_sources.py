@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from updn_common.errors import InputError
+from updn_common.layout import existing
 from updn_vqa.hints import BoxHints, FileHints, HatHints, HintSource, SaliconHints, WordHints, read_gqa
-from updn_vqa.layout import existing
 from updn_vqa.prepare_config import PrepareConfig
 from updn_vqa.splits import Split
 

@@ -11,7 +11,6 @@ from updn_common.errors import InputError
 DatasetName = Literal["vqacp_v1", "vqacp_v2", "vqa_v1", "vqa_v2"]
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
-FEATURES = ("*.tsv", "*.tsv.*", "*.hdf5", "*.h5")
 SPLITS = ("train", "val", "dev", "test")
 
 
@@ -65,30 +64,6 @@ def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, Spl
         if not files.annotations.exists():
             raise InputError(f"{files.questions} is there, but its {files.annotations.name} is not. Add it.")
     return splits
-
-
-def find_features(data: Path) -> list[Path]:
-    """Find the one file (TSV, HDF5) or folder (npz) of bottom-up features in a directory."""
-    found = feature_candidates(data)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise InputError(
-            f"{data} should hold one file (.tsv, .hdf5, .h5) or folder (of .npz) of features, found {names}. "
-            "Name it with --features."
-        )
-    return found
-
-
-def feature_candidates(data: Path) -> list[Path]:
-    """All files and folders in a directory that look like bottom-up features."""
-    files = [path for pattern in FEATURES for path in data.glob(pattern)]
-    folders = [path for path in data.iterdir() if path.is_dir() and next(path.glob("*.npz"), None)]
-    return sorted(files + folders)
-
-
-def existing(data: Path | None, *names: str) -> list[Path]:
-    """The paths below ``data`` that exist, ``names`` being file names or glob patterns."""
-    return [path for name in names for path in sorted(data.glob(name))] if data else []
 
 
 def _existing(data: Path, dataset: DatasetName) -> dict[str, SplitFiles]:

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save
 
-from updn_common.conversion import convert, find_store, share_store
+from updn_common.conversion import store_proposals
 from updn_common.errors import InputError
 from updn_common.files import new_directory, sha256, write_json
 from updn_common.progress import track
@@ -124,12 +124,7 @@ def _store_proposals(
         blank = (ImageProposals(image_id, 1, 1, box, nothing) for image_id in sorted(wanted))
         write_store(directory, blank, total=len(wanted))
         return ProposalStore.open(directory)
-    stores = [store for path in features if (store := find_store(path))]
-    if not stores:
-        return convert(directory, features, wanted, dtype=config.feature_dtype)
-    if len(features) > 1:
-        raise InputError(f"--features {stores[0]} holds proposals that are prepared: give them alone, or files.")
-    return share_store(stores[0], directory)
+    return store_proposals(directory, features, wanted, dtype=config.feature_dtype)
 
 
 def _write_word_vectors(path: Path | None, words: QuestionVocabulary, out: Path) -> dict[str, Any] | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from updn_common.errors import InputError, check_range
+from updn_common.layout import find_features
 from updn_common.store_writer import Dtype
 from updn_vqa.hints import SALICON_SIGMA
-from updn_vqa.layout import DatasetName, SplitFiles, find_features, find_splits
+from updn_vqa.layout import DatasetName, SplitFiles, find_splits
 
 HintKind = Literal["none", "hat", "boxes", "gqa", "salicon", "explanations", "question-answer", "file"]
 

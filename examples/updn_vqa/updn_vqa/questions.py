@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, write_json
+from updn_common.records import field, kind_of
 
 ANSWERS_PER_QUESTION = 10
 
@@ -142,14 +143,14 @@ def read_results(path: Path) -> dict[int, str]:
     """
     records = read_json(path, expected="a VQA results file")
     if not isinstance(records, list):
-        raise InputError(f"{path} is not a VQA results file: it should hold a list, found {_kind(records)}.")
+        raise InputError(f"{path} is not a VQA results file: it should hold a list, found {kind_of(records)}.")
     results: dict[int, str] = {}
     for index, record in enumerate(records):
         where = f"{path}, record {index}"
-        question_id = _field(record, "question_id", int, where)
+        question_id = field(record, "question_id", int, where)
         if question_id in results:
             raise InputError(f"{where}: question {question_id} is answered twice. Keep one of the answers.")
-        results[question_id] = _field(record, "answer", str, where)
+        results[question_id] = field(record, "answer", str, where)
     return results
 
 
@@ -166,7 +167,7 @@ def _read_records(path: Path, key: str, parse: Callable[[Any, str, str], Record]
     if not isinstance(records, list):
         raise InputError(
             f"{path} is not a VQA {key} file: it should hold a list of records, or an object with such a list "
-            f"under {key!r}. Found {_kind(document)}."
+            f"under {key!r}. Found {kind_of(document)}."
         )
     if not records:
         raise InputError(f"{path} holds no {key}. Give a file with at least one record.")
@@ -186,48 +187,27 @@ def _read_records(path: Path, key: str, parse: Callable[[Any, str, str], Record]
 
 def _parse_question(record: Any, coco_split: str, where: str) -> Question:
     return Question(
-        question_id=_field(record, "question_id", int, where),
-        image_id=_field(record, "image_id", int, where),
-        text=_field(record, "question", str, where),
+        question_id=field(record, "question_id", int, where),
+        image_id=field(record, "image_id", int, where),
+        text=field(record, "question", str, where),
         coco_split=record.get("coco_split", coco_split),
     )
 
 
 def _parse_annotation(record: Any, coco_split: str, where: str) -> Annotation:
-    answers = _field(record, "answers", list, where)
+    answers = field(record, "answers", list, where)
     if len(answers) != ANSWERS_PER_QUESTION:
         raise InputError(
             f"{where}: question {record.get('question_id')} has {len(answers)} answers. "
             f"The VQA accuracy is defined on {ANSWERS_PER_QUESTION}."
         )
     return Annotation(
-        question_id=_field(record, "question_id", int, where),
-        image_id=_field(record, "image_id", int, where),
-        question_type=_field(record, "question_type", str, where),
-        answer_type=_field(record, "answer_type", str, where),
-        multiple_choice_answer=_field(record, "multiple_choice_answer", str, where),
+        question_id=field(record, "question_id", int, where),
+        image_id=field(record, "image_id", int, where),
+        question_type=field(record, "question_type", str, where),
+        answer_type=field(record, "answer_type", str, where),
+        multiple_choice_answer=field(record, "multiple_choice_answer", str, where),
         # Few of the millions of answers are distinct; interned, they are kept once.
-        answers=tuple(sys.intern(_field(answer, "answer", str, where)) for answer in answers),
-        confidences=tuple(sys.intern(_field(answer, "answer_confidence", str, where)) for answer in answers),
+        answers=tuple(sys.intern(field(answer, "answer", str, where)) for answer in answers),
+        confidences=tuple(sys.intern(field(answer, "answer_confidence", str, where)) for answer in answers),
     )
-
-
-Value = TypeVar("Value", int, str, list[Any])
-
-
-def _field(record: Any, key: str, kind: type[Value], where: str) -> Value:
-    """``record[key]``, checked to be there and to be of the type that the format says."""
-    if not isinstance(record, dict):
-        raise InputError(f"{where} should be an object with the key {key!r}, found {_kind(record)}.")
-    if key not in record:
-        raise InputError(f"{where} has no {key!r}; it has {', '.join(map(repr, record)) or 'no key at all'}.")
-    value = record[key]
-    if type(value) is not kind:  # isinstance would take True for an int
-        raise InputError(f"{where}: {key!r} should be {kind.__name__}, found {value!r} ({_kind(value)}).")
-    return value
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"an object with the keys {', '.join(map(repr, value)) or '(none)'}"
-    return type(value).__name__

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, write_json
+from updn_common.vocabulary import by_frequency, distinct_strings
 from updn_vqa.accuracy import normalise_answer
 from updn_vqa.questions import Annotation
 
@@ -77,7 +77,7 @@ class AnswerVocabulary:
             InputError: If no answer is that frequent.
         """
         counts = Counter(normalise_answer(annotation.multiple_choice_answer) for annotation in annotations)
-        answers = [answer for answer in _by_frequency(counts) if counts[answer] >= min_occurrences]
+        answers = [answer for answer in by_frequency(counts) if counts[answer] >= min_occurrences]
         if not answers:
             most = max(counts.values(), default=0)
             raise InputError(
@@ -101,7 +101,7 @@ class AnswerVocabulary:
                     f"{path} maps {len(document)} answers to indices, but not to 0 ... {len(document) - 1}, once each."
                 )
             document = sorted(document, key=document.__getitem__)
-        return cls(_distinct_strings(document, path))
+        return cls(distinct_strings(document, path))
 
     def write(self, path: Path) -> None:
         """Write the answers as a JSON list."""
@@ -143,12 +143,12 @@ class QuestionVocabulary:
     @classmethod
     def build(cls, texts: Iterable[str]) -> QuestionVocabulary:
         """Collect all words of the given questions, the most frequent first."""
-        return cls(tuple(_by_frequency(Counter(word for text in texts for word in tokenise(text)))))
+        return cls(tuple(by_frequency(Counter(word for text in texts for word in tokenise(text)))))
 
     @classmethod
     def read(cls, path: Path) -> QuestionVocabulary:
         """Read the JSON list that :meth:`write` wrote."""
-        return cls(_distinct_strings(read_json(path), path))
+        return cls(distinct_strings(read_json(path), path))
 
     def write(self, path: Path) -> None:
         """Write the words as a JSON list, without the two special indices."""
@@ -169,16 +169,3 @@ class QuestionVocabulary:
             words = [self.index.get(word, UNKNOWN) for word in tokenise(text)[:length]]
             row[length - len(words) :] = words
         return tokens
-
-
-def _by_frequency(counts: Counter[str]) -> list[str]:
-    return sorted(counts, key=lambda text: (-counts[text], text))
-
-
-def _distinct_strings(document: Any, path: Path) -> tuple[str, ...]:
-    if not isinstance(document, list) or not document or not all(isinstance(item, str) for item in document):
-        raise InputError(f"{path} should hold a JSON list of strings, found {type(document).__name__}.")
-    if len(set(document)) != len(document):
-        twice = next(item for item, count in Counter(document).items() if count > 1)
-        raise InputError(f"{path} lists {twice!r} twice. Every entry needs an index of its own.")
-    return tuple(document)

@@ -6,7 +6,7 @@ proposals; see :mod:`updn_vqa.hints.words`. :mod:`updn_vqa.hints.file` describes
 """
 
 from updn_common.store import Geometry
-from updn_vqa.hints.boxes import BoxHints, read_question_boxes, relevant_proposals
+from updn_vqa.hints.boxes import BoxHints, read_question_boxes
 from updn_vqa.hints.file import FileHints, write_hints
 from updn_vqa.hints.gqa import read_gqa
 from updn_vqa.hints.maps import SALICON_SIGMA, HatHints, SaliconHints
@@ -26,6 +26,5 @@ __all__ = [
     "read_all",
     "read_gqa",
     "read_question_boxes",
-    "relevant_proposals",
     "write_hints",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
 from hint_loss import human_importance_from_boxes
@@ -97,21 +97,6 @@ def parse_boxes(boxes: Any, where: str) -> list[Box]:
     if None in corners:
         raise InputError(f"{where} has {boxes!r}. Expected a list of boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2.")
     return [box for box in corners if box]
-
-
-def relevant_proposals(
-    boxes: Float[Tensor, "K 4"], truth: Float[Tensor, "M 4"], min_overlap: float = 0.5
-) -> Bool[Tensor, " K"]:
-    """Which proposals overlap any of the true boxes with an intersection over union above ``min_overlap``."""
-    low = torch.maximum(boxes[:, None, :2], truth[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], truth[None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(-1)  # (K, M)
-    union = _area(boxes)[:, None] + _area(truth)[None, :] - shared
-    return (shared > min_overlap * union).any(1)
-
-
-def _area(boxes: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
 
 
 def _corners(box: Any) -> Box | None:
