@@ -1,6 +1,7 @@
 """The one exception that a command shows its user without a traceback, and the commonest reason for it."""
 
 import math
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -26,3 +27,12 @@ def check_range(low: float, high: float = math.inf, /, **options: float) -> None
         if not low <= value <= high:
             allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
             raise InputError(f"--{name.replace('_', '-')} should be {allowed}, found {value}.")
+
+
+def first_few(items: Sequence[object]) -> str:
+    """The first five of many, for an error message.
+
+    >>> first_few(range(7))
+    '0, 1, 2, 3, 4 and so on'
+    """
+    return ", ".join(map(str, items[:5])) + (" and so on" if len(items) > 5 else "")

@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,12 +28,15 @@ LOCK_NAME = ".lock"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_json(path: Path, *, expected: str = "a JSON file") -> Any:
+def read_json(
+    path: Path, *, expected: str = "a JSON file", compact: Callable[[dict[str, Any]], Any] | None = None
+) -> Any:
     """Reads a JSON file, plain or gzip-compressed (told apart by content, whatever the name).
 
     Args:
         path: The file.
         expected: What the file should be, for the error message when it is missing.
+        compact: What becomes of each object as soon as it is read, the inner ones first: to keep large files small.
 
     Raises:
         InputError: If the file is missing, unreadable, not gzip after all, not UTF-8, or malformed JSON
@@ -41,7 +44,7 @@ def read_json(path: Path, *, expected: str = "a JSON file") -> Any:
     """
     text = read_text(path, expected=expected)
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=compact)
     except json.JSONDecodeError as error:
         raise _malformed(error, f"{path}, line {error.lineno}") from None
 

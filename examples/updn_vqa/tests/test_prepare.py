@@ -324,7 +324,7 @@ def test_one_image_cannot_be_divided(config: Configure, world: Path) -> None:
         path = world / f"vqacp_v2_train_{kind}.json"
         path.write_text(json.dumps([item for item in json.loads(path.read_text()) if item["image_id"] == 1]))
     assert fails(config()) == (
-        "All train questions are about image 1, so no image can be held out for development. "
+        "All of the train split is about image 1, so no image can be held out for development. "
         "Give more images, or --development-share 0."
     )
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-import numpy as np
-
-from updn_common.errors import InputError
+from updn_common.errors import InputError, first_few
 from updn_common.progress import track
+from updn_common.splits import hold_out
 from updn_vqa.layout import SplitFiles
 from updn_vqa.questions import Annotation, Question, pair, read_annotations, read_questions
 
@@ -66,10 +65,10 @@ def keep_images(
     missing = [q for split in splits.values() for q in split.questions if q.image_id not in images]
     if missing and not drop:
         absent = sorted({question.image_id for question in missing})
-        first = ", ".join(map(str, absent[:5])) + (" and so on" if len(absent) > 5 else "")
         raise InputError(
-            f"{len(missing)} questions are about {len(absent)} images without proposals in {source}: {first}. Add "
-            "their features, or leave such questions out with --drop-questions-without-proposals."
+            f"{len(missing)} questions are about {len(absent)} images without proposals in {source}: "
+            f"{first_few(absent)}. Add their features, or leave such questions out with "
+            "--drop-questions-without-proposals."
         )
     kept = {name: split.where(lambda question: question.image_id in images) for name, split in splits.items()}
     for name, split in kept.items():
@@ -92,13 +91,6 @@ def hold_out_development(splits: Mapping[str, Split], share: float, seed: int) -
         InputError: If there is but one image.
     """
     train = splits["train"]
-    images = sorted({question.image_id for question in train.questions})
-    if len(images) < 2:
-        raise InputError(
-            f"All train questions are about image {images[0]}, so no image can be held out for development. "
-            "Give more images, or --development-share 0."
-        )
-    count = min(max(round(share * len(images)), 1), len(images) - 1)
-    held_out = set(np.random.default_rng(seed).permutation(images)[:count].tolist())
+    held_out = hold_out((question.image_id for question in train.questions), share, seed)
     development = train.where(lambda question: question.image_id in held_out)
     return {**splits, "train": train.where(lambda question: question.image_id not in held_out), "dev": development}

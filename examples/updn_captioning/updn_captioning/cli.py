@@ -1,0 +1,31 @@
+"""The command ``updn-captioning``: from official files to a trained network, its scores, and pictures of why."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+from updn_captioning.prepare import prepare
+from updn_captioning.prepare_config import PrepareConfig
+from updn_common.errors import InputError
+
+COMMANDS: dict[type, Callable[[Any], None]] = {
+    PrepareConfig: prepare,
+}
+Command = Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
+"""Options of a command may stand before or after METHOD and SCALE, and go by short names."""
+
+
+def main() -> None:
+    """Run the command line."""
+    config = tyro.cli(Command, prog="updn-captioning", description=__doc__, config=OPTIONS)
+    try:
+        COMMANDS[type(config)](config)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Visual words: the words by which captions name the categories of COCO's instances.
+
+They are found in a list, one category a line, its own name first (the shape of Neural Baby Talk's
+``coco_class_name.txt``). Ours is ``coco_visual_words.txt`` beside this file, which also says which words are ambiguous.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from updn_captioning.plurals import plural
+from updn_common.errors import InputError
+from updn_common.files import read_json, read_text, write_json
+
+NO_CATEGORY = -1
+"""Of phrases that hold a visual word but name no such object, such as "bus stop"."""
+
+OWN_LIST = "coco_visual_words.txt"
+
+
+class VisualWord(NamedTuple):
+    """A category that a caption names by its words from ``begin`` to ``end`` (exclusive)."""
+
+    begin: int
+    end: int
+    category: int
+
+
+@dataclass(frozen=True)
+class VisualWords:
+    """The phrases that name each category.
+
+    Attributes:
+        categories: Names of the categories, in the order of their indices.
+        phrases: The category of each phrase, words separated by spaces, or `NO_CATEGORY`.
+        ambiguous: Phrases that the list has for several categories, each with the one that was taken.
+    """
+
+    categories: tuple[str, ...]
+    phrases: Mapping[str, int]
+    ambiguous: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_names(cls, categories: Sequence[str]) -> VisualWords:
+        """Each category's name and its plural."""
+        return cls(tuple(categories), _phrases([[name.lower()] for name in categories], []))
+
+    @classmethod
+    def read_list(cls, path: Path | None = None) -> VisualWords:
+        """Read a list; by default our own.
+
+        Each line holds words and phrases of one category, separated by commas; the first is its name. Plurals are
+        added. A phrase in several lines belongs to the line that it is the name of, else to the first. ``#`` begins a
+        comment, ``!`` a line of phrases that name nothing.
+
+        Raises:
+            InputError: If the file is no such list, or names a category twice.
+        """
+        source = path or OWN_LIST
+        text = read_text(path, expected="a list of visual words") if path else _own_list()
+        lines = [line for line in (line.split("#")[0].strip() for line in text.splitlines()) if line]
+        words = [_split(line) for line in lines if not line.startswith("!")]
+        names = [line[0] for line in words if line]
+        if len(names) < len(words) or not words:
+            raise InputError(f"{source} should hold words separated by commas, one category a line.")
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise InputError(f"{source}: the category {twice!r} has two lines. Join them.")
+        nothing = [phrase for line in lines if line.startswith("!") for phrase in _split(line[1:])]
+        phrases = _phrases(words, nothing)
+        several = Counter(phrase for line in words for phrase in set(line))
+        ambiguous = {phrase: names[phrases[phrase]] for phrase, count in several.items() if count > 1}
+        return cls(tuple(names), phrases, ambiguous)
+
+    @classmethod
+    def read(cls, path: Path) -> VisualWords:
+        """Read what :meth:`write` wrote."""
+        document = read_json(path, expected="the visual words of prepared captions")
+        try:
+            return cls(tuple(document["categories"]), dict(document["phrases"]))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{path} is not a file of visual words. Prepare it again.") from None
+
+    def write(self, path: Path) -> None:
+        """Write them as JSON."""
+        write_json(path, {"categories": self.categories, "phrases": dict(self.phrases)})
+
+    def in_order_of(self, categories: Sequence[str], source: str) -> VisualWords:
+        """The same words with the indices that ``categories`` have there.
+
+        Args:
+            categories: All of the categories.
+            source: What an error should call the place of this list.
+
+        Raises:
+            InputError: If they are not the categories of this list.
+        """
+        lower = [category.lower() for category in categories]
+        lacking, besides = sorted({*lower} - {*self.categories}), sorted({*self.categories} - {*lower})
+        if lacking or besides:
+            raise InputError(
+                f"{source} is about other categories than the instances: it lacks {lacking or 'none'} and has "
+                f"{besides or 'none'} besides. Give each category a line that begins with its name."
+            )
+        order = [lower.index(category) for category in self.categories] + [NO_CATEGORY]
+        phrases = {phrase: order[old] for phrase, old in self.phrases.items()}
+        return replace(self, categories=tuple(categories), phrases=phrases)
+
+    def find(self, words: Sequence[str]) -> list[VisualWord]:
+        """The visual words of a caption, left to right; of phrases that overlap, the first, and the longest of those.
+
+        Example:
+            >>> words = VisualWords.read_list()
+            >>> [(*word[:2], words.categories[word.category]) for word in words.find("a hot dog and a dog".split())]
+            [(1, 3, 'hot dog'), (5, 6, 'dog')]
+        """
+        return [word for word in self._spans(words) if word.category != NO_CATEGORY]
+
+    def _spans(self, words: Sequence[str]) -> Iterator[VisualWord]:
+        begin = 0
+        while begin < len(words):
+            end = begin + 1
+            for length in self._lengths.get(words[begin], ()):
+                category = self.phrases.get(" ".join(words[begin : begin + length]))
+                if category is not None:
+                    end = begin + length
+                    yield VisualWord(begin, end, category)
+                    break
+            begin = end
+
+    @cached_property
+    def _lengths(self) -> dict[str, list[int]]:
+        """How many words phrases that begin with a word have, the longest first."""
+        lengths: dict[str, set[int]] = {}
+        for phrase in self.phrases:
+            first, *others = phrase.split()
+            lengths.setdefault(first, set()).add(1 + len(others))
+        return {first: sorted(found, reverse=True) for first, found in lengths.items()}
+
+
+def _own_list() -> str:
+    return resources.files("updn_captioning").joinpath(OWN_LIST).read_text(encoding="utf-8")
+
+
+def _split(line: str) -> list[str]:
+    phrases = (" ".join(phrase.lower().split()) for phrase in line.split(","))
+    return [phrase for phrase in phrases if phrase]
+
+
+def _phrases(lines: Sequence[Sequence[str]], nothing: Iterable[str]) -> dict[str, int]:
+    """The category of each phrase: names come before other words, what is listed before plurals."""
+    names = [(line[0], category) for category, line in enumerate(lines)]
+    listed = [(phrase, category) for category, line in enumerate(lines) for phrase in line]
+    listed = names + listed + [(phrase, NO_CATEGORY) for phrase in nothing]
+    phrases: dict[str, int] = {}
+    for phrase, category in listed + [(plural(phrase), category) for phrase, category in listed]:
+        phrases.setdefault(phrase, category)
+    return phrases

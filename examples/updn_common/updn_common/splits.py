@@ -1,0 +1,28 @@
+"""Images held out of the training data."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from updn_common.errors import InputError
+
+
+def hold_out(images: Iterable[int], share: float, seed: int) -> set[int]:
+    """A random share of the train images, to develop on.
+
+    Args:
+        images: The train images.
+        share: Share of them, in (0, 1); at least one image is chosen and one is not.
+        seed: Chooses the images.
+
+    Raises:
+        InputError: If there is but one image.
+    """
+    images = sorted(set(images))
+    if len(images) < 2:
+        raise InputError(
+            f"All of the train split is about image {images[0]}, so no image can be held out for development. "
+            "Give more images, or --development-share 0."
+        )
+    count = min(max(round(share * len(images)), 1), len(images) - 1)
+    return set(np.random.default_rng(seed).permutation(images)[:count].tolist())
