@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from updn_common.data_status import DataConfig
 from updn_common.errors import InputError
 from updn_common.files import sha256_of_all
 from updn_vqa.catalogue import CATALOGUE
-from updn_vqa.data_status import DataConfig, show_data
+from updn_vqa.data_status import show_data
 
 
 @pytest.fixture

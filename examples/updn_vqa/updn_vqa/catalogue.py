@@ -2,69 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
-
 from updn_common.attention_maps import find_vqa_hat, read_salicon
+from updn_common.catalogue import Group, Item, count_lines, features, photos
 from updn_common.errors import InputError
 from updn_common.files import read_json, read_json_lines
-from updn_common.layout import FEATURES, existing, feature_candidates
-from updn_common.progress import open_tracked
-from updn_common.readers import is_tsv
 from updn_vqa.hints import ObjectNames, read_question_boxes
 from updn_vqa.hints.words import read_explanations
 from updn_vqa.questions import read_annotations, read_questions
-
-Count = Callable[[Path], int]
-
-
-@dataclass(frozen=True)
-class Item:
-    """One kind of file.
-
-    Attributes:
-        what: What it is.
-        names: Its file name, or patterns of what it may be called.
-        count: How many ``units`` a file holds; raises an InputError if it is damaged.
-        units: What is counted.
-        published: How many there are, where that is known.
-        large: Whether counting reads many gigabytes.
-        hashed: Whether a checksum is worth its time.
-        find: Finds the files in a data directory; by default by their names.
-    """
-
-    what: str
-    names: tuple[str, ...]
-    count: Count
-    units: str
-    published: int | None = None
-    large: bool = False
-    hashed: bool = True
-    find: Callable[[Path], list[Path]] | None = None
-
-    def found(self, data: Path) -> list[Path]:
-        """The files there are."""
-        return self.find(data) if self.find else existing(data, *self.names)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Files that belong together.
-
-    Attributes:
-        name: What they are.
-        purpose: What they are needed for.
-        site: Where they are published.
-        items: The files.
-    """
-
-    name: str
-    purpose: str
-    site: str
-    items: tuple[Item, ...]
 
 
 def _questions(path: Path) -> int:
@@ -82,33 +29,12 @@ def _entries(path: Path) -> int:
     return len(document)
 
 
-def _lines(path: Path) -> int:
-    with open_tracked(path, f"counting {path.name}") as file:
-        return sum(1 for _ in file)
-
-
 def _hint_lines(path: Path) -> int:
     return max(sum(1 for _ in read_json_lines(path)) - 1, 0)
 
 
 def _maps(path: Path) -> int:
     return sum(map(len, find_vqa_hat(path).values()))
-
-
-def _images(path: Path) -> int:
-    if path.is_dir():
-        return sum(1 for _ in path.glob("*.npz"))
-    if is_tsv(path):
-        return _lines(path)
-    try:
-        with h5py.File(path, "r") as file:
-            return len(file["pos_boxes"] if "pos_boxes" in file else file["image_features"])
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path} is not a readable HDF5 file of features ({error}).") from None
-
-
-def _photos(path: Path) -> int:
-    return sum(1 for _ in path.glob("*.jpg"))
 
 
 def _parts(prefix: str, questions: str, annotations: str, parts: Iterable[tuple[str, int | None]]) -> tuple[Item, ...]:
@@ -151,22 +77,7 @@ CATALOGUE = (
         f"{_VQA}, v1",
         _parts("VQA v1", "OpenEnded_mscoco_{}2014_questions.json", "mscoco_{}2014_annotations.json", _V1_PARTS),
     ),
-    Group(
-        "bottom-up features",
-        "all training, unless --question-only",
-        "https://github.com/peteanderson80/bottom-up-attention\nhttps://github.com/airsplay/lxmert (with objects)",
-        (
-            Item(
-                "features of train2014 and val2014",
-                (*FEATURES, "folder of *.npz"),
-                _images,
-                "images",
-                123_287,
-                large=True,
-                find=feature_candidates,
-            ),
-        ),
-    ),
+    features("all training, unless --question-only"),
     Group(
         "VQA-HAT",
         "--hints hat, the paper's hints",
@@ -233,15 +144,7 @@ CATALOGUE = (
         "word vectors",
         "--glove",
         "https://nlp.stanford.edu/projects/glove",
-        (Item("GloVe, 300 numbers a word", ("glove*.txt",), _lines, "words"),),
+        (Item("GloVe, 300 numbers a word", ("glove*.txt",), count_lines, "words"),),
     ),
-    Group(
-        "photos",
-        "updn-vqa explain --images",
-        "https://cocodataset.org/#download",
-        (
-            Item("COCO train2014", ("train2014",), _photos, "photos", 82_783, hashed=False),
-            Item("COCO val2014", ("val2014",), _photos, "photos", 40_504, hashed=False),
-        ),
-    ),
+    photos("updn-vqa explain --images"),
 )

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from updn_common.data_status import DataConfig
 from updn_common.errors import InputError
 from updn_vqa.compare import CompareConfig, compare
-from updn_vqa.data_status import DataConfig, show_data
+from updn_vqa.data_status import show_data
 from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.explain import ExplainConfig, explain
 from updn_vqa.prepare import prepare
