@@ -16,10 +16,10 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import Dataset
 
+from updn_common.loading import load_ahead
 from updn_common.proposals import ImageProposals
 from updn_common.store import ProposalBatch, ProposalStore
 from updn_common.store_writer import Dtype, write_store
-from updn_vqa.loading import load_ahead
 from updn_vqa.networks import NetworkSizes, build_network
 from updn_vqa.objective import answer_loss
 

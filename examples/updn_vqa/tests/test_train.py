@@ -14,13 +14,13 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from updn_common.controls import Hints, control_hints
 from updn_common.errors import InputError
 from updn_common.run import read_metrics
-from updn_vqa.controls import control_hints
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.explain import ExplainConfig, explain
-from updn_vqa.presets import METHODS, SCALES, SMALL, Hints, Scale
+from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
 from updn_vqa.train import TrainingSteps, choose_hints, train
 from updn_vqa.train_config import TrainConfig
 

@@ -20,13 +20,13 @@ from updn_common.figures import ImageFolder, draw_importance, find_images
 from updn_common.files import new_directory
 from updn_common.gallery import Card, Fact, Tone, write_gallery
 from updn_common.progress import track
+from updn_common.stream import generator
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.evaluation import CORRECT
 from updn_vqa.measure import load_model, measure
 from updn_vqa.networks import VqaNetwork
 from updn_vqa.objective import decision_score
 from updn_vqa.questions import Annotation, Question
-from updn_vqa.stream import generator
 
 Choice = Literal["most-improved", "most-harmed", "random"]
 CHOSEN: dict[Choice, str] = {

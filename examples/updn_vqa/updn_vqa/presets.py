@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import tyro
 
+from updn_common.controls import Hints
 from updn_vqa.networks import NetworkSizes
 
 Supervision = Literal["none", "importance", "attention", "self-critical", "visfis", "zero-out"]
 TaskOn = Literal["all", "hinted"]
 Score = Literal["ground-truth", "annotated"]
-Hints = Literal["human", "random", "random-per-epoch", "permuted", "irrelevant"]
 
 
 @dataclass(frozen=True)

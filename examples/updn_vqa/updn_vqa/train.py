@@ -15,16 +15,16 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from updn_common.controls import control_hints
 from updn_common.errors import InputError
+from updn_common.loading import load_ahead
 from updn_common.progress import track
 from updn_common.run import RunDirectory, read_checkpoint
-from updn_vqa.controls import control_hints
+from updn_common.stream import Stream, fold, generator
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.glove import start_from_word_vectors
-from updn_vqa.loading import load_ahead
 from updn_vqa.measure import build_model, measure
 from updn_vqa.objective import Objective
-from updn_vqa.stream import Stream, fold, generator
 from updn_vqa.train_config import TrainConfig
 
 MicroBatches = list[tuple[VqaBatch, VqaBatch | None]]

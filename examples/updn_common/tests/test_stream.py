@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from updn_vqa.stream import Stream, fold, generator
+from updn_common.stream import Stream, fold, generator
 
 
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 2**31))
-def test_every_epoch_holds_every_question_once(pool_size: int, batch_size: int, seed: int) -> None:
+def test_every_epoch_holds_every_sample_once(pool_size: int, batch_size: int, seed: int) -> None:
     stream = Stream(torch.arange(pool_size) * 10, batch_size, seed)
     drawn = torch.cat([stream.batch(step) for step in range(3 * pool_size // batch_size + 2)])
     for epoch in drawn[: 3 * pool_size].split(pool_size):
@@ -49,5 +49,5 @@ def test_fold_tells_its_numbers_apart() -> None:
 
 
 def test_an_empty_pool_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^A stream needs questions\. Found 0 and `batch_size = 4`\.$"):
+    with pytest.raises(ValueError, match=r"^A stream needs samples\. Found 0 and `batch_size = 4`\.$"):
         Stream(torch.arange(0), 4, seed=0)

@@ -1,20 +1,23 @@
 """Hints for the controls: as many numbers as people gave, without (or with inverted) information."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from updn_vqa.presets import Hints
-from updn_vqa.stream import generator
+from updn_common.stream import generator
+
+Hints = Literal["human", "random", "random-per-epoch", "permuted", "irrelevant"]
 
 
 def control_hints(hints: Float[Tensor, "M K"], kind: Hints, *, seed: int, epoch: int) -> Float[Tensor, "M K"]:
-    """The hints that questions get in an epoch: the human ones, or those of a control.
+    """The hints that samples get in an epoch: the human ones, or those of a control.
 
     Args:
-        hints: human importance of each hinted question's proposals, NaN beyond the last.
+        hints: human importance of each hinted sample's proposals, NaN beyond the last.
         kind: ``human`` as they are; ``irrelevant`` turned round, ``1 - s`` (an invertible function of s: it is not
-            free of information); ``permuted``, each question gets another's; ``random``, uniform; ``random-per-epoch``,
+            free of information); ``permuted``, each sample gets another's; ``random``, uniform; ``random-per-epoch``,
             drawn anew in every epoch.
         seed: seed of the run.
         epoch: how often the hints were gone through; only ``random-per-epoch`` depends on it.

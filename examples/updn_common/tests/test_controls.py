@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from updn_vqa.controls import control_hints
+from updn_common.controls import control_hints
 
 HINTS = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))
 HINTS[::3, 3:] = torch.nan  # a third of the images have three proposals
@@ -17,7 +17,7 @@ def test_irrelevant_hints_are_turned_round() -> None:
     torch.testing.assert_close(control_hints(HINTS, "irrelevant", seed=0, epoch=0), 1 - HINTS, equal_nan=True)
 
 
-def test_permuted_hints_are_those_of_another_question() -> None:
+def test_permuted_hints_are_those_of_another_sample() -> None:
     permuted = control_hints(HINTS, "permuted", seed=1, epoch=0)
     assert sorted(permuted.nan_to_num(-1).tolist()) == sorted(HINTS.nan_to_num(-1).tolist())
     assert not (permuted[:, 0] == HINTS[:, 0]).any()

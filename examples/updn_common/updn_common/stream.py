@@ -1,4 +1,4 @@
-"""Which questions a step trains on: a pure function of the seed and the step, so that a run resumes anywhere.
+"""Which samples a step trains on: a pure function of the seed and the step, so that a run resumes anywhere.
 
 Nothing here has a state to save. Dropout follows the same rule: the trainer seeds each step by :func:`fold`.
 """
@@ -33,10 +33,10 @@ class Stream:
 
     def __post_init__(self) -> None:
         if len(self.pool) == 0 or self.batch_size < 1:
-            raise ValueError(f"A stream needs questions. Found {len(self.pool)} and `batch_size = {self.batch_size}`.")
+            raise ValueError(f"A stream needs samples. Found {len(self.pool)} and `batch_size = {self.batch_size}`.")
 
     def batch(self, step: int) -> Int[Tensor, " B"]:
-        """Indices of the questions of a step."""
+        """Indices of the samples of a step."""
         position = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, offsets = position // len(self.pool), position % len(self.pool)
         parts = [self._epoch(e)[offsets[epochs == e]] for e in range(int(epochs[0]), int(epochs[-1]) + 1)]
