@@ -20,7 +20,8 @@ from updn_common.loading import load_ahead
 from updn_common.proposals import ImageProposals
 from updn_common.store import ProposalBatch, ProposalStore
 from updn_common.store_writer import Dtype, write_store
-from updn_vqa.networks import NetworkSizes, build_network
+from updn_vqa.networks import NetworkSizes
+from updn_vqa.networks.updn import UpDn
 from updn_vqa.objective import answer_loss
 
 K, D, T, WORDS, ANSWERS = 36, 2048, 14, 15_000, 3129
@@ -61,7 +62,7 @@ def in_ram(store: ProposalStore) -> ProposalStore:
 def training_step(device: str) -> Callable[[ProposalBatch], None]:
     """Forward, backward, clip and update on proposals; questions and answers are made up once."""
     torch.manual_seed(0)
-    model = build_network(NetworkSizes(), words=WORDS, answers=ANSWERS, feature_size=D).to(device)
+    model = UpDn(NetworkSizes(), words=WORDS, answers=ANSWERS, feature_size=D).to(device)
     optimiser = torch.optim.Adamax(model.parameters())
     tokens = torch.randint(1, WORDS, (max(BATCHES), T), device=device)
     targets = torch.zeros(max(BATCHES), ANSWERS, device=device)

@@ -17,7 +17,7 @@ from shapes_cp.world import World
 from shapes_cp.write import write_world
 from updn_common.run import RunDirectory
 from updn_vqa.data import PreparedData
-from updn_vqa.measure import build_model
+from updn_vqa.networks import build_network
 from updn_vqa.prepare import PrepareConfig, prepare
 from updn_vqa.presets import METHODS, SCALES, SMALL
 from updn_vqa.train_config import TrainConfig
@@ -143,7 +143,7 @@ def untrained(tiny: tuple[Path, Path], tmp_path: Path) -> Callable[..., Path]:
         config = TrainConfig(**(options | changes))
         torch.manual_seed(seed)
         with RunDirectory.create(config.out, config.record(processes=1)) as run:
-            model = build_model(config.scale.model, PreparedData.open(tiny[1]))
+            model = build_network(config.scale.model, PreparedData.open(tiny[1]))
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.mul_(3)  # else all answers are the same

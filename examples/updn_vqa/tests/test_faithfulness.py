@@ -1,7 +1,7 @@
 """FPVG, sufficiency and comprehensiveness, against networks made by hand and loops that drop proposals."""
 
 import math
-from typing import cast, get_args
+from typing import cast
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from updn_vqa.faithfulness import (
     most_important,
     relevant_and_irrelevant,
 )
-from updn_vqa.networks import NetworkSizes, VqaNetwork, VqaOutput, build_network
+from updn_vqa.networks import NETWORKS, NetworkSizes, VqaNetwork, VqaOutput
 from updn_vqa.networks.layers import Network
 
 NAN = float("nan")
@@ -66,9 +66,8 @@ def random_batch(questions: int, proposals: list[int] | None = None) -> VqaBatch
 def network(name: Network = "updn") -> VqaNetwork:
     """With random weights, larger than at the start of training, so that answers depend on proposals."""
     torch.manual_seed(1)
-    model = build_network(
-        NetworkSizes(network=name, embedding=4, hidden=8), words=WORDS, answers=ANSWERS, feature_size=FEATURES
-    )
+    sizes = NetworkSizes(network=name, embedding=4, hidden=8)
+    model = NETWORKS[name](sizes, words=WORDS, answers=ANSWERS, feature_size=FEATURES)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
@@ -149,7 +148,7 @@ def test_fpvg_is_that_of_the_loop(batch_size: int) -> None:
         assert {str(x) for x in column.tolist()} == {"nan", "0.0", "1.0"}
 
 
-@pytest.mark.parametrize("name", get_args(Network))
+@pytest.mark.parametrize("name", ["updn", "updn-bypass", "san"])
 def test_to_leave_a_proposal_out_of_the_mask_is_to_drop_it(name: Network) -> None:
     model, batch = network(name), random_batch(6, [9] * 6)
     for kept in ([0], [1, 4, 5], list(range(8))):

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from updn_common.errors import InputError
+from updn_vqa.data import PreparedData
 from updn_vqa.glove import read_word_vectors, start_from_word_vectors
 from updn_vqa.networks import build_network
+from updn_vqa.networks.updn import UpDn
 from updn_vqa.prepare import prepare
 from updn_vqa.prepare_config import PrepareConfig
 from updn_vqa.presets import METHODS, SCALES, SMALL
@@ -97,7 +99,7 @@ def test_prepare_says_how_many_words_have_one(
 def test_networks_start_from_them(prepared: Path, network: Any, capsys: pytest.CaptureFixture[str]) -> None:
     vectors = load_file(prepared / "embeddings.safetensors")["vectors"]
     sizes = replace(SMALL, network=network, embedding=2, hidden=4)
-    model = build_network(sizes, words=len(vectors), answers=3, feature_size=5)
+    model = build_network(sizes, PreparedData.open(prepared))
     others = {name: value.clone() for name, value in model.state_dict().items() if name != "embedding.weight"}
     capsys.readouterr()
     start_from_word_vectors(model, prepared)
@@ -108,7 +110,7 @@ def test_networks_start_from_them(prepared: Path, network: Any, capsys: pytest.C
 
 
 def test_other_sizes_are_left_alone_and_it_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = build_network(replace(SMALL, embedding=3), words=13, answers=3, feature_size=5)
+    model = UpDn(replace(SMALL, embedding=3), words=13, answers=3, feature_size=5)
     before = model.get_parameter("embedding.weight").detach().clone()
     capsys.readouterr()
     start_from_word_vectors(model, prepared)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from hint_loss import check_double_backward, proposal_importance, track_proposals, tracking_report
-from updn_vqa.networks import NETWORKS, NetworkSizes, VqaNetwork, build_network
+from updn_vqa.networks import NETWORKS, NetworkSizes, VqaNetwork
+from updn_vqa.networks.gvqa.lexicon import Concepts
 from updn_vqa.networks.layers import Network, WeightNorm
 from updn_vqa.networks.question import encode_question
 
@@ -16,12 +17,22 @@ WORDS, ANSWERS, D = 11, 4, 6
 TOKENS = torch.tensor([[0, 3, 4], [5, 6, 1], [0, 0, 2]])
 FEATURES = torch.rand(3, 3, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 MASK = torch.tensor([[True, True, True], [True, True, False], [False, True, False]])
+CONCEPTS = Concepts(
+    question_types=torch.tensor([[5, 0], [1, 4]]),
+    content=torch.arange(WORDS) > 1,
+    of_word=torch.tensor([-1, -1, 2, 3, 0, -1, 4, -1, -1, -1, 1]),
+    of_answer=torch.tensor([0, -1, 1, -1]),
+    cluster=torch.tensor([1, 2, 0, 0, 0]),
+    verdicts=torch.tensor([3, 1]),
+)
+"""For GVQA: two answers of two clusters, and three words that only questions have."""
 
 
 def build(network: Network, dropout: float = 0.0) -> VqaNetwork:
     torch.manual_seed(0)
     sizes = NetworkSizes(network, embedding=5, hidden=8, attention_dropout=dropout, classifier_dropout=dropout)
-    return build_network(sizes, words=WORDS, answers=ANSWERS, feature_size=D).double()
+    knowledge = {"concepts": CONCEPTS} if network == "gvqa" else {}
+    return NETWORKS[network](sizes, words=WORDS, answers=ANSWERS, feature_size=D, **knowledge).double()
 
 
 @pytest.fixture(params=get_args(Network))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
 from updn_vqa.data import VqaBatch
-from updn_vqa.networks.layers import NetworkSizes
+from updn_vqa.networks.layers import NetworkSizes, VqaOutput
 from updn_vqa.networks.updn import UpDn
 from updn_vqa.objective import Losses, Objective, answer_loss, decision_score
 from updn_vqa.presets import METHODS, Method, VisFis
@@ -228,6 +228,21 @@ def test_without_hints_there_is_only_the_task() -> None:
     losses = make_objective(METHODS["base"])(make_batch(3, 0), None)
     assert losses.total == losses.task
     assert losses.hint == losses.adversary == 0
+
+
+def test_a_network_may_have_losses_of_its_own() -> None:
+    class Charged(UpDn):
+        def training_output(self, *inputs: torch.Tensor) -> tuple[VqaOutput, torch.Tensor]:
+            output, none = super().training_output(*inputs)
+            assert not none.any()
+            return output, inputs[-1].double()  # one for each question, here the number of its answer
+
+    objective, batch = make_objective(METHODS["base"]), make_batch(3, 0)
+    without = objective(batch, None, task_scale=0.5)
+    objective.model.__class__ = Charged
+    losses = objective(batch, None, task_scale=0.5)
+    torch.testing.assert_close(losses.total, without.total + 0.5 * batch.ground_truth.double().mean())
+    torch.testing.assert_close(losses.task, losses.total.detach())
 
 
 def test_an_adversary_needs_an_example() -> None:

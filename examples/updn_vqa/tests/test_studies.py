@@ -13,7 +13,7 @@ def test_table1_has_every_method() -> None:
     arms = STUDIES["table1"].arms
     assert {arm.name for arm in arms} >= METHODS.keys()
     assert all(arm.method == METHODS[arm.name] for arm in arms if arm.name in METHODS)
-    assert {arm.scale.model.network for arm in arms} > {"updn"}
+    assert {arm.scale.model.network for arm in arms} == {"updn", "san", "gvqa"}
 
 
 def test_the_supervision_curve_goes_from_none_to_all() -> None:
@@ -43,4 +43,4 @@ def test_only_some_rows_go_on_from_the_start(tmp_path: Path) -> None:
     starts = {arm.name: [job.config.start_from for job in _jobs(config, study, arm)] for arm in study.rows}
     from_start = [tmp_path / "world" / f"seed{seed}" / "start" for seed in range(3)]
     assert starts["hint"] == from_start
-    assert all(starts[name] == [None] * 3 for name in ("start", "san", "adv-reg"))
+    assert all(starts[name] == [None] * 3 for name in ("start", "san", "gvqa", "adv-reg"))

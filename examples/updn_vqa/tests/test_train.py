@@ -20,6 +20,7 @@ from updn_common.run import read_metrics
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.explain import ExplainConfig, explain
+from updn_vqa.networks.layers import Network
 from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
 from updn_vqa.train import TrainingSteps, choose_hints, train
 from updn_vqa.train_config import TrainConfig
@@ -67,6 +68,18 @@ def test_every_method_trains(config: Callable[..., TrainConfig], method: str) ->
     assert all((line["train/hint_loss"] > 0) == (options.method.supervision != "none") for line in metrics)
     assert all(("train/adversary_loss" in line) == options.method.adversarial for line in metrics)
     assert all(line["development/accuracy"] >= 0 for line in metrics)
+
+
+@pytest.mark.parametrize("network", ["updn-bypass", "san", "gvqa"])
+def test_every_network_trains_and_is_read_again(
+    config: Callable[..., TrainConfig], tiny: Tiny, network: Network
+) -> None:
+    options = config(method="base", scale=replace(SCALE, model=replace(SCALE.model, network=network)))
+    train(options)
+    after = replace(options, out=options.out.with_name("after"), method=METHODS["hint"], start_from=options.out)
+    train(after)
+    assert read_metrics(after.out)[-1]["train/hint_loss"] > 0
+    evaluate(EvaluateConfig(data=tiny[1], run=after.out, cpu=True))
 
 
 @pytest.mark.parametrize("method", ["hint", "adv-reg"])

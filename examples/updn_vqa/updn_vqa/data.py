@@ -102,6 +102,16 @@ class VqaSplit:
         ids: list[int] = self._arrays["question_ids"].tolist()
         return ids
 
+    @property
+    def tokens(self) -> Int64[Tensor, "N T"]:
+        """Word indices of all questions, padded on the left with 0."""
+        return self._arrays["tokens"]
+
+    @property
+    def ground_truth(self) -> Int64[Tensor, " N"]:
+        """Index of the answer that most people gave to each question, -1 if it is not in the vocabulary."""
+        return self._arrays["ground_truth"]
+
     @cached_property
     def questions(self) -> list[Question]:
         """The questions as they were asked."""

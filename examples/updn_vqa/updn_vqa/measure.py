@@ -83,11 +83,6 @@ def measure_all(
     return map(torch.tensor, by_column)
 
 
-def build_model(sizes: NetworkSizes, data: PreparedData) -> VqaNetwork:
-    """An untrained network for a prepared data set."""
-    return build_network(sizes, words=len(data.words), answers=len(data.answers), feature_size=data.store.feature_size)
-
-
 def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, option: str = "--run") -> VqaNetwork:
     """A network from a run's checkpoint, in evaluation mode.
 
@@ -101,6 +96,6 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
         InputError: there is no such run or checkpoint, or it was trained on other vocabularies or features.
     """
     weights = read_checkpoint(run, checkpoint, option=option)
-    model = build_model(NetworkSizes(**read_config(run)["scale"]["model"]), data)
+    model = build_network(NetworkSizes(**read_config(run)["scale"]["model"]), data)
     weights.restore_model(model)
     return model.eval()

@@ -28,6 +28,7 @@ class Losses(NamedTuple):
 
     total: Float[Tensor, ""]
     task: Float[Tensor, ""]
+    """Of the answers, and of the network's parts if these have losses of their own."""
     hint: Float[Tensor, ""]
     adversary: Float[Tensor, ""]
     """How badly the question-only adversary answers; 0 without one."""
@@ -60,8 +61,8 @@ class Objective(nn.Module):
             task_scale: turns this batch's mean into its part of the step's mean.
             hint_scale: turns this batch's sum over hinted questions into its part of the step's mean.
         """
-        output = self.model(batch.tokens, batch.features, batch.mask)
-        total = task = answer_loss(output.logits, batch.answer_scores).mean() * task_scale
+        output, of_parts = self.model.training_output(batch.tokens, batch.features, batch.mask, batch.ground_truth)
+        total = task = (answer_loss(output.logits, batch.answer_scores) + of_parts).mean() * task_scale
         hint = adversary = torch.zeros_like(task)
         if hinted is not None:
             hint = self.hint_losses(hinted).sum() * hint_scale

@@ -89,7 +89,7 @@ STUDIES: dict[str, Study] = {
     ),
     "table1": Study(
         (
-            *networks("san"),  # and GVQA
+            *networks("san", "gvqa"),
             *arms("base", "attn-align"),
             adversarial("adv-reg", ADV_REG),
             *arms("hint", "hint-paper", "scr", "visfis"),

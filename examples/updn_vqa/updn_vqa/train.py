@@ -23,7 +23,8 @@ from updn_common.run import RunDirectory, read_checkpoint
 from updn_common.stream import Stream, fold, generator
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.glove import start_from_word_vectors
-from updn_vqa.measure import build_model, measure
+from updn_vqa.measure import measure
+from updn_vqa.networks import build_network
 from updn_vqa.objective import Objective
 from updn_vqa.train_config import TrainConfig
 
@@ -44,7 +45,7 @@ def train(config: TrainConfig) -> None:
     steps = TrainingSteps(data.split("train"), config, accelerator)
 
     torch.manual_seed(fold(config.seed))
-    model = build_model(scale.model, data)
+    model = build_network(scale.model, data)
     start_from_word_vectors(model, config.data)
     objective = Objective(model, method, example=steps.split.batch([0]))
     adversary = objective.adversary or torch.nn.Identity()

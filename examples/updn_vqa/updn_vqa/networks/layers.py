@@ -1,15 +1,17 @@
 """What the networks share: their sizes, what they read and return, and their fully connected layers."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from updn_vqa.data import PreparedData
+
 Activation = Literal["relu", "gated"]
-Network = Literal["updn", "updn-bypass", "san"]
+Network = Literal["updn", "updn-bypass", "san", "gvqa"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class NetworkSizes:
     """Which network, and the sizes that do not follow from the data."""
 
     network: Network = "updn"
-    """Bottom-Up Top-Down attention, the same with a bypass for the question alone, or stacked attention."""
+    """Bottom-Up Top-Down attention, the same with a bypass for the question alone, stacked attention, or GVQA."""
     embedding: int = 300
     """Size of a word's vector."""
     hidden: int = 1024
@@ -47,11 +49,36 @@ class VqaNetwork(nn.Module):
         """Build the network for ``words`` token ids (0 pads), ``answers`` answers and proposals of ``feature_size``."""
         super().__init__()
 
+    @classmethod
+    def for_data(cls, sizes: NetworkSizes, data: PreparedData) -> Self:
+        """Build the network for prepared data."""
+        return cls(sizes, **cls.counts(data))
+
+    @staticmethod
+    def counts(data: PreparedData) -> dict[str, int]:
+        """What every network needs to know of the data."""
+        return {"words": len(data.words), "answers": len(data.answers), "feature_size": data.store.feature_size}
+
     def forward(
         self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
     ) -> VqaOutput:
         """Answer the questions; ``tokens`` are padded on the left, ``mask`` is true for existing proposals."""
         raise NotImplementedError
+
+    def training_output(
+        self,
+        tokens: Int[Tensor, "B T"],
+        features: Float[Tensor, "B K D"],
+        mask: Bool[Tensor, "B K"],
+        ground_truth: Int[Tensor, " B"],
+    ) -> tuple[VqaOutput, Float[Tensor, " B"]]:
+        """The same answers for the loss on them, and what the network is charged for beside that, for each question.
+
+        A network whose parts are taught one by one has losses of its own, and may keep the answers' loss from some
+        parts. The others, as here, have none. ``ground_truth`` is -1 for an answer that is not among the known ones.
+        """
+        output: VqaOutput = self(tokens, features, mask)
+        return output, output.logits.new_zeros(len(tokens))
 
 
 class GatedTanh(nn.Module):
