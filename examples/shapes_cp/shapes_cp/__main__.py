@@ -11,8 +11,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from shapes_cp.pairs import PairWorld, Strength
 from shapes_cp.world import Size, SplitName, World
 from shapes_cp.write import Drawn, write_world
+from shapes_cp.write_pairs import DrawnPair, write_pair_world
 from updn_common.errors import InputError
 
 
@@ -26,9 +28,12 @@ class Arguments:
     """Images in train / val / dev / test: tiny 24/16/16/16, small 300/200/200/200,
     medium 3,000/1,000/1,000/1,000, large 30,000/5,000/5,000/5,000."""
     seed: int = 0
-    """Decides everything random, which answers are frequent included."""
-    world: Literal["cue", "prior"] = "cue"
-    """cue: a rendered sign often agrees with the answer in train and val. prior: no sign; only priors shift."""
+    """Decides everything random, which answers are frequent and which shapes go together included."""
+    world: Literal["cue", "prior", "pairs"] = "cue"
+    """cue: a rendered sign often agrees with the answer in train and val. prior: no sign; only priors shift. pairs: a
+    world for captioning, in which shapes go together in train and val."""
+    strength: Strength | None = None
+    """How firmly shapes go together in the world pairs: strong (the default) or weak."""
     workers: int = os.cpu_count() or 1
     """Processes that draw; the files do not depend on it."""
 
@@ -36,21 +41,44 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments)
     try:
-        world = World(arguments.seed, arguments.world)
-        splits = write_world(arguments.out, world, arguments.size, arguments.workers)
+        table = _make(arguments)
     except InputError as error:
         sys.exit(f"error: {error}")
-    Console().print(_summary(arguments.out, splits))
+    Console().print(table)
+
+
+def _make(arguments: Arguments) -> Table:
+    """Makes the world and tells what is in it."""
+    out, kind = arguments.out, arguments.world
+    if kind == "pairs":
+        world = PairWorld(arguments.seed, arguments.strength or "strong")
+        return _pair_summary(out, world, write_pair_world(out, world, arguments.size, arguments.workers))
+    if arguments.strength:
+        raise InputError(f"--strength {arguments.strength} is an option of --world pairs, found --world {kind}.")
+    return _summary(out, write_world(out, World(arguments.seed, kind), arguments.size, arguments.workers))
 
 
 def _summary(out: Path, splits: Mapping[SplitName, list[Drawn]]) -> Table:
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    table = Table("split", "images", "questions", "sign agrees", caption=f"{out}: {size / 1e6:,.1f} MB")
+    table = Table("split", "images", "questions", "sign agrees", caption=_bytes_in(out))
     for name, drawn in splits.items():
         agrees = sum(one.scene.sign_agrees for one in drawn) / len(drawn)
         has_sign = drawn[0].scene.sign is not None
         table.add_row(name, f"{len(drawn):,}", f"{len(drawn):,}", f"{agrees:.0%}" if has_sign else "no sign")
     return table
+
+
+def _pair_summary(out: Path, world: PairWorld, splits: Mapping[SplitName, list[DrawnPair]]) -> Table:
+    table = Table("robust split", "images", "captions", "pairs of partners", caption=_bytes_in(out))
+    for name, drawn in splits.items():
+        partners = sum(world.partners_are(one.picture) for one in drawn) / len(drawn)
+        captions = sum(len(one.captions) for one in drawn)
+        table.add_row(name, f"{len(drawn):,}", f"{captions:,}", f"{partners:.1%}")
+    return table
+
+
+def _bytes_in(out: Path) -> str:
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    return f"{out}: {size / 1e6:,.1f} MB"
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ def describe(scene: Scene, rng: np.random.Generator) -> list[str]:
     for _ in range(CAPTIONS):
         first, second = rng.choice(len(scene.objects), 2, replace=False)
         a, b = scene.objects[first], scene.objects[second]
-        relation = rng.choice([_relation(a, b), "and"]).item()
+        link = rng.choice([relation(a, b), "and"]).item()
         opening = rng.choice(["", "there is "]).item()
-        captions.append(f"{opening}{_noun_phrase(a)} {relation} {_noun_phrase(b)}")
+        captions.append(f"{opening}{noun_phrase(a)} {link} {noun_phrase(b)}")
     return captions
 
 
-def _relation(a: Item, b: Item) -> str:
+def relation(a: Item, b: Item) -> str:
     """Where ``a`` stands as seen from ``b``, along the axis on which they are farther apart."""
     right, down = a.x - b.x, a.y - b.y
     if max(abs(right), abs(down)) < 1.5 * max(a.size, b.size):
@@ -29,6 +29,9 @@ def _relation(a: Item, b: Item) -> str:
     return "below" if down > 0 else "above"
 
 
-def _noun_phrase(item: Item) -> str:
-    words = [item.color, item.shape] if item.texture == "plain" else [item.texture, item.color, item.shape]
+def noun_phrase(item: Item, attributes: int = 2) -> str:
+    """Such as "an orange star" or "a striped blue star": a shape with none, one (its colour) or both attributes."""
+    words = [item.color, item.shape] if attributes else [item.shape]
+    if attributes == 2 and item.texture != "plain":
+        words.insert(0, item.texture)
     return " ".join(["an" if words[0][0] in "aeiou" else "a", *words])

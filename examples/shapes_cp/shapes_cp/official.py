@@ -1,10 +1,11 @@
 """Scenes as records of the official VQA and COCO files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shapes_cp.scene import IMAGE_SIZE, Question, Scene
+from shapes_cp.scene import IMAGE_SIZE, Picture, Question, Scene
 from shapes_cp.shapes import SHAPES, polygon_area
+from shapes_cp.world import SplitName
 
 Record = dict[str, Any]
 
@@ -77,11 +78,11 @@ def vqa_v1_questions(coco_split: str, scenes: Sequence[tuple[int, Scene]]) -> Re
     }
 
 
-def coco_instances(coco_split: str, scenes: Sequence[tuple[int, Scene]]) -> Record:
+def coco_instances(coco_split: str, pictures: Sequence[tuple[int, Picture]]) -> Record:
     """``instances_*.json``: every object with the polygon that was drawn; the sign and clutter are background."""
     annotations = []
-    for image_id, scene in scenes:
-        for i, item in enumerate(scene.objects):
+    for image_id, picture in pictures:
+        for i, item in enumerate(picture.objects):
             polygon = item.polygon.round(2)
             low, high = polygon.min(0), polygon.max(0)
             annotations.append(
@@ -95,7 +96,7 @@ def coco_instances(coco_split: str, scenes: Sequence[tuple[int, Scene]]) -> Reco
                     "id": image_id * 10 + i,
                 }
             )
-    header = _coco_header(coco_split, [image_id for image_id, _ in scenes])
+    header = _coco_header(coco_split, [image_id for image_id, _ in pictures])
     return {**header, "annotations": annotations, "categories": CATEGORIES}
 
 
@@ -129,6 +130,11 @@ def karpathy_image(image_id: int, coco_split: str, split: str, imgid: int, capti
         ],
         "cocoid": image_id,
     }
+
+
+def robust_split(images: Mapping[SplitName, Sequence[int]]) -> Record:
+    """``split_robust_coco.json``, from the images of each split."""
+    return {f"{name}_id": [{"img_id": image_id} for image_id in of_split] for name, of_split in images.items()}
 
 
 def _coco_header(coco_split: str, image_ids: Sequence[int]) -> Record:

@@ -1,25 +1,25 @@
-"""Thirty-six proposals of a scene: what a detector would have found, with its inaccuracy."""
+"""Thirty-six proposals of a picture: what a detector would have found, with its inaccuracy."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shapes_cp.scene import IMAGE_SIZE, Box, Scene
+from shapes_cp.scene import IMAGE_SIZE, Box, Picture
 
 PROPOSALS = 36
 BOXES_PER_ITEM = 2
 JITTER = 0.05  # standard deviation of an edge, in units of the item's size
 
 
-def propose(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
+def propose(picture: Picture, rng: np.random.Generator) -> NDArray[np.float32]:
     """Two jittered boxes for each object and the sign, one for each piece of clutter, the rest background.
 
     Returns:
         Boxes (PROPOSALS, 4) in random order: x1, y1, x2, y2 in pixels, inside the image.
     """
     items = [
-        np.add(item.box, rng.normal(0, JITTER * item.size, 4)) for item in scene.items for _ in range(BOXES_PER_ITEM)
+        np.add(item.box, rng.normal(0, JITTER * item.size, 4)) for item in picture.items for _ in range(BOXES_PER_ITEM)
     ]
-    clutter = [np.array(clutter.box) for clutter in scene.clutter]
+    clutter = [np.array(clutter.box) for clutter in picture.surroundings.clutter]
     background = [_background_box(rng) for _ in range(PROPOSALS - len(items) - len(clutter))]
     boxes = np.stack([*items, *clutter, *background]).clip(0, IMAGE_SIZE).astype(np.float32)
     return rng.permutation(boxes)

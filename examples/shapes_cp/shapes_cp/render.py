@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw
 
-from shapes_cp.scene import IMAGE_SIZE, Clutter, Item, Scene
+from shapes_cp.scene import IMAGE_SIZE, Clutter, Item, Picture
 from shapes_cp.shapes import RGB, Polygon, place
 
 SUPERSAMPLING = 8
@@ -18,25 +18,26 @@ _BLOB = np.stack([np.cos(np.linspace(0, 2 * np.pi, 33)[:-1]), 0.45 * np.sin(np.l
 _RECTANGLE = np.array([(-1.0, -1.0), (1, -1), (1, 1), (-1, 1)])
 
 
-def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Renders a scene.
+def render(picture: Picture, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Renders a picture.
 
     Args:
-        scene: What to draw: clutter first, then the objects and the sign.
+        picture: What to draw: clutter first, then the objects and the sign.
         rng: Source of the pixel noise.
 
     Returns:
         The image, (IMAGE_SIZE, IMAGE_SIZE, 3).
     """
     along = (np.arange(IMAGE_SIZE) / IMAGE_SIZE)[:, None]
-    corner, right, down = scene.background
+    around = picture.surroundings
+    corner, right, down = around.background
     canvas = (corner + (along * right)[None, :] + (along * down)[:, None]).astype(np.float32)
-    for clutter in scene.clutter:
+    for clutter in around.clutter:
         _draw_clutter(canvas, clutter)
-    for item in scene.items:
+    for item in picture.items:
         _draw_item(canvas, item)
     noise = rng.standard_normal(canvas.shape, dtype=np.float32)
-    lit: NDArray[np.float32] = canvas * np.float32(scene.illumination) + np.float32(NOISE) * noise
+    lit: NDArray[np.float32] = canvas * np.float32(around.illumination) + np.float32(NOISE) * noise
     return (lit.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 

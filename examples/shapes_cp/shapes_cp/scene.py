@@ -1,6 +1,6 @@
-"""A scene as pure data: objects, clutter, the sign, one question and its answer."""
+"""A picture as pure data: objects, clutter, the sign; and a scene: a picture with one question and its answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,11 @@ IMAGE_SIZE = 128
 OBJECTS = 6
 CLUTTER = 6
 
+ITEM_SIZES = (22.0, 34.0)
+
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
+Look = tuple[str, str, str]  # shape, colour, texture
+SizeRange = tuple[float, float]  # from, to, in pixels
 QuestionKind = Literal["color", "pattern", "yes/no"]
 AnswerPriors = Mapping[QuestionKind, NDArray[np.float64]]
 
@@ -81,25 +85,38 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Everything that a rendering shows. The question asks about ``objects[0]``."""
+class Surroundings:
+    """What a picture shows besides objects."""
 
-    objects: tuple[Item, ...]
-    sign: Item | None
     clutter: tuple[Clutter, ...]
     background: NDArray[np.float64]  # (3, 3): colour in the top left corner, change to the right, change downwards
     illumination: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything that a rendering shows."""
+
+    objects: tuple[Item, ...]
+    sign: Item | None
+    surroundings: Surroundings
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The objects, and the sign where there is one."""
+        return self.objects if self.sign is None else (*self.objects, self.sign)
+
+
+@dataclass(frozen=True)
+class Scene(Picture):
+    """A picture and a question about ``objects[0]``."""
+
     question: Question
 
     @property
     def asked(self) -> Item:
         """The object that the question asks about."""
         return self.objects[0]
-
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """The objects, and the sign where there is one."""
-        return self.objects if self.sign is None else (*self.objects, self.sign)
 
     @property
     def sign_agrees(self) -> bool:
@@ -132,18 +149,30 @@ def sample_scene(rng: np.random.Generator, priors: AnswerPriors, cue: float | No
         elif copies:
             color = colors[0]
         looks.append(("sign", color, texture))
-    squares = _sample_layout(rng, len(looks))
-    items = tuple(
-        Item(*look, _tint(rng, look[1]), *square, float(rng.uniform(-0.12, 0.12)))
-        for look, square in zip(looks, squares, strict=True)
-    )
+    items = sample_items(rng, looks, [ITEM_SIZES] * len(looks))
     return Scene(
         objects=items[:OBJECTS],
         sign=items[OBJECTS] if cue is not None else None,
+        surroundings=sample_surroundings(rng),
+        question=question,
+    )
+
+
+def sample_items(rng: np.random.Generator, looks: Sequence[Look], sizes: Sequence[SizeRange]) -> tuple[Item, ...]:
+    """Draws items of given looks and ranges of sizes, none over another."""
+    squares = _sample_layout(rng, sizes)
+    return tuple(
+        Item(*look, _tint(rng, look[1]), *square, float(rng.uniform(-0.12, 0.12)))
+        for look, square in zip(looks, squares, strict=True)
+    )
+
+
+def sample_surroundings(rng: np.random.Generator) -> Surroundings:
+    """Draws the clutter, the background and the light."""
+    return Surroundings(
         clutter=tuple(_sample_clutter(rng) for _ in range(CLUTTER)),
         background=np.concatenate([rng.uniform(0.2, 0.6, (1, 3)), rng.uniform(-0.2, 0.2, (2, 3))]),
         illumination=float(rng.uniform(0.8, 1.15)),
-        question=question,
     )
 
 
@@ -165,12 +194,12 @@ def _sample_question(
     return (question, answer, texture) if kind == "color" else (question, color, answer)
 
 
-def _sample_layout(rng: np.random.Generator, count: int) -> list[tuple[float, float, float]]:
+def _sample_layout(rng: np.random.Generator, sizes: Sequence[SizeRange]) -> list[tuple[float, float, float]]:
     """Draws ``(x, y, size)`` of squares that do not overlap; starts over where the next one finds no room."""
     squares: list[tuple[float, float, float]] = []
     attempts = 0
-    while len(squares) < count:
-        size = rng.uniform(22, 34)
+    while len(squares) < len(sizes):
+        size = rng.uniform(*sizes[len(squares)])
         x, y = rng.uniform(size / 2 + 1, IMAGE_SIZE - size / 2 - 1, 2)
         if all(max(abs(x - u), abs(y - v)) >= (size + s) / 2 for u, v, s in squares):
             squares.append((float(x), float(y), float(size)))

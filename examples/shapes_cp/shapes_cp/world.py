@@ -12,6 +12,7 @@ from updn_common.errors import check_range
 SplitName = Literal["train", "val", "dev", "test"]
 Size = Literal["tiny", "small", "medium", "large"]
 
+COCO_HALVES: tuple[Literal["train2014", "val2014"], ...] = ("train2014", "val2014")
 CUE = 0.8  # how often the sign copies the asked attribute in train and val
 
 
