@@ -1,0 +1,14 @@
+"""The way to the real samples."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real samples, which are not part of the repository."""
+    path = Path(__file__).parents[4] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"the real samples are not at {path}")
+    return path

@@ -1,0 +1,104 @@
+"""METEOR and SPICE, by the official programs. They run in Java, and come with ``pip install 'updn-captioning[java]'``.
+
+That is ``pycocoevalcap``, 104 MB, which holds METEOR 1.5 with its paraphrases. SPICE needs Stanford CoreNLP 3.6.0 and
+its models besides, some 500 MB from nlp.stanford.edu. Whatever is missing, the error says how to get it.
+
+METEOR's corpus score is computed from sums over the corpus; it is not the mean over images. SPICE's is (Denkowski and
+Lavie, "Meteor Universal", WMT 2014; Anderson et al., "SPICE", ECCV 2016).
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from updn_common.errors import InputError
+
+_MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+
+
+class JavaScores(NamedTuple):
+    """What a program scored."""
+
+    corpus: float
+    by_image: Float64[np.ndarray, " N"]
+
+
+def meteor(candidates: Mapping[int, str], references: Mapping[int, Sequence[str]]) -> JavaScores:
+    """METEOR of tokenised captions, in the order of the candidates; 1,000 images take half a minute.
+
+    Raises:
+        InputError: Something that it needs is not there, or it failed.
+    """
+    package("METEOR")
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    scorer = Meteor()
+    try:
+        corpus, by_image = scorer.compute_score(*_official(candidates, references))
+    except (OSError, ValueError) as error:  # what it answers is no number when it could not run
+        raise _failed("METEOR", error) from error
+    finally:
+        scorer.meteor_p.stdout.close()  # the scorer ends its process, but leaves these open
+        scorer.meteor_p.stderr.close()
+    return JavaScores(float(corpus), np.array(by_image, dtype=np.float64))
+
+
+def spice(candidates: Mapping[int, str], references: Mapping[int, Sequence[str]]) -> JavaScores:
+    """SPICE of tokenised captions, in the order of the candidates. Its program is made for Java 8.
+
+    Raises:
+        InputError: Something that it needs is not there, or it failed.
+    """
+    libraries = package("SPICE") / "spice" / "lib"
+    lacking = [name for name in _MODELS if not (libraries / name).is_file()]
+    if lacking:
+        raise InputError(
+            f"SPICE needs {' and '.join(lacking)} in {libraries}. Fetch them, about 500 MB, with a network: "
+            "python -m pycocoevalcap.spice.get_stanford_models"
+        )
+    from pycocoevalcap.spice.spice import Spice
+
+    gts, res = _official(candidates, references)
+    try:
+        corpus, parts = Spice().compute_score(gts, res)
+    except (OSError, CalledProcessError, ValueError) as error:
+        raise _failed("SPICE", error) from error
+    by_image = dict(zip(sorted(gts), (part["All"]["f"] for part in parts), strict=True))
+    return JavaScores(float(corpus), np.array([by_image[image_id] for image_id in candidates], dtype=np.float64))
+
+
+def package(score: str) -> Path:
+    """Where ``pycocoevalcap`` is.
+
+    Raises:
+        InputError: Java or the package is not there.
+    """
+    if shutil.which("java") is None:
+        raise InputError(
+            f"{score} needs Java, and there is no 'java' on the PATH. Install a Java runtime, such as OpenJDK, or leave "
+            "it out."
+        )
+    found = importlib.util.find_spec("pycocoevalcap")
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"{score} needs pycocoevalcap, 104 MB: pip install 'updn-captioning[java]', or leave it out.")
+    return Path(found.submodule_search_locations[0])
+
+
+def _official(
+    candidates: Mapping[int, str], references: Mapping[int, Sequence[str]]
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """References and candidates as ``pycocoevalcap`` takes them."""
+    return (
+        {image_id: list(references[image_id]) for image_id in candidates},
+        {image_id: [caption] for image_id, caption in candidates.items()},
+    )
+
+
+def _failed(score: str, error: Exception) -> InputError:
+    return InputError(f"{score} could not be computed: its Java program failed ({error}). Try another version of Java.")
