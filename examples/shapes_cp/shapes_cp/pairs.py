@@ -98,7 +98,7 @@ class PairWorld:
         textures = rng.choice(TEXTURES, OBJECTS).tolist()
         sizes = [LARGE] * 2 + [SMALL] * (OBJECTS - 2)
         items = sample_items(rng, list(zip(shapes, colors, textures, strict=True)), sizes)
-        return PairPicture(items, None, sample_surroundings(rng))
+        return PairPicture(items, None, *sample_surroundings(rng))
 
     def partners_are(self, picture: PairPicture) -> bool:
         """Whether the large objects of a picture are partners."""

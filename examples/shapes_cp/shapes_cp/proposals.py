@@ -19,7 +19,7 @@ def propose(picture: Picture, rng: np.random.Generator) -> NDArray[np.float32]:
     items = [
         np.add(item.box, rng.normal(0, JITTER * item.size, 4)) for item in picture.items for _ in range(BOXES_PER_ITEM)
     ]
-    clutter = [np.array(clutter.box) for clutter in picture.surroundings.clutter]
+    clutter = [np.array(clutter.box) for clutter in picture.clutter]
     background = [_background_box(rng) for _ in range(PROPOSALS - len(items) - len(clutter))]
     boxes = np.stack([*items, *clutter, *background]).clip(0, IMAGE_SIZE).astype(np.float32)
     return rng.permutation(boxes)

@@ -29,15 +29,14 @@ def render(picture: Picture, rng: np.random.Generator) -> NDArray[np.uint8]:
         The image, (IMAGE_SIZE, IMAGE_SIZE, 3).
     """
     along = (np.arange(IMAGE_SIZE) / IMAGE_SIZE)[:, None]
-    around = picture.surroundings
-    corner, right, down = around.background
+    corner, right, down = picture.background
     canvas = (corner + (along * right)[None, :] + (along * down)[:, None]).astype(np.float32)
-    for clutter in around.clutter:
+    for clutter in picture.clutter:
         _draw_clutter(canvas, clutter)
     for item in picture.items:
         _draw_item(canvas, item)
     noise = rng.standard_normal(canvas.shape, dtype=np.float32)
-    lit: NDArray[np.float32] = canvas * np.float32(around.illumination) + np.float32(NOISE) * noise
+    lit: NDArray[np.float32] = canvas * np.float32(picture.illumination) + np.float32(NOISE) * noise
     return (lit.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -85,21 +85,14 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a picture shows besides objects."""
-
-    clutter: tuple[Clutter, ...]
-    background: NDArray[np.float64]  # (3, 3): colour in the top left corner, change to the right, change downwards
-    illumination: float
-
-
-@dataclass(frozen=True)
 class Picture:
     """Everything that a rendering shows."""
 
     objects: tuple[Item, ...]
     sign: Item | None
-    surroundings: Surroundings
+    clutter: tuple[Clutter, ...]
+    background: NDArray[np.float64]  # (3, 3): colour in the top left corner, change to the right, change downwards
+    illumination: float
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -150,12 +143,8 @@ def sample_scene(rng: np.random.Generator, priors: AnswerPriors, cue: float | No
             color = colors[0]
         looks.append(("sign", color, texture))
     items = sample_items(rng, looks, [ITEM_SIZES] * len(looks))
-    return Scene(
-        objects=items[:OBJECTS],
-        sign=items[OBJECTS] if cue is not None else None,
-        surroundings=sample_surroundings(rng),
-        question=question,
-    )
+    sign = items[OBJECTS] if cue is not None else None
+    return Scene(items[:OBJECTS], sign, *sample_surroundings(rng), question)
 
 
 def sample_items(rng: np.random.Generator, looks: Sequence[Look], sizes: Sequence[SizeRange]) -> tuple[Item, ...]:
@@ -167,13 +156,11 @@ def sample_items(rng: np.random.Generator, looks: Sequence[Look], sizes: Sequenc
     )
 
 
-def sample_surroundings(rng: np.random.Generator) -> Surroundings:
-    """Draws the clutter, the background and the light."""
-    return Surroundings(
-        clutter=tuple(_sample_clutter(rng) for _ in range(CLUTTER)),
-        background=np.concatenate([rng.uniform(0.2, 0.6, (1, 3)), rng.uniform(-0.2, 0.2, (2, 3))]),
-        illumination=float(rng.uniform(0.8, 1.15)),
-    )
+def sample_surroundings(rng: np.random.Generator) -> tuple[tuple[Clutter, ...], NDArray[np.float64], float]:
+    """Draws what a picture has besides items: the clutter, the background and the light."""
+    clutter = tuple(_sample_clutter(rng) for _ in range(CLUTTER))
+    background = np.concatenate([rng.uniform(0.2, 0.6, (1, 3)), rng.uniform(-0.2, 0.2, (2, 3))])
+    return clutter, background, float(rng.uniform(0.8, 1.15))
 
 
 def _sample_question(

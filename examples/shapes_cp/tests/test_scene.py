@@ -28,7 +28,7 @@ def test_the_answer_is_true_of_the_asked_object(scenes):
 def test_objects_have_distinct_shapes_and_do_not_overlap(scenes):
     for scene in scenes(World(), "test", 100):
         assert len({item.shape for item in scene.objects}) == OBJECTS
-        assert len(scene.surroundings.clutter) == CLUTTER
+        assert len(scene.clutter) == CLUTTER
         boxes = np.array([item.box for item in scene.items])
         assert boxes.min() >= 0
         assert boxes.max() <= IMAGE_SIZE
