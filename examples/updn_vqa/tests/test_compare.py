@@ -14,10 +14,11 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
+from updn_common.bootstrap import estimate_means
+from updn_common.comparison import Cell, Row, compare_runs
 from updn_common.errors import InputError
 from updn_vqa.compare import CompareConfig, compare
 from updn_vqa.compare_report import supervision, tables
-from updn_vqa.comparison import Cell, Row, compare_runs, summarise
 from updn_vqa.data import PreparedData
 from updn_vqa.evaluation import evaluate_run
 from updn_vqa.presets import METHODS
@@ -28,9 +29,9 @@ Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
 
 
-def rows_of(*paths: Path) -> list[Row]:
+def rows_of(*paths: Path) -> list[Row[ComparedRun]]:
     runs = read_runs(paths, None, None)
-    return compare_runs(runs, {run.path: summarise(columns(run), run.world) for run in runs})
+    return compare_runs(runs, {run.path: estimate_means(columns(run), seed=(0, run.world)) for run in runs})
 
 
 def columns(run: ComparedRun) -> dict[str, NDArray[np.float64]]:

@@ -7,12 +7,14 @@ import tyro
 from accelerate import Accelerator
 from rich.console import Console
 
+from updn_common.bootstrap import estimate_means
+from updn_common.comparison import compare_runs
 from updn_common.errors import InputError
+from updn_common.measurements import CheckpointName
 from updn_common.progress import track
 from updn_vqa.accuracy import AccuracyVersion
 from updn_vqa.compare_report import print_tables, write_tables
-from updn_vqa.comparison import compare_runs, summarise
-from updn_vqa.evaluation import CheckpointName, evaluate_run
+from updn_vqa.evaluation import evaluate_run
 from updn_vqa.recipes import read_runs
 
 
@@ -62,7 +64,8 @@ def compare(config: CompareConfig) -> None:
             option="RUN",
             reuse=True,
         )
-        measured[run.path] = summarise(found.accuracy(config.version) | found.grounding(), run.world)
+        columns = found.accuracy(config.version) | found.grounding()
+        measured[run.path] = estimate_means(columns, seed=(0, run.world))  # all runs of a world are resampled alike
     if accelerator.is_main_process:
         data_sets = dict.fromkeys(run.data_set for run in runs)
         rows = {name: compare_runs([run for run in runs if run.data_set == name], measured) for name in data_sets}

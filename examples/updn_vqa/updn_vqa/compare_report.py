@@ -1,25 +1,24 @@
 """A comparison as tables, for the terminal, as Markdown and as CSV, and the supervision curve."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
+from updn_common.comparison import Cell, Row
 from updn_common.files import atomic_file
+from updn_common.tables import Block, Line, print_blocks, told_cell, write_blocks, write_csv
 from updn_vqa.accuracy import AccuracyVersion
-from updn_vqa.comparison import Cell, Row
 from updn_vqa.evaluate import NAMES
 from updn_vqa.evaluation import relevant_by
 from updn_vqa.published import ANSWER_TYPES, TABLE_1, VQA, VQACP
+from updn_vqa.recipes import ComparedRun
 
-Rows = Mapping[str | None, Sequence[Row]]
+Rows = Mapping[str | None, Sequence[Row[ComparedRun]]]
 """For each data set of the paper's table, and None for all others together."""
 
 GROUNDING = {
@@ -40,26 +39,6 @@ GROUNDING_GUIDE = (
     "2020). FPVG (Reich et al., 2023) = GGC + GGW: the answer stays with the relevant proposals alone and changes with "
     "the irrelevant ones alone; G or B for good or bad grounding, C or W for a correct or wrong answer."
 )
-CSV_HEADER = (
-    *("data", "method", "runs", "measure", "value", "spread", "low", "high"),
-    *("difference", "difference_spread", "difference_low", "difference_high"),
-)
-
-
-class Line(NamedTuple):
-    """A line of a table: a name, and for each column a value and its interval (empty where there is none)."""
-
-    name: str
-    cells: Sequence[tuple[str, str]]
-    published: bool = False
-
-
-class Block(NamedTuple):
-    """One table."""
-
-    title: str
-    header: Sequence[str]
-    lines: Sequence[Line]
 
 
 def tables(rows: Rows) -> list[Block]:
@@ -95,7 +74,7 @@ def tables(rows: Rows) -> list[Block]:
     return blocks
 
 
-def _other_data(rows: Sequence[Row]) -> str:
+def _other_data(rows: Sequence[Row[ComparedRun]]) -> str:
     """Such as ``"test of cue0, cue1"``."""
     found = dict.fromkeys((run.split, run.data.directory.resolve().name) for row in rows for run in row.runs)
     splits = dict.fromkeys(split for split, _ in found)
@@ -111,12 +90,10 @@ def _line(name: str, cells: Mapping[str, Cell], columns: Iterable[str]) -> Line:
 
 
 def _told(cell: Cell, column: str) -> tuple[str, str]:
-    digits = 1 if column in FPVG else 3 if column in GROUNDING and "%" not in GROUNDING[column] else 2
-    spread = "" if cell.spread is None else f" ± {cell.spread:.{digits}f}"
-    return f"{cell.value:.{digits}f}{spread}", f"[{cell.interval.low:.{digits}f}, {cell.interval.high:.{digits}f}]"
+    return told_cell(cell, 1 if column in FPVG else 3 if column in GROUNDING and "%" not in GROUNDING[column] else 2)
 
 
-def _beside_published(rows: Sequence[Row], ours: Sequence[Line], data_set: str) -> list[Line]:
+def _beside_published(rows: Sequence[Row[ComparedRun]], ours: Sequence[Line], data_set: str) -> list[Line]:
     """The paper's rows in its order, each with ours below it; then ours that it does not have."""
     lines = []
     belongs = [row.runs[0].published_row for row in rows]
@@ -128,30 +105,23 @@ def _beside_published(rows: Sequence[Row], ours: Sequence[Line], data_set: str) 
 
 def print_tables(rows: Rows) -> None:
     """Print them, each number above its interval."""
-    console = Console()
-    for block in tables(rows):
-        table = Table(title=block.title, box=None, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
-        for i, name in enumerate(block.header):
-            table.add_column(name, justify="right" if i else "left", no_wrap=not i)
-        for line in block.lines:
-            cells = ["\n".join(filter(None, cell)) for cell in line.cells]
-            table.add_row(line.name, *cells, style="dim italic" if line.published else "")
-        console.print(table, "")
-    console.print(f"± standard deviation over runs; [95 % interval over questions]. {GROUNDING_GUIDE}")
+    print_blocks(tables(rows))
+    Console().print(f"± standard deviation over runs; [95 % interval over questions]. {GROUNDING_GUIDE}")
 
 
 def write_tables(out: Path, rows: Rows, version: AccuracyVersion) -> list[Path]:
     """Write the tables and the curves; returns what was written."""
     out.mkdir(parents=True, exist_ok=True)
-    text = [f"{GUIDE} The official rules of accuracy are those of {version}.\n\n{GROUNDING_GUIDE}\n"]
-    for block in tables(rows):
-        lines = [[line.name, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in block.lines]
-        text.append(f"\n## {block.title}\n\n{_markdown(block.header, lines)}")
-    with atomic_file(out / "table.md") as temporary:
-        temporary.write_text("".join(text), encoding="utf-8")
-    with atomic_file(out / "table.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([CSV_HEADER, *_records(rows)])
     written = [out / "table.md", out / "table.csv"]
+    introduction = f"{GUIDE} The official rules of accuracy are those of {version}.\n\n{GROUNDING_GUIDE}\n"
+    write_blocks(written[0], introduction, tables(rows))
+    published = [
+        (data_set, name, kind, value)
+        for name, found in TABLE_1.items()
+        for data_set, values in found.items()
+        for kind, value in zip(ANSWER_TYPES, values, strict=True)
+    ]
+    write_csv(written[1], {data_set or _other_data(mine): mine for data_set, mine in rows.items()}, published)
     for data_set, mine in rows.items():
         if curves := supervision(mine):
             kind = {None: "", VQACP: "-vqacp", VQA: "-vqa"}[data_set]
@@ -160,32 +130,7 @@ def write_tables(out: Path, rows: Rows, version: AccuracyVersion) -> list[Path]:
     return written
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-
-
-def _records(rows: Rows) -> list[list[object]]:
-    """One for each number; the published ones have nothing but a value."""
-    records: list[list[object]] = []
-    for data_set, mine in rows.items():
-        for row in mine:
-            for name, cell in row.cells.items():
-                difference = row.differences.get(name)
-                numbers = [*_flat(cell), *(_flat(difference) if difference else [""] * 4)]
-                records.append([data_set or _other_data(mine), row.name, len(row.runs), name, *numbers])
-    for name, found in TABLE_1.items():
-        for data_set, values in found.items():
-            for kind, value in zip(ANSWER_TYPES, values, strict=True):
-                records.append([data_set, f"{name} (published)", "", kind, value, *[""] * 7])
-    return records
-
-
-def _flat(cell: Cell) -> list[object]:
-    return [cell.value, "" if cell.spread is None else cell.spread, cell.interval.low, cell.interval.high]
-
-
-def supervision(rows: Sequence[Row]) -> dict[str, list[tuple[float, Cell]]]:
+def supervision(rows: Sequence[Row[ComparedRun]]) -> dict[str, list[tuple[float, Cell]]]:
     """Accuracy against the share of questions with a hint, for methods that have rows of several shares.
 
     The share 0 is the row that has all other options in common with a method but is trained without hints.

@@ -8,14 +8,15 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
+from updn_common.bootstrap import Number
 from updn_common.errors import InputError
 from updn_common.files import write_json
+from updn_common.measurements import CheckpointName
+from updn_common.tables import told
 from updn_vqa.accuracy import AccuracyVersion
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.evaluation import (
-    CheckpointName,
     Evaluation,
-    Number,
     evaluate_answers,
     evaluate_run,
     numbers,
@@ -144,9 +145,3 @@ def _print(
         for name, number in grounding.items():
             table.add_row(NAMES[name], told(number, 2 if "%" in NAMES[name] else 3))
         Console().print(table)
-
-
-def told(number: Number, digits: int) -> str:
-    """Such as ``"81.66 [79.21, 83.98]"``."""
-    low, high = number.interval
-    return f"{number.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

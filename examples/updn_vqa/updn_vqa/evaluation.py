@@ -7,40 +7,25 @@ says of which checkpoint and data: a comparison of many runs need not answer the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from updn_common.files import atomic_file, sha256
+from updn_common.bootstrap import Columns, Number, estimate_means
+from updn_common.measurements import CheckpointName, keep_measurements, kept_measurements, origin
 from updn_vqa.accuracy import AccuracyReport, AccuracyVersion
 from updn_vqa.accuracy import evaluate as official_accuracy
-from updn_vqa.bootstrap import Interval, bootstrap_means, intervals
 from updn_vqa.data import PreparedData, VqaSplit
 from updn_vqa.faithfulness import RelevantBy, measure_faithfulness
 from updn_vqa.measure import load_model, measure
 from updn_vqa.questions import Annotation
-
-CheckpointName = Literal["best", "last"]
-Columns = dict[str, NDArray[np.float64]]
-"""One number for each question, NaN where there is none; by the name of what it is."""
 
 VERSIONS: tuple[AccuracyVersion, ...] = ("2016", "2021")
 CORRECT = 0.5
 """The soft score from which on an answer counts as correct, where it has to be one or the other."""
 _FORMAT = "1"
 """Of the file; another version is measured again."""
-
-
-class Number(NamedTuple):
-    """A mean over questions with its 95 % confidence interval."""
-
-    value: float
-    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -94,14 +79,7 @@ class Evaluation:
 
 def numbers(columns: Columns) -> dict[str, Number]:
     """The means of columns over the questions that they know, with confidence intervals; without what none knows."""
-    known = {name: column for name, column in columns.items() if not np.isnan(column).all()}
-    if not known:
-        return {}
-    found = intervals(bootstrap_means(np.stack(list(known.values()), axis=1)))
-    return {
-        name: Number(float(np.nanmean(column)), interval)
-        for (name, column), interval in zip(known.items(), found, strict=True)
-    }
+    return estimate_means(columns).numbers()
 
 
 def evaluate_answers(
@@ -138,35 +116,19 @@ def evaluate_run(
         InputError: The run or the checkpoint does not exist or does not belong to this data.
     """
     weights, path = run / f"{checkpoint}.safetensors", run / "evaluation" / split.name / "questions.safetensors"
-    kept = _read(path, _origin(weights, data)) if reuse and weights.is_file() else None
+    kept = None
+    if reuse and weights.is_file():
+        kept = kept_measurements(path, origin(_FORMAT, weights, data.directory))
     if kept is None:
         model = load_model(run, data, checkpoint, option=option).to(accelerator.device)
         measured = measure(model, split, accelerator)
         faithful = measure_faithfulness(model, split, accelerator, relevant_by=relevant_by(data, split.name))
         kept = measured._asdict() | faithful._asdict()
         if accelerator.is_main_process:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as temporary:
-                save_file(kept, temporary, metadata=_origin(weights, data))
+            keep_measurements(path, kept, origin(_FORMAT, weights, data.directory))
     return evaluate_answers([data.answers.answers[i] for i in kept["answers"].tolist()], split, kept)
 
 
 def relevant_by(data: PreparedData, split: str) -> RelevantBy:
     """What says which proposals are relevant in a split: annotated boxes if it has any, else hints."""
     return "boxes" if data.record["splits"][split]["grounded"] else "hints"
-
-
-def _origin(weights: Path, data: PreparedData) -> dict[str, str]:
-    """What an evaluation is of."""
-    return {"format": _FORMAT, "checkpoint": sha256(weights), "data": sha256(data.directory / "prepared.json")}
-
-
-def _read(path: Path, origin: Mapping[str, str]) -> dict[str, Tensor] | None:
-    """What was kept, unless it is not there, damaged or of something else."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            if file.metadata() != origin:
-                return None
-            return {name: file.get_tensor(name) for name in list(file.keys())}
-    except (OSError, SafetensorError):
-        return None

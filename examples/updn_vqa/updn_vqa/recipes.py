@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from updn_common.comparison import check_distinct
 from updn_common.errors import InputError
 from updn_common.run import read_config
 from updn_vqa.data import PreparedData
@@ -82,9 +83,7 @@ def read_runs(paths: Sequence[Path], data: Path | None, split: str | None) -> li
             raise InputError(f"{path} was trained on {directory}, which is not there. Give the directory with --data.")
         world = worlds.setdefault(directory.resolve(), len(worlds))
         runs.append(_read(path, config, opened(directory), split, world))
-        for other in runs[:-1]:
-            if (other.recipe, other.seed, other.world) == (runs[-1].recipe, runs[-1].seed, world):
-                raise InputError(f"{other.path} and {path} have the same options, seed and data: give one of them.")
+    check_distinct(runs)
     return runs
 
 

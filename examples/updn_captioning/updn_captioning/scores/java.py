@@ -81,8 +81,8 @@ def package(score: str) -> Path:
     """
     if shutil.which("java") is None:
         raise InputError(
-            f"{score} needs Java, and there is no 'java' on the PATH. Install a Java runtime, such as OpenJDK, or leave "
-            "it out."
+            f"{score} needs Java, and there is no 'java' on the PATH. Install a Java runtime, such as OpenJDK, or "
+            "leave it out."
         )
     found = importlib.util.find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:

@@ -4,21 +4,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from updn_vqa.bootstrap import Interval, bootstrap_means, intervals
-from updn_vqa.evaluation import Columns
-from updn_vqa.recipes import ComparedRun
+from updn_common.bootstrap import Estimates, Interval, intervals
+from updn_common.errors import InputError
 
 
-class Measured(NamedTuple):
-    """A run's means over questions, by their names, and the same over R resamples of the questions."""
+class ComparedRun(Protocol):
+    """What a comparison has to know of a run."""
 
-    means: dict[str, float]
-    resampled: dict[str, NDArray[np.float64]]
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Its options but seed and data."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+
+    @property
+    def world(self) -> int:
+        """A number for the data among those that are compared."""
+
+    @property
+    def name(self) -> str:
+        """What to call it where its directory's name will not do."""
+
+
+Run = TypeVar("Run", bound=ComparedRun)
 
 
 class Cell(NamedTuple):
@@ -36,7 +54,7 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Generic[Run]):
     """Runs that differ in their seeds or data alone.
 
     Attributes:
@@ -47,24 +65,28 @@ class Row:
     """
 
     name: str
-    runs: Sequence[ComparedRun]
+    runs: Sequence[Run]
     cells: dict[str, Cell]
     differences: dict[str, Cell]
 
 
-def summarise(columns: Columns, world: int) -> Measured:
-    """Means of a run's columns, which are one number for each question; all runs of a world are resampled alike."""
-    known = {name: column for name, column in columns.items() if not np.isnan(column).all()}
-    resampled = bootstrap_means(np.stack(list(known.values()), axis=1), seed=(0, world))
-    return Measured(
-        {name: float(np.nanmean(column)) for name, column in known.items()},
-        dict(zip(known, resampled.T, strict=True)),
-    )
+def check_distinct(runs: Sequence[ComparedRun]) -> None:
+    """Raise an InputError if two runs have the same options, seed and data."""
+    for i, run in enumerate(runs):
+        for other in runs[:i]:
+            if (other.recipe, other.seed, other.world) == (run.recipe, run.seed, run.world):
+                raise InputError(f"{other.path} and {run.path} have the same options, seed and data: give one of them.")
 
 
-def compare_runs(runs: Sequence[ComparedRun], measured: Mapping[Path, Measured]) -> list[Row]:
-    """The rows of a table, in the order of their first runs."""
-    groups: list[list[ComparedRun]] = []
+def compare_runs(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> list[Row[Run]]:
+    """The rows of a table, in the order of their first runs.
+
+    Args:
+        runs: The runs.
+        estimates: Those of each run, by its directory. All runs of a world should be resampled alike: differences are
+            paired.
+    """
+    groups: list[list[Run]] = []
     for run in runs:
         for group in groups:
             if group[0].recipe == run.recipe:
@@ -73,11 +95,11 @@ def compare_runs(runs: Sequence[ComparedRun], measured: Mapping[Path, Measured])
         else:
             groups.append([run])
     names = _names(groups)
-    first = {(run.world, run.seed): measured[run.path] for run in groups[0]}
+    first = {(run.world, run.seed): estimates[run.path] for run in groups[0]}
     rows = []
     for name, group in zip(names, groups, strict=True):
-        mine = [measured[run.path] for run in group]
-        pairs = [(measured[run.path], first.get((run.world, run.seed))) for run in group if group is not groups[0]]
+        mine = [estimates[run.path] for run in group]
+        pairs = [(estimates[run.path], first.get((run.world, run.seed))) for run in group if group is not groups[0]]
         differences = [_difference(one, other) for one, other in pairs if other is not None]
         rows.append(Row(name, group, _cells(mine), _cells(differences)))
     return rows
@@ -94,21 +116,21 @@ def _names(groups: Sequence[Sequence[ComparedRun]]) -> list[str]:
     return names
 
 
-def _difference(one: Measured, other: Measured) -> Measured:
+def _difference(one: Estimates, other: Estimates) -> Estimates:
     """Of paired means: the questions are the same, and so is every resample of them."""
-    shared = [name for name in one.means if name in other.means]
-    return Measured(
-        {name: one.means[name] - other.means[name] for name in shared},
+    shared = [name for name in one.values if name in other.values]
+    return Estimates(
+        {name: one.values[name] - other.values[name] for name in shared},
         {name: one.resampled[name] - other.resampled[name] for name in shared},
     )
 
 
-def _cells(runs: Sequence[Measured]) -> dict[str, Cell]:
+def _cells(runs: Sequence[Estimates]) -> dict[str, Cell]:
     """Over runs; of what all of them know."""
     cells = {}
-    for name in runs[0].means if runs else ():
-        if all(name in run.means for run in runs):
-            values = [run.means[name] for run in runs]
+    for name in runs[0].values if runs else ():
+        if all(name in run.values for run in runs):
+            values = [run.values[name] for run in runs]
             (interval,) = intervals(np.mean([run.resampled[name] for run in runs], axis=0)[:, None])
             cells[name] = Cell(fmean(values), stdev(values) if len(values) > 1 else None, interval)
     return cells

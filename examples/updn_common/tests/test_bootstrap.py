@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from updn_vqa.bootstrap import bootstrap_means, intervals
+from updn_common.bootstrap import bootstrap_means, bootstrap_sums, estimate_means, intervals
 
 RNG = np.random.default_rng(7)
 ACCURACIES = RNG.choice([0.0, 30.0, 60.0, 90.0, 100.0], (50, 3))
@@ -76,7 +76,7 @@ def test_differences_are_paired() -> None:
 @pytest.mark.parametrize("at_a_time", [1, 50, 120, 10**9])
 def test_memory_does_not_change_the_result(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = bootstrap_means(ACCURACIES, resamples=33)
-    monkeypatch.setattr("updn_vqa.bootstrap._AT_A_TIME", at_a_time)
+    monkeypatch.setattr("updn_common.bootstrap._AT_A_TIME", at_a_time)
     np.testing.assert_array_equal(bootstrap_means(ACCURACIES, resamples=33), expected)
 
 
@@ -86,3 +86,28 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
     samples = rng.choice([0.0, 1.0], (60, 400), p=[0.4, 0.6])
     found = intervals(bootstrap_means(samples))
     assert 0.91 < np.mean([low <= 0.6 <= high for low, high in found]) < 0.98
+
+
+def test_sums_are_of_the_same_draws_as_means() -> None:
+    """A ratio of sums, such as a mean over words that images have several of, is of whole images."""
+    sums = bootstrap_sums(ACCURACIES, seed=3, resamples=20)
+    np.testing.assert_allclose(sums / len(ACCURACIES), bootstrap_means(ACCURACIES, seed=3, resamples=20))
+    rng = np.random.default_rng(3)
+    drawn = rng.integers(0, len(ACCURACIES), (20, len(ACCURACIES)))
+    np.testing.assert_allclose(sums, [ACCURACIES[rows].sum(0) for rows in drawn])
+
+
+def test_sums_of_integers() -> None:
+    sums = bootstrap_sums(np.array([[2], [2]]), resamples=5)
+    assert sums.tolist() == [[4.0]] * 5
+
+
+def test_estimates_are_of_what_is_known() -> None:
+    column = ACCURACIES[:, 0]
+    found = estimate_means({"a": column, "unknown": np.full(50, NAN)}, seed=(0, 3))
+    assert found.values == {"a": column.mean()}
+    resampled = bootstrap_means(column[:, None], seed=(0, 3))
+    np.testing.assert_array_equal(found.resampled["a"], resampled[:, 0])
+    (interval,) = intervals(resampled)
+    assert found.numbers() == {"a": (column.mean(), interval)}
+    assert estimate_means({"unknown": np.full(50, NAN)}).numbers() == {}

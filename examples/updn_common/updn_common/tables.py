@@ -1,0 +1,103 @@
+"""Tables of numbers with their intervals, for the terminal, as Markdown and as CSV."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from updn_common.bootstrap import Number
+from updn_common.comparison import Cell, Row
+from updn_common.files import atomic_file
+
+CSV_HEADER = (
+    *("data", "method", "runs", "measure", "value", "spread", "low", "high"),
+    *("difference", "difference_spread", "difference_low", "difference_high"),
+)
+
+
+class Line(NamedTuple):
+    """A line of a table: a name, and for each column a value and its interval (empty where there is none)."""
+
+    name: str
+    cells: Sequence[tuple[str, str]]
+    published: bool = False
+
+
+class Block(NamedTuple):
+    """One table."""
+
+    title: str
+    header: Sequence[str]
+    lines: Sequence[Line]
+
+
+def told(number: Number, digits: int) -> str:
+    """Such as ``"81.66 [79.21, 83.98]"``."""
+    low, high = number.interval
+    return f"{number.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def told_cell(cell: Cell, digits: int) -> tuple[str, str]:
+    """Such as ``"81.66 ± 0.12"`` and ``"[79.21, 83.98]"``; without a spread for one run."""
+    spread = "" if cell.spread is None else f" ± {cell.spread:.{digits}f}"
+    low, high = cell.interval
+    return f"{cell.value:.{digits}f}{spread}", f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def print_blocks(blocks: Iterable[Block]) -> None:
+    """Print tables, each number above its interval."""
+    console = Console()
+    for block in blocks:
+        table = Table(title=block.title, box=None, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+        for i, name in enumerate(block.header):
+            table.add_column(name, justify="right" if i else "left", no_wrap=not i)
+        for line in block.lines:
+            cells = ["\n".join(filter(None, cell)) for cell in line.cells]
+            table.add_row(line.name, *cells, style="dim italic" if line.published else "")
+        console.print(table, "")
+
+
+def write_blocks(path: Path, introduction: str, blocks: Iterable[Block]) -> None:
+    """Write tables as Markdown, each below its title."""
+    text = [introduction]
+    for block in blocks:
+        lines = [[line.name, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in block.lines]
+        text.append(f"\n## {block.title}\n\n{markdown(block.header, lines)}")
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(text), encoding="utf-8")
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are set to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def write_csv(
+    path: Path, rows: Mapping[str, Sequence[Row[Any]]], published: Iterable[tuple[str, str, str, float]]
+) -> None:
+    """Write every number of a comparison as a record of :data:`CSV_HEADER`.
+
+    Args:
+        path: The file.
+        rows: Those of each data set.
+        published: Data set, method, measure and value of numbers of others.
+    """
+    records: list[list[object]] = []
+    for data, mine in rows.items():
+        for row in mine:
+            for name, cell in row.cells.items():
+                difference = row.differences.get(name)
+                numbers = [*_flat(cell), *(_flat(difference) if difference else [""] * 4)]
+                records.append([data, row.name, len(row.runs), name, *numbers])
+    for data, method, measure, value in published:
+        records.append([data, f"{method} (published)", "", measure, value, *[""] * 7])
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([CSV_HEADER, *records])
+
+
+def _flat(cell: Cell) -> list[object]:
+    return [cell.value, "" if cell.spread is None else cell.spread, cell.interval.low, cell.interval.high]
