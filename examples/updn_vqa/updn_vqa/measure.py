@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hint_loss import pointing_game, proposal_importance, rank_correlation
+from updn_common.processes import over_processes
 from updn_common.run import read_checkpoint, read_config
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.networks import NetworkSizes, VqaNetwork, build_network
@@ -70,16 +70,14 @@ def measure_all(
     """What ``columns`` says of each batch, put together for all questions in their order, in every process."""
     was_training = model.training
     model.eval()
-    mine = torch.arange(accelerator.process_index, len(split), accelerator.num_processes)
-    rows: list[tuple[float, ...]] = []
-    for start in range(0, len(mine), batch_size):
-        indices = mine[start : start + batch_size]
+
+    def rows(indices: Tensor) -> Iterator[tuple[float, ...]]:
         asked = split.batch(indices)
         found = columns(asked, asked.to(accelerator.device))
-        rows += zip(*(column.tolist() for column in (indices, *found)), strict=True)
+        return zip(*(column.tolist() for column in found), strict=True)
+
+    by_column = zip(*over_processes(rows, len(split), accelerator, batch_size), strict=True)
     model.train(was_training)
-    rows = sorted(gather_object(rows)) if accelerator.num_processes > 1 else rows
-    _, *by_column = zip(*rows, strict=True)
     return map(torch.tensor, by_column)
 
 
