@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class CaptionVocabulary:
     def index(self) -> dict[str, int]:
         """The index of each word."""
         return {word: index for index, word in enumerate(self.words, start=_SPECIAL)}
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of the words: a run notes it, since indices mean nothing in another vocabulary."""
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
 
     @classmethod
     def build(cls, captions: Iterable[Sequence[str]], min_occurrences: int = 5) -> CaptionVocabulary:

@@ -1,0 +1,104 @@
+"""A run's network, and its captions of a whole split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from updn_captioning.data import CaptionSplit, PreparedData
+from updn_captioning.decode import MAX_LENGTH, beam_search
+from updn_captioning.network import NetworkSizes, UpDnCaptioner
+from updn_common.errors import InputError, check_range
+from updn_common.processes import over_processes
+from updn_common.run import read_checkpoint, read_config
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are made."""
+
+    beam_size: int = 5
+    """Captions that are kept at each word; 1 is greedy."""
+    max_length: int = MAX_LENGTH
+    """Words after which a caption is cut."""
+    length_penalty: float = 0.0
+    """Log-probabilities are compared over length to the power of this: 0 as they are, 1 per word."""
+    no_repeat: bool = False
+    """Never say a word twice in a row."""
+
+    def check(self) -> None:
+        """Check the options.
+
+        Raises:
+            InputError: One makes no sense.
+        """
+        check_range(1, beam_size=self.beam_size, max_length=self.max_length)
+        check_range(0, length_penalty=self.length_penalty)
+
+
+def build_model(sizes: NetworkSizes, data: PreparedData) -> UpDnCaptioner:
+    """An untrained network for a prepared data set."""
+    return UpDnCaptioner(sizes, vocabulary_size=len(data.vocabulary), feature_size=data.store.feature_size)
+
+
+def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, option: str = "--run") -> UpDnCaptioner:
+    """A network from a run's checkpoint, in evaluation mode.
+
+    Args:
+        run: The run's directory.
+        data: What it was trained on.
+        checkpoint: ``"best"`` or ``"last"``.
+        option: The flag that the run was given by, for the error message.
+
+    Raises:
+        InputError: There is no such run or checkpoint, or it was trained on another vocabulary or features.
+    """
+    weights = read_checkpoint(run, checkpoint, option=option)
+    config = read_config(run)
+    if config["vocabulary"] != data.vocabulary.checksum:  # one of the same size would only make nonsense
+        raise InputError(
+            f"{option} {run} was trained with another vocabulary than that of {data.directory}. Give --data "
+            f"{config['data']}, which it was trained on."
+        )
+    model = build_model(NetworkSizes(**config["scale"]["model"]), data)
+    weights.restore_model(model)
+    return model.eval()
+
+
+def generate(
+    model: UpDnCaptioner,
+    split: CaptionSplit,
+    accelerator: Accelerator,
+    decoding: Decoding,
+    *,
+    batch_size: int = BATCH_SIZE,
+) -> list[list[int]]:
+    """The words, as indices, of a caption of each of a split's images, in their order; every process does its share.
+
+    The network is put into evaluation mode and back.
+    """
+    was_training = model.training
+    model.eval()
+
+    def captions(positions: Tensor) -> Sequence[list[int]]:
+        images = split.images(positions)
+        features, mask = (x.to(accelerator.device) for x in (images.features, images.mask))
+        with accelerator.autocast():
+            found = beam_search(
+                model,
+                features,
+                mask,
+                beam_size=decoding.beam_size,
+                max_length=decoding.max_length,
+                length_penalty=decoding.length_penalty,
+                no_repeat=decoding.no_repeat,
+            )
+        return [caption.tokens for caption in found]
+
+    found = over_processes(captions, len(split.image_ids), accelerator, batch_size, "captions")
+    model.train(was_training)
+    return found
