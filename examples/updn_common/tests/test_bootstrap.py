@@ -5,11 +5,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from updn_common.bootstrap import bootstrap_means, bootstrap_sums, estimate_means, intervals
+from updn_common.bootstrap import Seed, bootstrap_sums, estimate, estimate_means, intervals, mean, ratio
 
 RNG = np.random.default_rng(7)
 ACCURACIES = RNG.choice([0.0, 30.0, 60.0, 90.0, 100.0], (50, 3))
 NAN = float("nan")
+
+
+def bootstrap_means(columns: NDArray[np.float64], *, seed: Seed = 0, resamples: int = 1000) -> NDArray[np.float64]:
+    statistics = {str(i): mean(column) for i, column in enumerate(columns.T)}
+    return np.stack(list(estimate(statistics, seed=seed, resamples=resamples).resampled.values()), axis=1)
 
 
 @pytest.mark.parametrize("seed", [0, 5])
@@ -59,7 +64,7 @@ def test_unknown_entries_do_not_count() -> None:
 
 
 def test_what_nobody_knows_has_no_interval() -> None:
-    (found,) = intervals(bootstrap_means(np.full((4, 1), NAN), resamples=10))
+    (found,) = intervals(np.full((10, 1), NAN))
     assert np.isnan(found).all()
 
 
@@ -88,13 +93,13 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
     assert 0.91 < np.mean([low <= 0.6 <= high for low, high in found]) < 0.98
 
 
-def test_sums_are_of_the_same_draws_as_means() -> None:
-    """A ratio of sums, such as a mean over words that images have several of, is of whole images."""
-    sums = bootstrap_sums(ACCURACIES, seed=3, resamples=20)
-    np.testing.assert_allclose(sums / len(ACCURACIES), bootstrap_means(ACCURACIES, seed=3, resamples=20))
-    rng = np.random.default_rng(3)
-    drawn = rng.integers(0, len(ACCURACIES), (20, len(ACCURACIES)))
-    np.testing.assert_allclose(sums, [ACCURACIES[rows].sum(0) for rows in drawn])
+def test_a_ratio_of_sums_is_of_whole_rows() -> None:
+    """Such as a mean over words, of which images have several."""
+    words, total = RNG.integers(0, 4, 50), RNG.random(50)
+    found = estimate({"a": ratio(total, words)}, seed=3, resamples=20)
+    assert found.values["a"] == pytest.approx(total.sum() / words.sum())
+    drawn = np.random.default_rng(3).integers(0, 50, (20, 50))
+    np.testing.assert_allclose(found.resampled["a"], [total[rows].sum() / words[rows].sum() for rows in drawn])
 
 
 def test_sums_of_integers() -> None:

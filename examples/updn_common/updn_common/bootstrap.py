@@ -9,11 +9,11 @@ Each row is drawn by itself. So rows should be what was sampled independently: w
 of an image's captions, goes into the sums of one row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
@@ -56,47 +56,62 @@ class Estimates(NamedTuple):
         }
 
 
-def estimate_means(columns: Columns, *, seed: Seed = 0) -> Estimates:
-    """The means of columns over what they know; without columns that know nothing."""
-    known = {name: column for name, column in columns.items() if not np.isnan(column).all()}
+class Statistic(NamedTuple):
+    """A number that is a function of sums over N rows, such as a mean, or a ratio of two of them."""
+
+    columns: Float[np.ndarray, "N M"]
+    of_sums: Callable[[Float[np.ndarray, "*S M"]], Float[np.ndarray, "*S"]]
+    """NaN where there is none."""
+
+
+def mean(column: Float[np.ndarray, " N"]) -> Statistic:
+    """The mean of a column over what it knows."""
+    known = ~np.isnan(column)
+    return ratio(np.where(known, column, 0.0), known)
+
+
+def ratio(
+    numerator: Float[np.ndarray, " N"] | Int[np.ndarray, " N"] | Bool[np.ndarray, " N"],
+    denominator: Float[np.ndarray, " N"] | Int[np.ndarray, " N"] | Bool[np.ndarray, " N"],
+) -> Statistic:
+    """The sum of one column divided by that of another, such as a mean over words that rows have several of."""
+    return Statistic(np.stack([numerator, denominator], axis=1).astype(np.float64), _quotient)
+
+
+def _quotient(sums: Float[np.ndarray, "*S 2"]) -> Float[np.ndarray, "*S"]:
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
+        found: Float[np.ndarray, "*S"] = sums[..., 0] / sums[..., 1]
+    return found
+
+
+def estimate(statistics: Mapping[str, Statistic], *, seed: Seed = 0, resamples: int = RESAMPLES) -> Estimates:
+    """Statistics of the same N rows and of resamples of these, without those that there are none of.
+
+    Every resample is one draw of rows for all statistics, and the same seed draws the same ones. So the difference
+    of two numbers, in one call or in two, is a *paired* difference: of the same questions.
+    """
+    totals = {name: statistic.of_sums(statistic.columns.sum(0)) for name, statistic in statistics.items()}
+    known = {name: statistics[name] for name, value in totals.items() if not np.isnan(value)}
     if not known:
         return Estimates({}, {})
-    resampled = bootstrap_means(np.stack(list(known.values()), axis=1), seed=seed)
-    values = {name: float(np.nanmean(column)) for name, column in known.items()}
-    return Estimates(values, dict(zip(known, resampled.T, strict=True)))
+    sums = bootstrap_sums(
+        np.hstack([statistic.columns for statistic in known.values()]), seed=seed, resamples=resamples
+    )
+    ends = np.cumsum([statistic.columns.shape[1] for statistic in known.values()])
+    parts = zip(known.items(), np.split(sums, ends[:-1], axis=1), strict=True)
+    resampled = {name: statistic.of_sums(part) for (name, statistic), part in parts}
+    return Estimates({name: float(totals[name]) for name in known}, resampled)
 
 
-def bootstrap_means(
-    columns: Float[np.ndarray, "N M"], *, seed: Seed = 0, resamples: int = RESAMPLES
-) -> NDArray[np.float64]:
-    """Means of M columns over resampled rows.
-
-    Every resample is one draw of rows for all columns, and the same seed draws the same ones again. So the difference
-    of two columns' means, in one call or in two, is a *paired* difference: of the same questions.
-
-    Args:
-        columns: One row for each of N questions; an entry that is NaN counts neither in a sum nor in a number.
-        seed: Of the draws.
-        resamples: Their number, R.
-
-    Returns:
-        ``(R, M)``; NaN where none of a column's known entries was drawn.
-    """
-    known = ~np.isnan(columns)
-    sums = bootstrap_sums(np.hstack([np.where(known, columns, 0.0), known]), seed=seed, resamples=resamples)
-    totals, numbers = np.hsplit(sums, 2)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
-        means: NDArray[np.float64] = totals / numbers
-    return means
+def estimate_means(columns: Columns, *, seed: Seed = 0) -> Estimates:
+    """The means of columns over what they know; without columns that know nothing."""
+    return estimate({name: mean(column) for name, column in columns.items()}, seed=seed)
 
 
 def bootstrap_sums(
     columns: Float[np.ndarray, "N M"], *, seed: Seed = 0, resamples: int = RESAMPLES
 ) -> NDArray[np.float64]:
-    """Sums of M columns over resampled rows, ``(R, M)``: for numbers that are functions of sums over the rows.
-
-    The draws are those of :func:`bootstrap_means`.
-    """
+    """Sums of M columns over R resamples of N rows, ``(R, M)``; the same seed draws the same rows again."""
     total = len(columns)
     columns = columns.astype(np.float64)
     rng = np.random.default_rng(seed)
