@@ -1,5 +1,6 @@
 """The way to the real samples."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,3 +13,10 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"the real samples are not at {path}")
     return path
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

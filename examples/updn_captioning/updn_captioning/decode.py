@@ -92,19 +92,18 @@ def beam_search(
         allowed[:, UNKNOWN] = -torch.inf
         if no_repeat:
             allowed.scatter_(1, last[:, None], -torch.inf)
-        by_image = [x.view(B, N, x.shape[1]) for x in (allowed, step.attention)]
-        chosen, beams = _extend(beams, *by_image, length_penalty)
+        log_probs, attention = (x.view(B, N, x.shape[1]) for x in (allowed, step.attention))
+        chosen, beams = _extend(beams, log_probs, attention, length_penalty)
         last = beams.tokens[:, :, -1].flatten()
         source = (rows.view(B, N)[:, :1] * N + chosen).flatten()
         state = State(*(x[source] for x in step.state))
         if beams.ended.all():
             break
+    best = zip(beams.tokens[:, 0].tolist(), beams.log_probability[:, 0].tolist(), beams.attention[:, 0], strict=True)
     found = []
-    for tokens, attention, total in zip(
-        beams.tokens[:, 0].tolist(), beams.attention[:, 0], beams.log_probability[:, 0].tolist(), strict=True
-    ):
+    for tokens, log_probability, looked in best:
         words = tokens[: tokens.index(END)] if END in tokens else tokens
-        found.append(Decoded(words, total, attention[: len(words)]))
+        found.append(Decoded(words, log_probability, looked[: len(words)]))
     return found
 
 

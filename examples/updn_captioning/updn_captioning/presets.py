@@ -1,0 +1,116 @@
+"""What can be trained: each method is one row of a results table, each scale a set of sizes and a schedule.
+
+Beside the paper's systems stand the controls of Shrestha et al. (ACL 2020): hints without information. Whatever a
+control gains, the hints did not.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import tyro
+
+from updn_captioning.network import NetworkSizes
+from updn_common.controls import Hints
+
+Task = Literal["cross-entropy", "self-critical"]
+Supervision = Literal["none", "importance", "attention"]
+Words = Literal["all", "sampled"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How captions are learned, and what is learned from hints beside them."""
+
+    task: Task = "cross-entropy"
+    """Say the reference, or whatever scores more CIDEr than one's own greedy caption (SCST)."""
+    supervision: Supervision = "none"
+    """Rank importance (HINT) or attention weights as the hints do."""
+    hints: Hints = "human"
+    """Whose they are: permuted takes those of another image and category, irrelevant is 1 - s."""
+    words: Words = "sampled"
+    """Of a caption's visual words, one drawn at random in each step, or all: their mean is estimated, or computed."""
+    weight: float = 30.0
+    """Weight of the loss on visual words; the captions' loss has weight 1."""
+    margin: float = 0.4
+    """How far apart importances should be for each unit of human gap."""
+    min_gap: float = 0.5
+    """Leave out pairs whose human scores differ by no more than this."""
+    scale_free: bool = True
+    """Divide a word's importances by the sum of their absolute values."""
+    pair_reduction: Literal["sum", "mean"] = "mean"
+    """Over a word's pairs of proposals."""
+
+
+METHODS: dict[str, Method] = {
+    "base": Method(),
+    "hint": Method(supervision="importance"),
+    "permuted": Method(supervision="importance", hints="permuted"),
+    "random-per-epoch": Method(supervision="importance", hints="random-per-epoch"),
+    "attn-align": Method(supervision="attention"),
+    "irrelevant": Method(supervision="importance", hints="irrelevant"),
+    "hint-paper": Method(
+        supervision="importance",
+        words="all",
+        weight=0.01,
+        margin=0.0,
+        min_gap=0.0,
+        scale_free=False,
+        pair_reduction="sum",
+    ),
+    "random": Method(supervision="importance", hints="random"),
+    "scst": Method(task="self-critical"),
+    "hint-scst": Method(task="self-critical", supervision="importance"),
+}
+
+METHOD_HELP = {
+    "base": "Without hints: the control of equal budget.",
+    "hint": "Importance ranks as people do: recommended form.",
+    "permuted": "Control: hint, with another image's hints.",
+    "random-per-epoch": "Control: hint, random hints drawn anew each epoch.",
+    "attn-align": "Attention weights, not importance, rank so.",
+    "irrelevant": "Hint, with inverted hints, 1 - s.",
+    "hint-paper": "Hint, with the paper's loss to the letter.",
+    "random": "Control: hint, with random hints.",
+    "scst": "Without hints: self-critical training on CIDEr.",
+    "hint-scst": "The same with hints, in their recommended form.",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of the network and the training schedule."""
+
+    model: NetworkSizes = field(default_factory=NetworkSizes)
+    learning_rate: float = 5e-5
+    """Adam's, the same in every step."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    steps: int = 20_000
+    evaluate_every: int = 1000
+    """Steps between evaluations on the split val; a checkpoint is written with each."""
+    batch_size: int = 100
+    """Captions in a step, over all processes."""
+
+
+SMALL = NetworkSizes(embedding=32, hidden=128, attention=64)
+SHAPES = Scale(model=SMALL, learning_rate=1e-3, steps=1200, evaluate_every=100, batch_size=64)
+SCALES: dict[str, Scale] = {
+    "shapes": SHAPES,
+    "shapes-base": replace(SHAPES, learning_rate=2e-3, steps=1200),
+    "coco": Scale(learning_rate=5e-4, steps=60_000, evaluate_every=5000),
+    "coco-finetune": Scale(),
+}
+SCALE_HELP = {
+    "shapes": "Small network, for worlds of shapes_cp.",
+    "shapes-base": "The same, for a base network there.",
+    "coco": "Full size, for a base network on COCO.",
+    "coco-finetune": "Full size, small steps, to go on from that.",
+}
+
+# On the command line, a method and a scale are subcommands whose values are defaults of flags.
+if TYPE_CHECKING:
+    MethodChoice: TypeAlias = Method
+    ScaleChoice: TypeAlias = Scale
+else:
+    MethodChoice = tyro.extras.subcommand_type_from_defaults(METHODS, METHOD_HELP, prefix_names=False)
+    ScaleChoice = tyro.extras.subcommand_type_from_defaults(SCALES, SCALE_HELP, prefix_names=False)
