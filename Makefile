@@ -33,16 +33,34 @@ runs/prepared/%: | runs/worlds/% $(INSTALLED)
 demo: runs/prepared/cue0
 	$(BIN)/updn-vqa study demo --data $< --images runs/worlds/cue0 --out runs/demo
 
-# The committed tables: all methods, three worlds, three seeds. Takes hours; can be stopped and goes on where it was.
+# The committed tables, three seeds each: HINT and its controls in three worlds, and in one the paper's Table 1 with
+# what came after it, shares of hints, a network with a bypass. Takes hours; can be stopped and goes on where it was.
 CUE_WORLDS := cue0 cue1 cue2
 RESULTS := examples/updn_vqa/results
+define keep
+mkdir -p $(RESULTS)/$(1)
+cp $(addprefix runs/results/$(1)/,$(2)) $(RESULTS)/$(1)
+endef
+TABLE1 := base san gvqa attn-align adv-reg hint hint-paper scr visfis permuted random random-per-epoch irrelevant \
+  zero-out scr-permuted visfis-permuted base-on-hinted hint-on-hinted
+SUPERVISION := base hint-1.5 hint-3 hint hint-25 hint-100
 results: $(CUE_WORLDS:%=runs/prepared/%) runs/prepared/prior0
 	$(BIN)/updn-vqa study results --out runs/results/cue \
 	  --data $(CUE_WORLDS:%=runs/prepared/%) --images runs/worlds/cue0
 	$(BIN)/updn-vqa study prior --out runs/results/prior --data runs/prepared/prior0
-	mkdir -p $(RESULTS)/cue $(RESULTS)/prior
-	cp $(addprefix runs/results/cue/,table.md results.json curves.png shares.png) $(RESULTS)/cue
-	cp $(addprefix runs/results/prior/,table.md results.json curves.png) $(RESULTS)/prior
+	$(BIN)/updn-vqa study table1 --out runs/results/table1 --data runs/prepared/cue0 --images runs/worlds/cue0
+	$(BIN)/updn-vqa study supervision --out runs/results/supervision --data runs/prepared/cue0
+	$(BIN)/updn-vqa study bypass --out runs/results/bypass --data runs/prepared/cue0
+	$(BIN)/updn-vqa compare --out runs/results/table1/comparison $(TABLE1:%=runs/results/table1/cue0/seed*/%)
+	$(BIN)/updn-vqa compare --out runs/results/supervision/comparison \
+	  $(SUPERVISION:%=runs/results/supervision/cue0/seed*/%)
+	$(call keep,cue,table.md results.json curves.png shares.png)
+	$(call keep,prior,table.md results.json curves.png)
+	$(call keep,table1,table.md results.json curves.png)
+	$(call keep,table1/comparison,table.md table.csv)
+	$(call keep,supervision,table.md results.json curves.png shares.png)
+	$(call keep,supervision/comparison,table.md table.csv supervision.png)
+	$(call keep,bypass,table.md results.json curves.png)
 
 # How the presets' options were chosen, on the development split alone.
 selection: runs/prepared/cue0

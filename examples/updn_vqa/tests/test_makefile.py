@@ -11,7 +11,9 @@ import tyro
 
 from shapes_cp.__main__ import Arguments
 from updn_vqa.cli import OPTIONS, Command
+from updn_vqa.compare import CompareConfig
 from updn_vqa.prepare import PrepareConfig
+from updn_vqa.studies import STUDIES
 from updn_vqa.study import StudyConfig
 
 ROOT = Path(__file__).parents[3]
@@ -46,6 +48,7 @@ def test_targets_that_are_told_of_exist(commands: Callable[..., list[list[str]]]
 @pytest.mark.parametrize("target", ["demo", "results", "selection"])
 def test_each_command_finds_what_it_reads(commands: Callable[..., list[list[str]]], target: str) -> None:
     made: set[Path] = set()
+    compared: list[str] = []
     for program, *arguments in commands(target):
         if program.endswith("shapes-cp"):
             made.add(tyro.cli(Arguments, args=arguments).out)
@@ -53,11 +56,16 @@ def test_each_command_finds_what_it_reads(commands: Callable[..., list[list[str]
             config = tyro.cli(Command, args=arguments, config=OPTIONS)
             if isinstance(config, PrepareConfig):
                 assert config.data in made
+            elif isinstance(config, CompareConfig):
+                assert {run.parents[2] for run in config.runs} <= made
+                compared += [run.name for run in config.runs if run.is_relative_to("runs/results/table1")]
             else:
                 assert isinstance(config, StudyConfig)
                 assert {*config.data, config.images} - {None} <= made
             made.add(config.out)
     assert Path("runs", target) in made or target == "results"
+    rows = {arm.directory(Path(), "", 0).name for arm in STUDIES["table1"].arms}
+    assert sorted(compared) == (sorted(rows) if target == "results" else [])
 
 
 def test_the_demo_writes_the_page_that_the_readme_promises(commands: Callable[..., list[list[str]]]) -> None:

@@ -29,6 +29,10 @@ def test_the_supervision_curve_goes_from_none_to_all() -> None:
     assert {arm.method for arm in arms} == {METHODS["base"], METHODS["hint"]}
 
 
+def test_all_rows_of_a_bypass_have_one() -> None:
+    assert {arm.scale.model.network for arm in STUDIES["bypass"].rows} == {"updn-bypass"}
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_all_rows_of_a_study_have_the_same_budget(name: str) -> None:
     """Also those that do not go on from its start, such as other networks."""

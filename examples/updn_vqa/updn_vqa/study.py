@@ -41,7 +41,7 @@ class StudyConfig:
     """
 
     study: tyro.conf.Positional[
-        Literal["demo", "results", "table1", "supervision", "prior", "selection", "selection-others"]
+        Literal["demo", "results", "table1", "supervision", "bypass", "prior", "selection", "selection-others"]
     ]
     data: tuple[Path, ...]
     out: Path

@@ -18,12 +18,13 @@ teach nothing. The *answer predictor* reads which concepts are there, each times
 its cluster; the *visual verifier* reads them times an embedding of the concept to verify. Which of the two answers is
 decided by the *question classifier*.
 
-Each part is taught by its own loss. The authors train them in stages, each on what the one before says, and here all
-learn at once, but the loss of the answers ends where a stage would: it does not reach the parts that are read. In
-evaluation, and for importance and hints, gradients go through all of them.
+Each part is taught by its own loss. In the authors' code the parts are programs that read what the ones before have
+written. Here all learn at once, but the loss of the answers ends at the same places: it does not reach the parts that
+are read. For importance, and so for hints, gradients go through all of them.
 
-Sizes, the order of layers and the elementwise products are those of the authors' code (it is for inference, so it says
-nothing of training). Where it or the paper needs what we do not have, or leaves room, our choices:
+The order of layers, and the products where the paper's figure joins two parts, are those of the authors' code (which is
+for inference); ``sizes.hidden`` is the size of everything. Where code or paper need what we do not have, or leave room,
+our choices:
 
 - **concepts** are all answers but yes and no, and the 2,000 most frequent content words of train questions. The paper
   takes nouns and adjectives by a part-of-speech tagger; a content word is one that is not in a list of function words.
