@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float32
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from updn_captioning.segmentation import Segmentation, compact, read_segmentation
+from updn_captioning.segmentation import Segmentation, compact, read_segmentation, union
 from updn_common.errors import InputError
 from updn_common.files import read_json
 from updn_common.records import field
@@ -97,10 +96,7 @@ class Instances:
 
     def mask(self, image_id: int, category: int) -> Bool[Tensor, "H W"]:
         """The pixels that any of a category's objects has, crowds included."""
-        parts = [part for instance in self.of(image_id, category) for part in instance.segmentation.encoded()]
-        if not parts:
-            return torch.zeros(self.size(image_id), dtype=torch.bool)
-        return torch.from_numpy(coco_mask.decode(coco_mask.merge(parts))).bool()
+        return union((instance.segmentation for instance in self.of(image_id, category)), self.size(image_id))
 
 
 def _categories(document: Any, path: Path) -> dict[int, str]:

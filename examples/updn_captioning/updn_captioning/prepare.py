@@ -113,9 +113,9 @@ def _visual_words(path: Path | None, instances: Instances) -> VisualWords:
     words = VisualWords.read_list(path)
     if not instances.categories:
         return words
-    if path is None and {*words.categories} != {*instances.categories}:
-        return VisualWords.of_names(instances.categories)
-    return words.in_order_of(instances.categories, str(path))
+    if path is None and not {*instances.categories} <= {*words.categories}:
+        return VisualWords.of_names(instances.categories)  # not COCO's
+    return words.of(instances.categories, str(path))
 
 
 def _tokenised(captions: Sequence[Caption]) -> list[Caption]:

@@ -6,14 +6,16 @@ of two points is taken for a box. So everything is checked before it gets there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+import torch
+from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+from torch import Tensor
 
 from updn_common.errors import InputError
 from updn_common.records import kind_of
@@ -41,6 +43,14 @@ class Segmentation:
             return [coco_mask.frPyObjects({"size": list(self.size), "counts": self.runs.tolist()}, *self.size)]
         outlines: list[dict[str, Any]] = coco_mask.frPyObjects(list(self.polygons), *self.size)
         return outlines
+
+
+def union(segmentations: Iterable[Segmentation], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """The pixels that any of the masks has, in an image of this height and width."""
+    parts = [part for segmentation in segmentations for part in segmentation.encoded()]
+    if not parts:
+        return torch.zeros(size, dtype=torch.bool)
+    return torch.from_numpy(coco_mask.decode(coco_mask.merge(parts))).bool()
 
 
 def compact(record: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from updn_captioning.plurals import plural
-from updn_common.errors import InputError
+from updn_common.errors import InputError, first_few
 from updn_common.files import read_json, read_text, write_json
 
 NO_CATEGORY = -1
@@ -90,24 +90,25 @@ class VisualWords:
         """Write them as JSON."""
         write_json(path, {"categories": self.categories, "phrases": dict(self.phrases)})
 
-    def in_order_of(self, categories: Sequence[str], source: str) -> VisualWords:
-        """The same words with the indices that ``categories`` have there.
+    def of(self, categories: Sequence[str], source: str = OWN_LIST) -> VisualWords:
+        """The words of some of the categories, with the indices that these have in the argument.
+
+        Phrases of the others then name nothing: without the category "hot dog", it is still no dog.
 
         Args:
-            categories: All of the categories.
-            source: What an error should call the place of this list.
+            categories: Names of the categories.
+            source: What an error should call this list.
 
         Raises:
-            InputError: If they are not the categories of this list.
+            InputError: If this list lacks one.
         """
-        lower = [category.lower() for category in categories]
-        lacking, besides = sorted({*lower} - {*self.categories}), sorted({*self.categories} - {*lower})
-        if lacking or besides:
+        index = {category.lower(): i for i, category in enumerate(categories)}
+        if lacking := sorted(index.keys() - {*self.categories}):
             raise InputError(
-                f"{source} is about other categories than the instances: it lacks {lacking or 'none'} and has "
-                f"{besides or 'none'} besides. Give each category a line that begins with its name."
+                f"{source} has no words for categories of the instances: {first_few(lacking)}. Give each category a "
+                "line that begins with its name."
             )
-        order = [lower.index(category) for category in self.categories] + [NO_CATEGORY]
+        order = [*(index.get(category, NO_CATEGORY) for category in self.categories), NO_CATEGORY]
         phrases = {phrase: order[old] for phrase, old in self.phrases.items()}
         return replace(self, categories=tuple(categories), phrases=phrases)
 
@@ -126,9 +127,10 @@ class VisualWords:
         while begin < len(words):
             end = begin + 1
             for length in self._lengths.get(words[begin], ()):
-                category = self.phrases.get(" ".join(words[begin : begin + length]))
+                phrase = words[begin : begin + length]
+                category = self.phrases.get(" ".join(phrase))
                 if category is not None:
-                    end = begin + length
+                    end = begin + len(phrase)  # at the end of a caption, fewer than `length`
                     yield VisualWord(begin, end, category)
                     break
             begin = end
