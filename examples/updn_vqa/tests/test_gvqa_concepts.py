@@ -137,6 +137,17 @@ def test_concepts_are_answers_and_content_words(data: Callable[..., PreparedData
     assert [words[token] for token in lexicon.to_verify(main)] == ["red", "moon"]
 
 
+def test_question_types_of_unknown_words_are_none(data: Callable[..., PreparedData]) -> None:
+    """Then whole questions are their main words, and answers are not told apart."""
+    prepared = data([(text, "none of the above", answer) for text, _, answer in PAIRS])
+    concepts = find_concepts(prepared)
+    only_asked, *answered = named(prepared, concepts)
+    assert only_asked == {"star", "stars", "dog", "dogs", "hat", "moon", "color"}
+    assert answered == [{"red", "dark blue", "green", "2", "3"}]
+    tokens = torch.from_numpy(prepared.words.encode(["What color is it?"]))
+    assert torch.equal(Lexicon(concepts).main_words(tokens), tokens)
+
+
 def test_clusters_are_of_word_vectors_where_there_are_some(data: Callable[..., PreparedData]) -> None:
     """Red and green point one way; answers none of whose words has a vector are together."""
     prepared = data([*PAIRS, ("Is the star green?", "is the", "no")])
