@@ -4,9 +4,7 @@ The same code runs on one CPU, one GPU, or many processes under ``torchrun`` or 
 function of the last one and of ``(seed, step, rank)``, so a resumed run ends bitwise where an uninterrupted one does.
 """
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -19,8 +17,8 @@ from updn_common.controls import control_hints
 from updn_common.errors import InputError
 from updn_common.loading import load_ahead
 from updn_common.progress import track
-from updn_common.run import RunDirectory, read_checkpoint
 from updn_common.stream import Stream, fold, generator
+from updn_common.training import check_cut, check_finite, cut, load_start, open_run
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.glove import start_from_word_vectors
 from updn_vqa.measure import measure
@@ -51,10 +49,10 @@ def train(config: TrainConfig) -> None:
     adversary = objective.adversary or torch.nn.Identity()
     optimizer_class = torch.optim.Adam if scale.optimizer == "adam" else torch.optim.Adamax
     optimizer = optimizer_class(objective.parameters(), lr=scale.learning_rate)
-    done, best = _load(config, accelerator, model, adversary, optimizer)
+    done, best = load_start(config, model, optimizer, processes=accelerator.num_processes, auxiliary=adversary)
     objective, optimizer = accelerator.prepare(objective, optimizer)
 
-    with _open_run(config, accelerator, done) as run:
+    with open_run(config, accelerator, done, for_trained="hints are" if method.supervision != "none" else "") as run:
         if run is not None and not config.resume:
             progress = {"step": 0, "best": best}
             run.save_checkpoint("last", model.state_dict(), optimizer.optimizer, progress, adversary.state_dict())
@@ -88,11 +86,7 @@ def train(config: TrainConfig) -> None:
                 losses_now = {"train/task_loss": task, "train/hint_loss": hint, "gradient_norm": float(gradient_norm)}
                 if method.adversarial:
                     losses_now["train/adversary_loss"] = question_only
-                if not all(map(math.isfinite, losses_now.values())):
-                    raise InputError(
-                        f"{config.out} diverged by step {step + 1}: {losses_now}. Lower --learning-rate or --weight; "
-                        "the checkpoints are of earlier steps."
-                    )
+                check_finite(config.out, step + 1, losses_now)
                 summary = measure(model, development, accelerator).summary()
                 if run is not None:
                     improved = summary["accuracy"] > best
@@ -114,13 +108,8 @@ class TrainingSteps(Dataset[MicroBatches]):
         """Check that the steps can be cut evenly, and choose which hints are used."""
         scale, self.config, self.split = config.scale, config, split
         self.rank, self.ranks = accelerator.process_index, accelerator.num_processes
-        for name in ("batch_size", "hint_batch_size"):
-            size, parts = getattr(scale, name), self.ranks * config.micro_batches
-            if size % parts:
-                raise InputError(
-                    f"--{name.replace('_', '-')} {size} cannot be cut evenly into {self.ranks} process(es) x "
-                    f"{config.micro_batches} micro-batch(es): choose a multiple of {parts}."
-                )
+        sizes = {"batch_size": scale.batch_size, "hint_batch_size": scale.hint_batch_size}
+        check_cut(accelerator, config.micro_batches, **sizes)
         asked, self.hints = torch.arange(len(split)), None
         self._drawn: dict[int, Float[Tensor, "M K"]] = {}
         if config.method.supervision != "none" or config.method.task_on == "hinted":
@@ -155,7 +144,7 @@ class TrainingSteps(Dataset[MicroBatches]):
         return batch._replace(human=human[rows, : batch.mask.shape[1]])
 
     def _mine(self, indices: Int[Tensor, " N"]) -> list[Int[Tensor, " B"]]:
-        return list(indices[self.rank :: self.ranks].chunk(self.config.micro_batches))
+        return cut(indices, self.rank, self.ranks, self.config.micro_batches)
 
 
 def choose_hints(split: VqaSplit, share: float, seed: int) -> Int[Tensor, " M"]:
@@ -167,44 +156,3 @@ def choose_hints(split: VqaSplit, share: float, seed: int) -> Int[Tensor, " M"]:
     if wanted == 0:
         raise InputError(f"--hint-share {share:g} of {len(split)} train questions is none: choose a larger share.")
     return torch.randperm(available, generator=generator(seed, 3))[:wanted]
-
-
-@contextmanager
-def _open_run(config: TrainConfig, accelerator: Accelerator, done: int) -> Iterator[RunDirectory | None]:
-    """The run's directory in the main process, None in the others."""
-    if not accelerator.is_main_process:
-        yield None
-    elif config.resume:
-        with RunDirectory.resume(config.out, done) as run:
-            yield run
-    else:
-        with RunDirectory.create(config.out, config.record(accelerator.num_processes)) as run:
-            if config.method.supervision != "none" and config.start_from is None:
-                Console(stderr=True, soft_wrap=True).print(
-                    "warning: this run starts from random weights, but hints are for fine-tuning a trained network: "
-                    "give a base run with --start-from."
-                )
-            yield run
-
-
-def _load(
-    config: TrainConfig,
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    adversary: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> tuple[int, float]:
-    """Load what to start or go on from, if anything; returns the steps done and the best accuracy so far."""
-    if config.resume:
-        remedy = "Leave out --resume to start a run, or give the --out of the run to go on with."
-        checkpoint = read_checkpoint(config.out, "last", option="There is nothing to resume: --out", remedy=remedy)
-        if changed := config.differences(accelerator.num_processes):
-            raise InputError(f"{config.out} was trained with {'; '.join(changed)}: resume with the same.")
-        checkpoint.restore_model(model)
-        checkpoint.restore_auxiliary(adversary)
-        checkpoint.restore_optimizer(optimizer)
-        return checkpoint.progress["step"], checkpoint.progress["best"]
-    if config.start_from is not None:
-        remedy = "Give the directory of a run that has been evaluated, or leave out --start-from for random weights."
-        read_checkpoint(config.start_from, "best", option="--start-from", remedy=remedy).restore_model(model)
-    return 0, float("-inf")

@@ -1,14 +1,11 @@
 """What a run is trained with: its options, their record in the run's directory, and what differs from that record."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from updn_common.errors import InputError, check_range
-from updn_common.files import json_text
-from updn_common.run import read_config
+from updn_common.training import flat, options_changed, options_record
 from updn_vqa.presets import Method, MethodChoice, Scale, ScaleChoice
 
 
@@ -66,8 +63,7 @@ class TrainConfig:
 
     def record(self, processes: int) -> dict[str, Any]:
         """The resolved configuration as JSON values."""
-        record: dict[str, Any] = json.loads(json_text(asdict(self) | {"processes": processes}))
-        return record
+        return options_record(self, processes)
 
     def differences(self, processes: int = 1) -> list[str]:
         """What the run in ``out`` was trained with instead, such as ``"seed = 0, not 1"``; empty if with the same.
@@ -77,22 +73,11 @@ class TrainConfig:
         Raises:
             InputError: there is no run.
         """
-        defaults = _flat(replace(self, method=Method(), scale=Scale()).record(processes=1))
-        was, now = defaults | _flat(read_config(self.out)), _flat(self.record(processes))
+        now, defaults = self.record(processes), replace(self, method=Method(), scale=Scale()).record(processes=1)
         unused = {"out", "workers", "cpu", "resume"}
         if self.method.supervision == "none":
             without_hints = {f"method.{name}" for name in ("supervision", "task_on", "adversary", "entropy_gap")}
-            unused |= {name for name in now if name.startswith("method.")} - without_hints
+            unused |= {name for name in flat(now) if name.startswith("method.")} - without_hints
             if self.method.task_on == "all":
                 unused.add("hint_share")
-        return [
-            f"{name} = {was[name]}, not {now[name]}" for name in now if name not in unused and was[name] != now[name]
-        ]
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Names such as ``method.weight`` and their values."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+        return options_changed(self.out, now, defaults, unused=unused)
