@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from updn_captioning.data_status import show_data
+from updn_captioning.evaluate import EvaluateConfig, evaluate
 from updn_captioning.prepare import prepare
 from updn_captioning.prepare_config import PrepareConfig
 from updn_common.data_status import DataConfig
@@ -15,9 +16,12 @@ from updn_common.errors import InputError
 COMMANDS: dict[type, Callable[[Any], None]] = {
     DataConfig: show_data,
     PrepareConfig: prepare,
+    EvaluateConfig: evaluate,
 }
 Command = (
-    Annotated[DataConfig, tyro.conf.subcommand("data")] | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+    Annotated[DataConfig, tyro.conf.subcommand("data")]
+    | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+    | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
 )
 OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
 """Options of a command may stand before or after METHOD and SCALE, and go by short names."""

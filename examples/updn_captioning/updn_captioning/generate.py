@@ -1,11 +1,12 @@
 """A run's network, and its captions of a whole split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from updn_captioning.data import CaptionSplit, PreparedData
 from updn_captioning.decode import MAX_LENGTH, beam_search
@@ -69,6 +70,17 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
     return model.eval()
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and back into the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 def generate(
     model: UpDnCaptioner,
     split: CaptionSplit,
@@ -81,13 +93,11 @@ def generate(
 
     The network is put into evaluation mode and back.
     """
-    was_training = model.training
-    model.eval()
 
     def captions(positions: Tensor) -> Sequence[list[int]]:
         images = split.images(positions)
         features, mask = (x.to(accelerator.device) for x in (images.features, images.mask))
-        with accelerator.autocast():
+        with evaluating(model), accelerator.autocast():
             found = beam_search(
                 model,
                 features,
@@ -99,6 +109,4 @@ def generate(
             )
         return [caption.tokens for caption in found]
 
-    found = over_processes(captions, len(split.image_ids), accelerator, batch_size, "captions")
-    model.train(was_training)
-    return found
+    return over_processes(captions, len(split.image_ids), accelerator, batch_size, "captions")

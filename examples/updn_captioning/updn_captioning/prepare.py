@@ -61,7 +61,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     data = read_data(config.data, config.split)
     instance_files = find_instances(config.data) if config.hints == "instances" else []
     instances = Instances.read(instance_files)
-    visual_words = _visual_words(config.visual_words, instances)
+    visual_words = VisualWords.for_instances(instances.categories, config.visual_words)
 
     features = config.feature_files()
     wanted = {image_id for images in data.splits.values() for image_id in images}
@@ -107,15 +107,6 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     }
     write_json(out / "prepared.json", record, indent=1)
     return record
-
-
-def _visual_words(path: Path | None, instances: Instances) -> VisualWords:
-    words = VisualWords.read_list(path)
-    if not instances.categories:
-        return words
-    if path is None and not {*instances.categories} <= {*words.categories}:
-        return VisualWords.of_names(instances.categories)  # not COCO's
-    return words.of(instances.categories, str(path))
 
 
 def _tokenised(captions: Sequence[Caption]) -> list[Caption]:

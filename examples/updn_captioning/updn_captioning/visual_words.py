@@ -78,6 +78,24 @@ class VisualWords:
         return cls(tuple(names), phrases, ambiguous)
 
     @classmethod
+    def for_instances(cls, categories: Sequence[str], path: Path | None = None) -> VisualWords:
+        """The words for the categories of instances: of a list, by default our own, or just their names.
+
+        Args:
+            categories: Names of the categories; none for all of the list.
+            path: A list. Without one, categories that are not COCO's are named by their names.
+
+        Raises:
+            InputError: If the file is no such list, or lacks one of the categories.
+        """
+        words = cls.read_list(path)
+        if not categories:
+            return words
+        if path is None and not {*categories} <= {*words.categories}:
+            return cls.of_names(categories)
+        return words.of(categories, str(path or OWN_LIST))
+
+    @classmethod
     def read(cls, path: Path) -> VisualWords:
         """Read what :meth:`write` wrote."""
         document = read_json(path, expected="the visual words of prepared captions")

@@ -1,0 +1,88 @@
+"""What an evaluation found, as tables and as a record."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from updn_captioning.evaluation import Evaluation
+from updn_captioning.grounding import MEASURES
+from updn_captioning.scores.java import JavaScores
+from updn_common.bootstrap import Number, estimate
+from updn_common.tables import told
+
+NAMES = {
+    **{f"Bleu_{n}": f"BLEU-{n}" for n in (1, 2, 3, 4)},
+    "ROUGE_L": "ROUGE-L",
+    "CIDEr": "CIDEr-D",
+    "CHAIRi": "CHAIRi: hallucinated mentions (%)",
+    "CHAIRs": "CHAIRs: captions with any (%)",
+}
+"""What a table calls the scores of captions."""
+MEASURE_NAMES = dict(
+    zip(MEASURES, ("gradient: rank corr.", "pointing %", "attention: rank corr.", "pointing %"), strict=True)
+)
+
+
+def record(evaluation: Evaluation, java: Mapping[str, JavaScores]) -> dict[str, Any]:
+    """All that is known, as JSON values."""
+    numbers = estimate(evaluation.statistics).numbers()
+    by_image = {**evaluation.by_image} | {name: scores.by_image for name, scores in java.items()}
+    return {
+        "images": len(evaluation.captions),
+        "scores": {name: number.value for name, number in numbers.items()}
+        | {name: scores.corpus for name, scores in java.items()},
+        "intervals": {name: list(number.interval) for name, number in numbers.items()},
+        "words": {kind: len(words.images) for kind, words in evaluation.words.items()},
+        "by_category": {kind: words.by_category(evaluation.categories) for kind, words in evaluation.words.items()},
+        "by_image": {
+            image_id: {name: scores[i] for name, scores in by_image.items()}
+            for i, image_id in enumerate(evaluation.captions)
+        },
+    }
+
+
+def print_evaluation(evaluation: Evaluation, java: Mapping[str, JavaScores], title: str, objects: str) -> None:
+    """Print two tables; the second is left out where no visual word was measured."""
+    console, numbers = Console(), estimate(evaluation.statistics).numbers()
+    console.print(f"{title}: {len(evaluation.captions):,} captions", soft_wrap=True)
+    table = Table()
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    for name, label in NAMES.items():
+        if name in numbers:
+            table.add_row(
+                label, told(numbers[name], 2 if "%" in label else 3), end_section=name == "CIDEr" and not java
+            )
+        if name == "CIDEr":
+            for other, scores in java.items():
+                table.add_row(other, f"{scores.corpus:.3f}", end_section=other == list(java)[-1])
+    console.print(table)
+    if evaluation.words:
+        console.print(_grounding(evaluation, numbers))
+    console.print(*_notes(evaluation, objects), sep="\n", highlight=False)
+
+
+def _notes(evaluation: Evaluation, objects: str) -> list[str]:
+    lines = ["In brackets: 95 % confidence intervals, over images."]
+    if empty := sum(not caption for caption in evaluation.captions.values()):
+        lines.append(f"{empty:,} captions have no words, and score 0.")
+    if objects:
+        lines.append(f"CHAIR: an object is there if it is {objects}.")
+    return lines
+
+
+def _grounding(evaluation: Evaluation, numbers: Mapping[str, Number]) -> Table:
+    table = Table()
+    table.add_column("visual words of")
+    table.add_column("number", justify="right")
+    for label in MEASURE_NAMES.values():
+        table.add_column(label, justify="right")
+    for kind, words in evaluation.words.items():
+        cells = [numbers.get(f"{kind}_{name}") for name in MEASURES]
+        digits = [2 if "%" in label else 3 for label in MEASURE_NAMES.values()]
+        row = [told(cell, d) if cell else "-" for cell, d in zip(cells, digits, strict=True)]
+        whose = {"reference": "references", "generated": "own captions"}[kind]
+        table.add_row(whose, f"{len(words.images):,}", *row)
+    return table

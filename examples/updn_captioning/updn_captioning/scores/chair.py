@@ -1,0 +1,54 @@
+"""CHAIR: which share of the objects that captions mention is not there (Rohrbach et al., EMNLP 2018)?
+
+CHAIRi is the share of mentions that are hallucinated, over all captions; CHAIRs that of captions with at least one. An
+object is there if it is among the image's annotated objects or if any reference names it, as in the official code:
+people mention what annotators did not draw. Mentions are visual words; the official code has its own list of words.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from updn_captioning.visual_words import VisualWords
+from updn_common.bootstrap import Statistic, mean, ratio
+
+
+def chair(
+    candidates: Mapping[int, str], objects: Mapping[int, Collection[int]], words: VisualWords
+) -> dict[str, Statistic]:
+    """CHAIRi and CHAIRs in percent; intervals are over images.
+
+    Args:
+        candidates: A tokenised caption of each image.
+        objects: The categories that are there, by image.
+        words: What names which category.
+    """
+    mentions, hallucinated = [], []
+    for image_id, caption in candidates.items():
+        named = [word.category for word in words.find(caption.split())]
+        mentions.append(len(named))
+        hallucinated.append(sum(category not in objects[image_id] for category in named))
+    return {
+        "CHAIRi": ratio(100 * np.array(hallucinated), np.array(mentions)),
+        "CHAIRs": mean(np.array([100.0 * (count > 0) for count in hallucinated])),
+    }
+
+
+def objects_there(
+    references: Mapping[int, Sequence[str]], annotated: Iterable[tuple[int, int]], words: VisualWords
+) -> dict[int, set[int]]:
+    """The categories in each image.
+
+    Args:
+        references: The tokenised captions of each image.
+        annotated: An image and the category of an object in it; images without references are left out.
+        words: What names which category.
+    """
+    objects = {
+        image_id: {word.category for caption in captions for word in words.find(caption.split())}
+        for image_id, captions in references.items()
+    }
+    for image_id, category in annotated:
+        if image_id in objects:
+            objects[image_id].add(category)
+    return objects
