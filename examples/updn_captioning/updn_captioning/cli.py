@@ -10,17 +10,21 @@ from updn_captioning.data_status import show_data
 from updn_captioning.evaluate import EvaluateConfig, evaluate
 from updn_captioning.prepare import prepare
 from updn_captioning.prepare_config import PrepareConfig
+from updn_captioning.train import train
+from updn_captioning.train_config import TrainConfig
 from updn_common.data_status import DataConfig
 from updn_common.errors import InputError
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
     DataConfig: show_data,
     PrepareConfig: prepare,
+    TrainConfig: train,
     EvaluateConfig: evaluate,
 }
 Command = (
     Annotated[DataConfig, tyro.conf.subcommand("data")]
     | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+    | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
 )
 OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)

@@ -59,15 +59,24 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
         InputError: There is no such run or checkpoint, or it was trained on another vocabulary or features.
     """
     weights = read_checkpoint(run, checkpoint, option=option)
+    check_vocabulary(run, data, option=option)
+    model = build_model(NetworkSizes(**read_config(run)["scale"]["model"]), data)
+    weights.restore_model(model)
+    return model.eval()
+
+
+def check_vocabulary(run: Path, data: PreparedData, *, option: str) -> None:
+    """Check that a run's words are those of the data: as many others would only make nonsense.
+
+    Raises:
+        InputError: They are not.
+    """
     config = read_config(run)
-    if config["vocabulary"] != data.vocabulary.checksum:  # one of the same size would only make nonsense
+    if config["vocabulary"] != data.vocabulary.checksum:
         raise InputError(
             f"{option} {run} was trained with another vocabulary than that of {data.directory}. Give --data "
             f"{config['data']}, which it was trained on."
         )
-    model = build_model(NetworkSizes(**config["scale"]["model"]), data)
-    weights.restore_model(model)
-    return model.eval()
 
 
 @contextmanager
