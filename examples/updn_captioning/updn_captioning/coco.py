@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,13 +155,13 @@ def check_disjoint(splits: Splits, source: str) -> None:
     home: dict[int, str] = {}
     for name, images in splits.items():
         for image_id in images:
-            if (other := home.setdefault(image_id, name)) != name:
+            other = home.setdefault(image_id, name)
+            if other != name:
                 raise InputError(
                     f"{source}: image {image_id} is in the splits {other!r} and {name!r}. Every image belongs to one."
                 )
-        if len(set(images)) != len(images):
-            twice = next(image_id for i, image_id in enumerate(images) if image_id in images[:i])
-            raise InputError(f"{source}: image {twice} occurs twice in the split {name!r}. Remove one of the two.")
+        if twice := [image_id for image_id, count in Counter(images).items() if count > 1]:
+            raise InputError(f"{source}: image {twice[0]} occurs twice in the split {name!r}. Remove one of the two.")
 
 
 def _caption(record: Any, where: str) -> Caption:

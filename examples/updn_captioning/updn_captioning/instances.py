@@ -70,12 +70,16 @@ class Instances:
                 where = f"{path}, annotation {i}"
                 image_id = field(record, "image_id", int, where)
                 if image_id not in sizes:
-                    raise InputError(f"{where} is about image {image_id}, which is not among the file's images.")
+                    raise _unlisted(f"{where} is about image {image_id}", "images")
                 objects[image_id].append(_instance(record, index, sizes[image_id], where))
         return cls([names[category_id] for category_id in sorted(names)], sizes, dict(objects))
 
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))
+
+    def __contains__(self, image_id: int) -> bool:
+        """Whether the files list an image, be there objects in it or not."""
+        return image_id in self._sizes
 
     def present(self, image_id: int) -> list[int]:
         """The categories that an image has objects of, ascending."""
@@ -123,7 +127,7 @@ def _sizes(document: Any, path: Path) -> dict[int, tuple[int, int]]:
 def _instance(record: Any, index: Mapping[int, int], size: tuple[int, int], where: str) -> Instance:
     category_id = field(record, "category_id", int, where)
     if category_id not in index:
-        raise InputError(f"{where} is of category {category_id}, which is not among the file's categories.")
+        raise _unlisted(f"{where} is of category {category_id}", "categories")
     box = field(record, "bbox", list, where)
     numbers = [x for x in box if type(x) in (int, float) and abs(x) < float("inf")]
     if len(box) != 4 or len(numbers) != 4 or min(box[2:]) < 0:
@@ -131,3 +135,7 @@ def _instance(record: Any, index: Mapping[int, int], size: tuple[int, int], wher
     if "segmentation" not in record:
         raise InputError(f"{where} has no 'segmentation'. Take instances with their masks.")
     return Instance(index[category_id], (*box,), read_segmentation(record["segmentation"], size, where))
+
+
+def _unlisted(what: str, among: str) -> InputError:
+    return InputError(f"{what}, which is not among the file's {among}. Fetch the file again.")

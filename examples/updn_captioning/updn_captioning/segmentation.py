@@ -6,6 +6,7 @@ of two points is taken for a box. So everything is checked before it gets there.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,8 @@ def union(segmentations: Iterable[Segmentation], size: tuple[int, int]) -> Bool[
     parts = [part for segmentation in segmentations for part in segmentation.encoded()]
     if not parts:
         return torch.zeros(size, dtype=torch.bool)
-    return torch.from_numpy(coco_mask.decode(coco_mask.merge(parts))).bool()
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it hands numpy 2 what numpy 1 took
+        return torch.from_numpy(coco_mask.decode(coco_mask.merge(parts))).bool()
 
 
 def compact(record: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def compact(record: dict[str, Any]) -> dict[str, Any]:
         if isinstance(counts := record.get("counts"), list):
             record["counts"] = _whole_numbers(counts)
         if isinstance(polygons := record.get("segmentation"), list):
-            record["segmentation"] = [np.array(polygon, dtype=np.float64) for polygon in polygons]
+            record["segmentation"] = [_numbers(polygon) for polygon in polygons]
     except (TypeError, ValueError, OverflowError):
         pass
     return record
@@ -88,8 +90,9 @@ def read_segmentation(value: Any, size: tuple[int, int], where: str) -> Segmenta
             f"{'an empty list' if value == [] else kind_of(value)}."
         )
     for polygon in value:
-        if not isinstance(polygon, np.ndarray) or polygon.ndim != 1 or not np.isfinite(polygon).all():
-            raise InputError(f"{where}: a polygon should be a list of numbers x1, y1, x2, y2, ..., found {polygon!r}.")
+        if not isinstance(polygon, np.ndarray) or not np.isfinite(polygon).all():
+            found = polygon.tolist() if isinstance(polygon, np.ndarray) else polygon
+            raise InputError(f"{where}: a polygon should be a list of numbers x1, y1, x2, y2, ..., found {found!r}.")
         if len(polygon) % 2 or len(polygon) < 2 * _POINTS:
             raise InputError(
                 f"{where}: a polygon has {len(polygon)} numbers; expected x and y of at least {_POINTS} points."
@@ -98,11 +101,10 @@ def read_segmentation(value: Any, size: tuple[int, int], where: str) -> Segmenta
 
 
 def _runs(value: dict[str, Any], size: tuple[int, int], where: str) -> NDArray[np.uint32]:
-    counts = value.get("counts")
-    if isinstance(counts, str):
-        counts = decompress(counts)
+    found = value.get("counts")
+    counts = decompress(found) if isinstance(found, str) else found
     if not isinstance(counts, np.ndarray):
-        raise InputError(f"{where}: 'counts' should be run lengths from 0, as a list or compressed, found {counts!r}.")
+        raise InputError(f"{where}: 'counts' should be run lengths from 0, as a list or compressed, found {found!r}.")
     if value.get("size") != list(size):
         raise InputError(
             f"{where}: its run lengths are of [height, width] {value.get('size')}, but its image is {list(size)}."
@@ -138,6 +140,14 @@ def decompress(text: str) -> NDArray[np.uint32] | None:
         return None if shift else _whole_numbers(counts)
     except OverflowError:
         return None
+
+
+def _numbers(values: Any) -> Float64[np.ndarray, " N"]:
+    """Raises a TypeError or ValueError unless it is a list of numbers."""
+    array = np.array(values)
+    if array.ndim != 1 or array.dtype.kind not in "iuf":
+        raise TypeError
+    return array.astype(np.float64)
 
 
 def _whole_numbers(values: Sequence[Any]) -> NDArray[np.uint32]:
