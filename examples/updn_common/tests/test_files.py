@@ -350,3 +350,16 @@ def test_lock_is_released_although_a_forked_child_lives(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "again\n"
     assert time.monotonic() - started < 25
+
+
+def test_read_json_compacts_the_inner_objects_first(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"b": {"c": 1}}, "d": [{"c": 2}]}')
+    seen = []
+
+    def compact(record):
+        seen.append(record)
+        return tuple(record.items())
+
+    assert read_json(path, compact=compact) == (("a", (("b", (("c", 1),)),)), ("d", [(("c", 2),)]))
+    assert seen[0] == {"c": 1}

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from updn_common.arrays import load_arrays
 from updn_common.errors import InputError
 from updn_common.files import read_record
 from updn_common.store import ProposalStore
@@ -73,12 +72,7 @@ class VqaSplit:
         self.directory = directory
         self._store = store
         self._num_answers = num_answers
-        try:
-            arrays = load_file(directory / "arrays.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"{directory / 'arrays.safetensors'} cannot be read ({error}). Prepare it again."
-            ) from None
+        arrays = load_arrays(directory / "arrays.safetensors")
         self._arrays = arrays
         self._image_rows: Int64[np.ndarray, " N"] = arrays["image_rows"].numpy()
         self.hinted_indices: Int64[Tensor, " M"] = arrays["hint_rows"]

@@ -1,0 +1,90 @@
+"""What `updn-captioning data` says of a directory; that it changes nothing is tested with the shared part of it."""
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from updn_captioning.catalogue import CATALOGUE
+from updn_captioning.data_status import show_data
+from updn_common.data_status import DataConfig
+
+
+@pytest.fixture
+def show() -> Callable[[Path], list[list[str]]]:
+    """The rows of the tables, cell by cell, and each other line as a row of one."""
+
+    def run(data: Path) -> list[list[str]]:
+        console = Console(width=200, record=True, file=io.StringIO())
+        show_data(DataConfig(data), console)
+        lines = console.export_text().splitlines()
+        return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if not set(line) & set("┃━─")]
+
+    return run
+
+
+def test_found(world: Path, show: Callable[[Path], list[list[str]]]) -> None:
+    (world / "annotations").mkdir()
+    (world / "captions_val2014.json").rename(world / "annotations" / "captions_val2014.json")
+    (world / "karpathy_val_images.txt").write_text("1\n2\n")
+    (world / "coco_class_name.txt").write_text("cat, kitty\ndog\n")
+    rows = show(world)
+    assert {row[0]: row[1] for row in rows if len(row) == 4 and row[1]} == {
+        "dataset_coco.json": "16 of 616,767 captions",
+        "karpathy_val_images.txt": "2 of 5,000 images",
+        "split_robust_coco.json": "8 of 123,287 images",
+        "captions_train2014.json": "8 of 414,113 captions",
+        "captions_val2014.json": "8 of 202,654 captions",
+        "instances_train2014.json": "6 of 604,907 instances",
+        "instances_val2014.json": "6 of 291,875 instances",
+        "features.tsv": "9 of 123,287 images",
+        "coco_class_name.txt": "2 of 80 categories",
+    }
+    assert rows[-2:] == [
+        [f"karpathy: updn-captioning prepare --data {world} --split karpathy --out prepared/karpathy"],
+        [f"robust: updn-captioning prepare --data {world} --split robust --out prepared/robust"],
+    ]
+
+
+def test_missing(tmp_path: Path, show: Callable[[Path], list[list[str]]]) -> None:
+    rows = show(tmp_path)
+    assert {group.name for group in CATALOGUE} <= {row[0] for row in rows}
+    named = {row[1] for row in rows if len(row) == 2}
+    assert named >= {"dataset_coco.json", "instances_val2014.json", "https://cocodataset.org/#download", "*.tsv"}
+    none = f"{tmp_path} holds no captions: neither dataset_coco.json nor captions_train2014.json. Check --data."
+    assert rows[-4:] == [
+        [
+            f"No features to prepare from yet: {tmp_path} should hold one file (.tsv, .hdf5, .h5) or folder (of .npz) "
+            "of features, found none. Name it with --features."
+        ],
+        [
+            f"No hints to prepare from yet: {tmp_path} has no instances_train2014.json: --hints instances needs to "
+            "know where objects are. Add it, or use --hints none."
+        ],
+        [f"No karpathy split yet: {none}"],
+        [f"No robust split yet: {none}"],
+    ]
+
+
+def test_damaged(world: Path, show: Callable[[Path], list[list[str]]]) -> None:
+    path = world / "split_robust_coco.json"
+    path.write_text('{"train_id": [{"img_id": 1}, {"img_id": 1}]}')
+    rows = show(world)
+    assert ["split_robust_coco.json", "damaged"] in [row[:2] for row in rows]
+    fault = f"damaged: {path}: image 1 occurs twice in the split 'train'. Remove one of the two."
+    assert [fault] in rows
+
+
+def test_real_data(shared_data: Path, tmp_path: Path, show: Callable[[Path], list[list[str]]]) -> None:
+    """What is complete is said without the published number."""
+    for name in ("coco/split_robust_coco.json", "coco/coco_class_name.txt", "bottom_up/karpathy_test_images.txt"):
+        shutil.copy(shared_data / name, tmp_path)
+    found = {row[0]: row[1] for row in show(tmp_path) if len(row) == 4 and row[1]}
+    assert found == {
+        "split_robust_coco.json": "123,287 images",
+        "coco_class_name.txt": "80 categories",
+        "karpathy_test_images.txt": "5,000 images",
+    }
