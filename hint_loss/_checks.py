@@ -18,6 +18,26 @@ def check_tensors(**values: object) -> None:
             )
 
 
+def check_features(name: str, features: Tensor, feature_dim: int, reduction: str) -> None:
+    """What proposals can be tracked, and along what."""
+    if reduction not in ("sum", "input"):
+        raise ValueError(
+            f"Parameter `reduction` should be 'sum' or 'input' for tracked proposals. Found {reduction!r}: give the "
+            f"model `{name}.requires_grad_()` instead, and take `proposal_importance` of it."
+        )
+    check_tensors(**{name: features})
+    if not features.is_floating_point():
+        raise TypeError(
+            f"Parameter `{name}` should be a floating point tensor. "
+            f"Found `{name}.dtype = {features.dtype}`: pass `{name}.float()`."
+        )
+    if not -features.dim() <= feature_dim < features.dim():
+        raise ValueError(
+            f"Parameter `feature_dim` should be a dimension of `{name}`. "
+            f"Found `feature_dim = {feature_dim}` and `{name}.shape = {tuple(features.shape)}`."
+        )
+
+
 def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -> Tensor | None:
     """The mask as ``(..., K)``, whether it was given for proposals or for whole samples."""
     check_tensors(**{"alpha": alpha, name: other})

@@ -8,7 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hint_loss.tracking import attach_scalars
+from hint_loss._checks import check_features
+from hint_loss.kernels import check_graph
+from hint_loss.tracking import attach_scalars, zeros_for
 
 __all__ = ["importance_and_output"]
 
@@ -28,7 +30,8 @@ def importance_and_output(
 
     Args:
         function: the forward pass, from proposals to the score ``(B,)`` of each sample's decision, and its other
-            output, such as the logits: tensors in any nest of tuples, lists and dictionaries, ``()`` for none.
+            output, such as the logits: tensors in any nest of tuples, lists and dictionaries, ``()`` for none. If the
+            score does not depend on the proposals, their importance is zero.
         proposals: as in :func:`~hint_loss.proposal_importance`; they need not require a gradient.
         feature_dim: the dimension of ``proposals`` to reduce.
         reduction: ``"sum"`` of the gradient over features (the paper), or ``"input"``: of gradient times input.
@@ -38,8 +41,10 @@ def importance_and_output(
         differentiable with respect to all that the function uses.
 
     Raises:
-        TypeError: ``proposals`` of integers.
-        ValueError: scores of another shape.
+        TypeError: ``proposals`` that are no floating point tensor.
+        ValueError: scores of another shape; a reduction that is not linear in the gradient; an unknown ``feature_dim``.
+        RuntimeError: an operation without a second derivative, such as fused attention (the error names the remedy);
+            in compiled code, where nobody can look, the error is PyTorch's.
 
     Example:
         >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -51,16 +56,15 @@ def importance_and_output(
         >>> alpha.tolist(), weight.grad.tolist()
         ([[18.0, 18.0, 18.0]], [36.0, 36.0])
     """
+    check_features("proposals", proposals, feature_dim, reduction)
 
     def total(t: Tensor) -> tuple[Tensor, Any]:
         score, output = function(attach_scalars(proposals, t, feature_dim, reduction))
         if score.dim() > 1:
             raise ValueError(f"Parameter `function` should return scores (B,) first. Found {tuple(score.shape)}.")
+        if not torch.compiler.is_compiling() and score.requires_grad:
+            check_graph(score, t)
         return score.sum(), output
 
-    if not proposals.is_floating_point():
-        raise TypeError(f"Parameter `proposals` should be floating point. Found `proposals.dtype = {proposals.dtype}`.")
-    dtype = torch.promote_types(proposals.dtype, torch.float32)
-    t = torch.zeros_like(proposals.detach().select(feature_dim, 0), dtype=dtype)
-    alpha, output = torch.func.grad(total, has_aux=True)(t)
+    alpha, output = torch.func.grad(total, has_aux=True)(zeros_for(proposals, feature_dim))
     return alpha, output

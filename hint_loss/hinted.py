@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map, tree_map_only
 
 from hint_loss._checks import check_tensors
@@ -41,14 +43,14 @@ def forward_hinted(
         options: the model's keyword arguments, as ``inputs``.
 
     Returns:
-        The model's output for the whole batch, in the batch's order (a tensor with the batch first, or a tuple, list or
-        dictionary of them; what is no such tensor is the hinted part's), and the hinted samples' proposals, of which
-        to ask for the importance of the hinted scores.
+        The model's output for the whole batch, in the batch's order, and the hinted samples' proposals, of which to
+        ask for the importance of the hinted scores. An output is a tensor with the batch first, an option such as None
+        or a string, or a tuple, list or dictionary of them.
 
     Raises:
-        ValueError: ``hinted`` is not boolean of shape (B,); a tensor of another batch size; batch normalisation in
-            training mode.
-        TypeError: a list or an array in place of ``proposals`` or ``hinted``.
+        ValueError: ``hinted`` is not boolean of shape (B,); a tensor of another batch size; an output without samples,
+            such as the model's own loss; batch normalisation in training mode.
+        TypeError: a list or an array in place of ``proposals`` or ``hinted``; an output of another kind.
 
     Example:
         >>> from hint_loss import hint_ranking_loss, proposal_importance
@@ -69,11 +71,7 @@ def forward_hinted(
     owner = getattr(model, "__self__", model)  # of a method
     for name, module in owner.named_modules() if isinstance(owner, nn.Module) else ():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
-            raise ValueError(
-                f"Batch normalisation mixes the samples of a batch, which is not to be split then: put `{name}` "
-                f"({type(module).__name__}) in `eval()` mode with running statistics, or run the whole batch with "
-                "`track_proposals`."
-            )
+            raise ValueError(_MIXES.format(f"`{name}` ({type(module).__name__})"))
 
     def part(rows: Tensor, prepare: Callable[[Tensor], Tensor]) -> tuple[Any, Tensor]:
         def take(x: Tensor) -> Tensor:
@@ -83,7 +81,8 @@ def forward_hinted(
 
         prepared = prepare(_rows(proposals, rows))
         others, named = tree_map_only(Tensor, take, (inputs, options))
-        return model(prepared, *others, **named), prepared
+        with _NoBatchStatistics():
+            return model(prepared, *others, **named), prepared
 
     with_hint, without = hinted.nonzero()[:, 0], (~hinted).nonzero()[:, 0]
     if not len(with_hint):
@@ -92,13 +91,39 @@ def forward_hinted(
     if len(without):
         back = torch.cat([without, with_hint]).argsort()  # where each sample is, once the parts are joined
         plain, _ = part(without, lambda x: x)
-        output = tree_map(partial(_joined, back), plain, output)
+        output = tree_map(partial(_joined, back, len(without)), plain, output)
     return output, tracked
 
 
-def _joined(back: Tensor, plain: Any, hinted: Any) -> Any:
-    """Two parts of an output in the batch's order; what has no samples, such as None, is the same in both."""
-    return torch.cat([plain, hinted])[back] if isinstance(plain, Tensor) and plain.dim() else hinted
+def _joined(back: Tensor, without: int, plain: Any, hinted: Any) -> Any:
+    """Two parts of an output in the batch's order; an option is the same in both."""
+    if isinstance(hinted, Tensor):
+        if plain.shape[:1] != (without,) or hinted.shape[:1] != (len(back) - without,):
+            raise ValueError(
+                "Outputs of `model` should have the batch first. Found the shapes "
+                f"{tuple(plain.shape)} of {without} and {tuple(hinted.shape)} of {len(back) - without} samples: let it "
+                "return logits, of which to take the loss afterwards."
+            )
+        return torch.cat([plain, hinted])[back]
+    if not isinstance(hinted, bool | int | float | str | None):
+        raise TypeError(
+            "Outputs of `model` should be tensors, or tuples, lists and dictionaries of them. "
+            f"Found a {type(hinted).__name__}: return what you need of it."
+        )
+    return hinted
+
+
+class _NoBatchStatistics(TorchFunctionMode):  # also in what is no module, such as a function
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.batch_norm and (kwargs or {}).get("training"):
+            raise ValueError(_MIXES.format("`torch.nn.functional.batch_norm`"))
+        return func(*args, **kwargs or {})
+
+
+_MIXES = (
+    "Batch normalisation mixes the samples of a batch, which is not to be split then: put {} in `eval()` mode with "
+    "running statistics, or run the whole batch with `track_proposals`."
+)
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:

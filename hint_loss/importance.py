@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hint_loss.kernels import check_graph
+from hint_loss.kernels import check_graph, trained_tensors
 from hint_loss.tracking import TrackedProposals
 
 __all__ = ["proposal_importance"]
@@ -61,7 +61,7 @@ def proposal_importance(
             score of more than two dimensions, or of no decision; an unknown reduction, or another than the proposals
             were tracked for; a call in inference mode.
         RuntimeError: a differentiable importance was asked for and nothing that requires a gradient influences it,
-            so that a loss on it would train nothing; an operation without a second derivative lies between score
+            beside the proposals, so that a loss on it would train nothing; an operation without a second derivative lies between score
             and proposals (the error names the remedy); the score's graph is gone.
 
     Example:
@@ -80,6 +80,7 @@ def proposal_importance(
     """
     _check(score, proposals, feature_dim, reduction)
     leaf = proposals.source.t if isinstance(proposals, TrackedProposals) else proposals
+    score = score.plain if isinstance(score, TrackedProposals) else score
     if differentiable:
         check_graph(score, leaf)
     several = score.dim() == 2  # one vector-Jacobian product for each decision, batched
@@ -99,7 +100,8 @@ def proposal_importance(
         if "a second time" not in str(error):
             raise
         raise RuntimeError(
-            "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`."
+            "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`. "
+            "Proposals are tracked anew for each forward pass."
         ) from error
     if gradient is None and proposals.numel() == 0:  # no samples, so nothing that they could influence
         with torch.set_grad_enabled(differentiable):
@@ -114,12 +116,20 @@ def proposal_importance(
             alpha = _reduce(gradient, proposals, feature_dim, reduction, several)
         else:
             alpha = gradient.movedim(0, int(several))
-    if differentiable and alpha.numel() and not alpha.requires_grad:
+    if differentiable and alpha.numel() and not _trains_something(alpha, leaf):
         raise RuntimeError(
-            "The importance of `proposals` is constant: nothing that requires a gradient influences it, so a loss on "
-            "it would train nothing. Unfreeze the model's parameters or, for evaluation, pass `differentiable=False`."
+            "The importance of `proposals` cannot be trained: nothing that requires a gradient influences it, beside "
+            "the proposals themselves. Unfreeze the model's parameters or, for evaluation, pass `differentiable=False`."
         )
     return alpha
+
+
+def _trains_something(alpha: Tensor, leaf: Tensor) -> bool:
+    """Whether anything that requires a gradient influences alpha, beside proposals that are mere data."""
+    if not alpha.requires_grad or isinstance(leaf, nn.Parameter):
+        return alpha.requires_grad
+    found = trained_tensors(alpha)
+    return not found or any(tensor is not leaf for tensor in found)
 
 
 def _reduce(

@@ -88,6 +88,11 @@ def check_graph(score: Tensor, proposals: Tensor) -> None:
             raise RuntimeError(f"{name} lies between `proposals` and score and has no second derivative: {remedy}.")
 
 
+def trained_tensors(x: Tensor) -> list[Tensor]:
+    """The leaves of the graph of x: what ``backward`` would give a gradient."""
+    return [node.variable for node, _ in _walk(x.grad_fn, set()) if hasattr(node, "variable")]
+
+
 def _walk(root: Node | None, seen: set[Node]) -> Iterator[tuple[Node, tuple[tuple[Node | None, int], ...]]]:
     """Each node that is not in ``seen`` yet, with the edges to what it was computed from."""
     stack = [root]

@@ -38,9 +38,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from hint_loss._checks import check_features
+
 __all__ = ["TrackedProposals", "TrackingReport", "track_proposals", "tracking_report"]
 
 Term = tuple[Tensor, Tensor]
+_MOST_TERMS = 8  # residual connections double their number
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,11 @@ def track_proposals(
 ) -> TrackedProposals:
     """Follow proposals through a model, so that :func:`~hint_loss.proposal_importance` is cheap, and still exact.
 
-    Give the result to the model instead of the features, and ask for the importance of it. Neither the model nor any
-    value changes. Linear layers and convolutions, matrix products and einsum, sums and means, weights, normalisation,
-    concatenation, arithmetic, dropout, indexing, layout and casts are lazy. Whatever else meets the proposals
-    is as expensive as without tracking: :func:`tracking_report` tells.
+    Give the result to the model instead of the features, anew for each forward pass, and ask for the importance of it.
+    Neither the model nor any value changes, but for rounding. Linear layers, convolutions (for ``"sum"``), matrix
+    products and einsum, sums and means, weights, normalisation, concatenation, arithmetic, dropout, indexing, layout
+    and casts are lazy. Whatever else meets the proposals is as expensive as without tracking: :func:`tracking_report`
+    tells. Where all is lazy, no gradient of the proposals exists, and hooks on them see none.
 
     Args:
         features: the proposals: ``(B, K, D)``, a feature map ``(B, C, H, W)`` with ``feature_dim=1``, or any other
@@ -93,7 +97,8 @@ def track_proposals(
         A tensor of the same values. Writing into it raises a RuntimeError.
 
     Raises:
-        ValueError: a reduction that is not linear in the gradient; a call in inference mode.
+        ValueError: a reduction that is not linear in the gradient; a ``feature_dim`` that features do not have; a call
+            in inference mode.
         TypeError: features that are no floating point tensor, or are tracked already.
 
     Example:
@@ -108,20 +113,19 @@ def track_proposals(
         lazy: linear x 1
         plain: none
     """
-    if reduction not in ("sum", "input"):
-        raise ValueError(
-            f"Parameter `reduction` should be 'sum' or 'input' for tracked proposals. Found {reduction!r}: give the "
-            "model `features.requires_grad_()` instead of `track_proposals(features)`."
-        )
-    if not isinstance(features, Tensor) or not features.is_floating_point() or _is_tracked(features):
-        found = f"`features.dtype = {features.dtype}`" if type(features) is Tensor else type(features).__name__
-        raise TypeError(f"Parameter `features` should be an untracked floating point tensor. Found {found}.")
+    check_features("features", features, feature_dim, reduction)
+    if _is_tracked(features):
+        raise TypeError("Parameter `features` should be a tensor that is not tracked yet. Found TrackedProposals.")
     if torch.is_inference_mode_enabled():
         raise ValueError("The importance is a gradient: call `track_proposals` outside of `torch.inference_mode`.")
-    dtype = torch.promote_types(features.dtype, torch.float32)  # sums in half precision tie
-    t = torch.zeros_like(features.detach().select(feature_dim, 0), dtype=dtype).requires_grad_()
     with torch.enable_grad():  # the edges are there, whatever the mode is now
-        return attach_scalars(features, t, feature_dim, reduction)
+        return attach_scalars(features, zeros_for(features, feature_dim).requires_grad_(), feature_dim, reduction)
+
+
+def zeros_for(features: Tensor, feature_dim: int) -> Tensor:
+    """One t for each proposal, in float32 at least: sums in half precision tie."""
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    return torch.zeros_like(features.detach().select(feature_dim, 0), dtype=dtype)
 
 
 def attach_scalars(features: Tensor, t: Tensor, feature_dim: int, reduction: str) -> TrackedProposals:
@@ -132,7 +136,8 @@ def attach_scalars(features: Tensor, t: Tensor, feature_dim: int, reduction: str
             [-1 if dim == feature_dim % features.dim() else 1 for dim in range(features.dim())]
         )
     source = Source(t, features, feature_dim, reduction, {}, {})
-    return _tracked(features, [(t.unsqueeze(feature_dim), direction)], source)
+    tracked: TrackedProposals = _tracked(features, [(t.unsqueeze(feature_dim), direction)], source)
+    return tracked
 
 
 def tracking_report(proposals: Tensor) -> TrackingReport:
@@ -172,8 +177,8 @@ class TrackedProposals(Tensor):
     source: Source
     weighted: tuple[Tensor, Tensor] | None
     """Weights and what they weigh, if the value is their product: a sum over proposals need not read that."""
-    parts: Sequence[Tensor]
-    """What was concatenated along the last dimension, if the value is that."""
+    parts: Sequence[tuple[Tensor, int]]
+    """What was concatenated to the value along the last dimension, with versions, as the model may write into it."""
 
     @classmethod
     def __torch_function__(
@@ -181,15 +186,21 @@ class TrackedProposals(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
-            rule: Callable[..., Any] = _RULES.get(func, _plainly)
-            result = rule(func, *args, **kwargs)
+            written = args[:1] if _IN_PLACE.get(func) or kwargs.get("inplace") is True else (kwargs.get("out"),)
+            if any(map(_is_tracked, written)):
+                raise RuntimeError(
+                    f"`{func.__name__}` writes into tracked proposals, whose derivatives are of the values that they "
+                    "had. Use the out-of-place form in the model, or do without `track_proposals`."
+                )
+            rule = _RULES.get(func) if torch.is_grad_enabled() else None
+            result = rule(func, *args, **kwargs) if rule else NotImplemented
             lazy = result is not NotImplemented
             if not lazy:
                 plain_args, plain_kwargs = tree_map_only(cls, _plain, (args, kwargs))
                 result = func(*plain_args, **plain_kwargs)
             if not torch.compiler.is_compiling() and any(map(_has_graph, tree_leaves(result))):
                 source = next(filter(_is_tracked, tree_leaves((args, kwargs)))).source
-                counts, key = source.lazy if lazy else source.plain, func.__name__.strip("_")
+                counts, key = source.lazy if lazy else source.plain, getattr(func, "__name__", "call").strip("_")
                 counts[key] = counts.get(key, 0) + 1
             return result
 
@@ -216,8 +227,11 @@ def _tracked(
     source: Source,
     *,
     weighted: tuple[Tensor, Tensor] | None = None,
-    parts: Sequence[Tensor] = (),
-) -> TrackedProposals:
+    parts: Sequence[tuple[Tensor, int]] = (),
+) -> Any:
+    """Value and terms as one tensor: a plain one where terms are many, none of integers or complex numbers."""
+    if not value.is_floating_point():
+        return NotImplemented
     merged: list[Term] = []
     for term in terms:
         c, u = (z if z.dim() == value.dim() else z.reshape((1,) * (value.dim() - z.dim()) + z.shape) for z in term)
@@ -227,6 +241,8 @@ def _tracked(
         else:
             merged[same] = merged[same][0] + c, u
     plain = _attach(value, merged)
+    if len(merged) > _MOST_TERMS:
+        return plain
     tracked: TrackedProposals = plain.as_subclass(TrackedProposals)
     tracked.plain, tracked.value, tracked.terms, tracked.source = plain, value, merged, source
     tracked.weighted, tracked.parts = weighted, parts
@@ -282,47 +298,33 @@ def _inner(x: Tensor, u: Tensor, shape: Sequence[int]) -> Tensor:
 _RULES: dict[Any, Callable[..., Any]] = {}
 
 
-def _rule(names: str, *namespaces: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _rule(names: str, *namespaces: Any, several: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Use the decorated function for these of torch's. Calls with options that it lacks are left to the plain way.
 
-    A rule gets the function and its arguments. One that calls its tensor x is for x tracked and nothing else.
+    A rule gets the function and its arguments. It is for a tracked first one and no other, unless it takes ``several``.
     """
 
     def register(rule: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = inspect.signature(rule).parameters
-        kinds = {parameter.kind for parameter in parameters.values()}
-        most = None if inspect.Parameter.VAR_POSITIONAL in kinds else len(parameters)
-        anything = inspect.Parameter.VAR_KEYWORD in kinds
+        signature = inspect.signature(rule)
 
         def checked(func: Any, *args: Any, **kwargs: Any) -> Any:
             kwargs = {name: option for name, option in kwargs.items() if option is not None}
-            known = anything or all(name in parameters for name in kwargs)
-            if not known or (most is not None and 1 + len(args) + len(kwargs) > most):
+            try:
+                signature.bind(func, *args, **kwargs)
+            except TypeError:
                 return NotImplemented
-            if "x" in parameters and [i for i, z in enumerate(tree_leaves((args, kwargs))) if _is_tracked(z)] != [0]:
-                return NotImplemented
-            return rule(func, *args, **kwargs)
+            first, *others = map(_is_tracked, tree_leaves((args, kwargs)))
+            return rule(func, *args, **kwargs) if several or (first and not any(others)) else NotImplemented
 
         for name in names.split():
             for namespace in namespaces or (torch, Tensor):
                 attribute = getattr(namespace, name, None)
-                _RULES[attribute if callable(attribute) else getattr(attribute, "__get__", None)] = checked
+                function = attribute if callable(attribute) else getattr(attribute, "__get__", None)
+                if function is not None:
+                    _RULES[function] = checked
         return rule
 
     return register
-
-
-def _plainly(func: Any, *args: Any, **kwargs: Any) -> Any:
-    return _refuse(func, *args) if kwargs.get("inplace") is True else NotImplemented
-
-
-def _refuse(func: Any, *args: Any, **kwargs: Any) -> Any:
-    if not args or not _is_tracked(args[0]):
-        return NotImplemented
-    raise RuntimeError(
-        f"`{func.__name__}` writes into tracked proposals, whose derivatives are of the values that they had. Use the "
-        "out-of-place form in the model, or do without `track_proposals`."
-    )
 
 
 def _is_in_place(name: str) -> bool:
@@ -331,8 +333,7 @@ def _is_in_place(name: str) -> bool:
     return method or name == "__setitem__" or (name.startswith("__i") and hasattr(Tensor, "__" + name[3:]))
 
 
-for _space in (Tensor, torch, F):
-    _RULES.update({getattr(_space, name): _refuse for name in dir(_space) if _is_in_place(name)})
+_IN_PLACE = {getattr(space, name): True for space in (Tensor, torch, F) for name in dir(space) if _is_in_place(name)}
 
 
 def _varies(factor: Tensor, dims: Iterable[int]) -> bool:
@@ -368,7 +369,8 @@ def _map_terms(
             elif not _varies(u, dims):
                 terms.append((linear(spread(c)), place(u)))
             else:
-                both = linear(c * u) if product is None else product(c, u.to(c.dtype))
+                u = spread(u.to(c.dtype))
+                both = linear(c * u) if product is None else product(c, u)
                 terms.append((both, both.new_ones(1)))
     return terms
 
@@ -383,7 +385,7 @@ def _scale(terms: Iterable[Term], factor: Any) -> list[Term]:
     return [(c, u * factor) if isinstance(factor, Tensor) and clash(u) else (c * factor, u) for c, u in terms]
 
 
-def _combine(value: Tensor, *scaled: tuple[Any, Any], weighted: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def _combine(value: Tensor, *scaled: tuple[Any, Any], weighted: tuple[Tensor, Tensor] | None = None) -> Any:
     """The value, with the terms of each x times a factor."""
     terms = [term for x, factor in scaled if _is_tracked(x) for term in _scale(x.terms, factor)]
     return _tracked(value, terms, next(x for x, _ in scaled if _is_tracked(x)).source, weighted=weighted)
@@ -412,21 +414,26 @@ def _regroup(factor: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
 
 @_rule("linear", F)
 def _linear(func: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-    if x.parts and any(u.numel() > u.shape[-1] for _, u in x.terms):  # each part knows its own product
-        weights = weight.split([part.shape[-1] for part in x.parts], -1)
-        outputs = [(_linear if _is_tracked(p) else _call)(func, p, w) for p, w in zip(x.parts, weights, strict=True)]
-        return sum(outputs if bias is None else [*outputs, bias])
+    if weight.dim() != 2:
+        return NotImplemented
+    parts = [part for part, version in x.parts if part._version == version]
+    if parts and len(parts) == len(x.parts) and any(u.numel() > u.shape[-1] for _, u in x.terms):
+        weights = weight.split([part.shape[-1] for part in parts], -1)
+        outputs = [(_linear if _is_tracked(p) else _call)(func, p, w) for p, w in zip(parts, weights, strict=True)]
+        return sum(outputs) if bias is None else sum(outputs) + bias.to(outputs[0].dtype)
     known = any(u is x.value for _, u in x.terms)
     value = func(x.value, weight, None if known else bias)
     terms = _map_terms(x, (-1,), lambda z: func(z, weight.to(z.dtype)), value=value)
-    return _attach(value if bias is None or not known else value + bias, terms, fresh=not known)
+    if known:
+        value = value.clone() if bias is None else value + bias.to(value.dtype)
+    return _attach(value, terms, fresh=True)
 
 
 def _call(func: Any, *args: Any) -> Any:
     return func(*args)
 
 
-@_rule("matmul bmm __matmul__ __rmatmul__")
+@_rule("matmul bmm __matmul__ __rmatmul__", several=True)
 def _matmul(func: Any, a: Any, b: Any) -> Any:
     value = func(_value(a), _value(b))
     if func is Tensor.__rmatmul__:
@@ -449,7 +456,7 @@ def _matmul(func: Any, a: Any, b: Any) -> Any:
     return _tracked(value, terms, b.source)
 
 
-@_rule("einsum")
+@_rule("einsum", several=True)
 def _einsum(func: Any, equation: str, *operands: Any) -> Any:
     operands = tuple(operands[0]) if isinstance(operands[0], list | tuple) else operands
     inputs, arrow, output = equation.replace(" ", "").partition("->")
@@ -459,17 +466,15 @@ def _einsum(func: Any, equation: str, *operands: Any) -> Any:
     if len(set(mine)) != len(mine):
         return NotImplemented
 
-    def linear(z: Tensor, other: Tensor = other) -> Tensor:
+    def linear(z: Tensor) -> Tensor:
         return torch.einsum(f"{mine},{others}->{output}", z, other.to(z.dtype))
 
-    def place(factor: Tensor, layout: str = output) -> Tensor:
-        present = "".join(letter for letter in layout if letter in mine)
-        factor = torch.einsum(f"{mine}->{present}", factor)
-        return factor.reshape([factor.shape[present.index(k)] if k in present else 1 for k in layout])
+    def place(factor: Tensor) -> Tensor:  # the letters that others alone have are new dimensions
+        new = "".join(letter for letter in output if letter not in mine)
+        return torch.einsum(f"{mine}{new}->{output}", factor[(..., *[None] * len(new))])
 
     def product(c: Tensor, u: Tensor) -> Tensor:
-        within = all(letter in others for letter, size in zip(mine, c.shape, strict=True) if size > 1)
-        return linear(u, other * place(c, others)) if within else linear(c * u)
+        return torch.einsum(f"{mine},{others},{mine}->{output}", c, other.to(c.dtype), u)
 
     contracted = [dim for dim, letter in enumerate(mine) if letter not in output]
     value = func(equation, *map(_value, operands))
@@ -478,12 +483,15 @@ def _einsum(func: Any, equation: str, *operands: Any) -> Any:
 
 @_rule("conv1d conv2d conv3d")
 def _convolution(func: Any, x: Any, weight: Any, bias: Any = None, *options: Any, **more: Any) -> Any:
-    if x.dim() != weight.dim() or x.shape[1] != weight.shape[1] or any(u.numel() > u.shape[1] for _, u in x.terms):
+    if x.dim() != weight.dim() or x.shape[1] != weight.shape[1]:
+        return NotImplemented
+    if any(c.shape[1] > 1 or u.numel() > u.shape[1] for c, u in x.terms):
         return NotImplemented
     terms = []
     for c, u in x.terms:  # c is the same in all channels: a convolution of one channel
+        kernel, image = (weight.to(u.dtype) * u).sum(1, keepdim=True), c.expand(-1, -1, *x.shape[2:])
         with torch.autocast(x.value.device.type, enabled=False):
-            term = func(c, (weight.to(u.dtype) * u).sum(1, keepdim=True), None, *options, **more)
+            term = func(image, kernel, None, *options, **more)
         terms.append((term, term.new_ones((1,) * term.dim())))
     return _attach(func(x.value, weight, bias, *options, **more), terms, fresh=True)
 
@@ -491,11 +499,12 @@ def _convolution(func: Any, x: Any, weight: Any, bias: Any = None, *options: Any
 @_rule("sum mean")
 def _reduce(func: Any, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     n = x.dim()
-    dims = tuple(range(n)) if dim is None else tuple(d % n for d in ([dim] if isinstance(dim, int) else dim))
+    dims = tuple(d % n for d in ([dim] if isinstance(dim, int) else dim or range(n)))
     pools = func.__name__ == "sum" and dims == (n - 2,)
 
     def pooled(weights: Tensor, u: Tensor) -> Tensor:  # without their product
-        result = weights.mT @ u
+        with torch.autocast(x.value.device.type, enabled=False):
+            result = weights.mT @ u
         return result if keepdim else result.squeeze(-2)
 
     def reduced(z: Tensor) -> Tensor:
@@ -515,35 +524,31 @@ def _reduce(func: Any, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
 # Arithmetic
 
 
-@_rule("add __add__ __radd__")
-def _add(func: Any, a: Any, b: Any) -> Any:
-    return _combine(func(_value(a), _value(b)), (a, 1), (b, 1))
+def _signed(names: str, sign_a: int, sign_b: int) -> None:
+    _rule(names, several=True)(lambda func, a, b: _combine(func(_value(a), _value(b)), (a, sign_a), (b, sign_b)))
 
 
-@_rule("sub __sub__")
-def _sub(func: Any, a: Any, b: Any) -> Any:
-    return _combine(func(_value(a), _value(b)), (a, 1), (b, -1))
+_signed("add __add__ __radd__", 1, 1)
+_signed("sub __sub__", 1, -1)
+_signed("rsub __rsub__", -1, 1)
+_rule("neg __neg__")(lambda func, x: _combine(func(x.value), (x, -1)))
 
 
-@_rule("neg __neg__")
-def _neg(func: Any, x: Any) -> Any:
-    return _combine(func(x.value), (x, -1))
-
-
-@_rule("mul multiply __mul__ __rmul__")
+@_rule("mul multiply __mul__ __rmul__", several=True)
 def _mul(func: Any, a: Any, b: Any) -> Any:
     x, weights = (a, b) if _is_tracked(a) else (b, a)
     weighted = None
-    if type(weights) is Tensor and weights.dim() == x.dim() > 1 and weights.shape[-1] == 1:
+    fits = type(weights) is Tensor and weights.dim() == x.dim() > 1 and weights.shape[-1] == 1
+    if fits and weights.dtype == x.dtype and weights.shape[-2] in (1, x.shape[-2]):
         weighted = weights.expand(*weights.shape[:-2], x.shape[-2], 1), x.value
     return _combine(func(_value(a), _value(b)), (a, _value(b)), (b, _value(a)), weighted=weighted)
 
 
-@_rule("div true_divide __truediv__")
+@_rule("div true_divide __truediv__", several=True)
 def _div(func: Any, a: Any, b: Any) -> Any:
     value = func(_value(a), _value(b))
-    terms = _scale(a.terms, 1 / _value(b)) if _is_tracked(a) else []
-    if _is_tracked(b) and b.shape[-1] == 1:  # such as a norm: the direction is the value itself, which later rules know
+    terms = _scale(a.terms, value.new_ones(()) / _value(b)) if _is_tracked(a) else []
+    if _is_tracked(b) and b.shape[-1:] == (1,):  # such as a norm: the direction is the value, which later rules know
         terms += [(-c * u / b.value, value) for c, u in b.terms]
     elif _is_tracked(b):
         terms += _scale(b.terms, -value / b.value)
@@ -557,7 +562,7 @@ def _norm(func: Any, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = Fals
         return NotImplemented
     value = func(x.value, ord, dim, keepdim)
     unit = (x.value / value).masked_fill(value == 0, 0.0)
-    return _tracked(value, _map_terms(x, (-1,), lambda z: _inner(unit, z, value.shape)), x.source)
+    return _tracked(value, _map_terms(x, (-1,), lambda z: _inner(unit.to(z.dtype), z, value.shape)), x.source)
 
 
 @_rule("normalize", F)
@@ -570,8 +575,6 @@ def _normalize(func: Any, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-
 
 @_rule("dropout", F, torch)
 def _dropout(func: Any, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    if inplace:
-        return _refuse(func, x)
     if not training or p == 0:
         return x
     return _mul(torch.mul, x, func(torch.ones_like(x.value), p, training))  # draws the same numbers
@@ -607,16 +610,13 @@ def _keep_terms(func: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     return x if value is x.value else _tracked(value, terms, x.source)
 
 
-@_rule("detach")
-def _detach(func: Any, x: Any) -> Any:
-    return func(x.value)
-
-
 @_rule("__getitem__", Tensor)
 def _getitem(func: Any, x: Any, index: Any) -> Any:
     entries: list[Any] = []
     for entry in index if isinstance(index, tuple) else (index,):
-        if not isinstance(entry, int | slice | Tensor | EllipsisType | None) or entry is True or entry is False:
+        if not isinstance(entry, int | slice | Tensor | EllipsisType | None) or isinstance(entry, bool):
+            return NotImplemented
+        if isinstance(entry, Tensor) and (entry.dim() == 0 or entry.dtype == torch.uint8):
             return NotImplemented
         if isinstance(entry, Tensor) and entry.dtype == torch.bool:
             entries += entry.nonzero(as_tuple=True)
@@ -637,9 +637,11 @@ def _getitem(func: Any, x: Any, index: Any) -> Any:
     return _tracked(func(x.value, tuple(entries)), [(select(c), select(u)) for c, u in x.terms], x.source)
 
 
-@_rule("cat concat concatenate")
+@_rule("cat concat concatenate", several=True)
 def _cat(func: Any, tensors: Any, dim: int = 0) -> Any:
     first = next(x for x in tensors if _is_tracked(x))
+    if any(z.dim() != first.dim() for z in tensors):
+        return NotImplemented
     dim %= first.dim()
 
     def padded(factor: Tensor, place: int) -> Tensor:
@@ -652,5 +654,6 @@ def _cat(func: Any, tensors: Any, dim: int = 0) -> Any:
         for c, u in x.terms if _is_tracked(x) else ():
             along_c, along_u = c.shape[dim] > 1, u.shape[dim] > 1
             terms.append((padded(c, i) if along_c or not along_u else c, padded(u, i) if along_u else u))
-    last = dim == first.dim() - 1
-    return _tracked(func([_value(x) for x in tensors], dim), terms, first.source, parts=tensors if last else ())
+    last = dim == first.dim() - 1 and not torch.compiler.is_compiling()
+    versions = [(z, z._version) for z in tensors] if last else []
+    return _tracked(func([_value(x) for x in tensors], dim), terms, first.source, parts=versions if last else ())

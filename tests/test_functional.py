@@ -154,7 +154,21 @@ def test_importance_of_half_precision_is_in_float32() -> None:
 
 
 def test_bad_input(raises: Callable[..., Any]) -> None:
-    with raises(TypeError, "Parameter `proposals` should be floating point. Found `proposals.dtype = torch.int64`."):
+    with raises(
+        TypeError,
+        "Parameter `proposals` should be a floating point tensor. Found `proposals.dtype = torch.int64`: pass "
+        "`proposals.float()`.",
+    ):
         importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(1, 2, 3, dtype=torch.int64))
     with raises(ValueError, "Parameter `function` should return scores (B,) first. Found (2, 4)."):
         importance_and_output(lambda x: (x.sum(1), ()), torch.ones(2, 3, 4))
+    with pytest.raises(ValueError, match="Parameter `reduction` should be 'sum' or 'input'"):
+        importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(2, 3, 4), reduction="norm")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Found a list"):
+        importance_and_output(lambda x: (x.sum(), ()), [1.0])  # type: ignore[arg-type]
+
+
+def test_forgotten_kernels() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, dropout=0.0, batch_first=True)
+    with pytest.raises(RuntimeError, match=r"inside of `with double_backward_kernels\(\):`"):
+        importance_and_output(lambda x: (layer(x).square().sum((1, 2)), ()), torch.rand(2, 3, 8))

@@ -342,6 +342,36 @@ def test_a_method_of_a_model_with_batch_normalisation() -> None:
         forward_hinted(nn.BatchNorm1d(K).double().forward, rand(B, K, D), hinted=HINTED["some"])
 
 
+def test_batch_normalisation_that_is_no_module() -> None:
+    with pytest.raises(ValueError, match=r"put `torch.nn.functional.batch_norm` in `eval\(\)` mode"):
+        forward_hinted(lambda x: F.batch_norm(x, None, None, training=True), rand(B, K, D), hinted=HINTED["some"])
+    with pytest.raises(ValueError, match=r"put `torch.nn.functional.batch_norm` in `eval\(\)` mode"):
+        forward_hinted(partial(nn.BatchNorm1d(K).double()), rand(B, K, D), hinted=HINTED["some"])
+
+
+@pytest.mark.parametrize(
+    ("model", "shapes"),
+    [(lambda x: x.mean(), "() of 4 and () of 2"), (lambda x: x.transpose(0, 1), "(5, 4, 4) of 4 and (5, 2, 4) of 2")],
+    ids=["its own loss", "the batch second"],
+)
+def test_outputs_without_the_batch_first(model: Callable[..., Any], shapes: str, raises: Any) -> None:
+    message = (
+        f"Outputs of `model` should have the batch first. Found the shapes {shapes} samples: let it return logits, "
+        "of which to take the loss afterwards."
+    )
+    with raises(ValueError, message):
+        forward_hinted(model, rand(B, K, D), hinted=torch.arange(B) < 2)
+
+
+def test_outputs_of_another_kind(raises: Any) -> None:
+    message = (
+        "Outputs of `model` should be tensors, or tuples, lists and dictionaries of them. Found a range: return what "
+        "you need of it."
+    )
+    with raises(TypeError, message):
+        forward_hinted(lambda x: range(3), rand(B, K, D), hinted=torch.arange(B) < 2)
+
+
 def test_lists() -> None:
     with pytest.raises(TypeError, match="`hinted`"):
         forward_hinted(nn.Linear(D, 2).double(), rand(B, K, D), hinted=[True] * B)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from captum.attr import InputXGradient, Saliency
 from torch import Tensor, nn
 
-from hint_loss import HintRankingLoss, proposal_importance
+from hint_loss import HintRankingLoss, proposal_importance, track_proposals
 
 B, K, D, T = 3, 5, 4, 7
 
@@ -336,11 +336,21 @@ class TestErrors:
         with raises(ValueError, message):
             proposal_importance(logits if several else answer_score(logits), unrelated)
 
+    @pytest.mark.parametrize("track", [False, True])
+    def test_frozen_model(self, proposals: Tensor, track: bool) -> None:
+        """Not linear, so that the importance depends on the proposals, but on nothing that is trained."""
+        frozen = nn.Sequential(nn.Linear(D, 2), nn.Tanh()).double().requires_grad_(False)
+        x = track_proposals(proposals.detach()) if track else proposals
+        with pytest.raises(RuntimeError, match="The importance of `proposals` cannot be trained"):
+            proposal_importance(frozen(x).sum((1, 2)), x)
+        prompts = nn.Parameter(proposals.detach())  # these are what is trained
+        assert proposal_importance(frozen(prompts).sum((1, 2)), prompts).requires_grad
+
     @pytest.mark.parametrize("several", [True, False])
     def test_constant_importance(self, raises: Any, proposals: Tensor, several: bool) -> None:
         message = (
-            "The importance of `proposals` is constant: nothing that requires a gradient influences it, so a loss on "
-            "it would train nothing. Unfreeze the model's parameters or, for evaluation, pass `differentiable=False`."
+            "The importance of `proposals` cannot be trained: nothing that requires a gradient influences it, beside "
+            "the proposals themselves. Unfreeze the model's parameters or, for evaluation, pass `differentiable=False`."
         )
         frozen = nn.Linear(D, 2).double().requires_grad_(False)
         scores = frozen(proposals).sum(1)

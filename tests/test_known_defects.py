@@ -116,7 +116,7 @@ def test_an_explanation_without_a_graph_back_propagates_nothing_silently() -> No
         proposal_importance(logits[:, 0], proposals)
     with pytest.raises(ValueError, match="outside of its graph"):
         proposal_importance(model(proposals)[:, 0], proposals.detach().requires_grad_())
-    with pytest.raises(RuntimeError, match="a loss on it would train nothing"):
+    with pytest.raises(RuntimeError, match="The importance of `proposals` cannot be trained"):
         proposal_importance(proposals.sum((1, 2)), proposals)
 
 
