@@ -61,8 +61,8 @@ def proposal_importance(
             score of more than two dimensions, or of no decision; an unknown reduction, or another than the proposals
             were tracked for; a call in inference mode.
         RuntimeError: a differentiable importance was asked for and nothing that requires a gradient influences it,
-            beside the proposals, so that a loss on it would train nothing; an operation without a second derivative lies between score
-            and proposals (the error names the remedy); the score's graph is gone.
+            beside the proposals, so that a loss on it would train nothing; an operation without a second derivative
+            lies between score and proposals (the error names the remedy); the score's graph is gone.
 
     Example:
         >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
