@@ -1,0 +1,225 @@
+"""Training on a tiny world: every preset, resuming, what is chosen, and two processes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from updn_captioning.data import CaptionBatch, PreparedData
+from updn_captioning.network import NetworkSizes
+from updn_captioning.presets import METHODS, SCALES, Scale
+from updn_captioning.train import TrainingSteps, Validation, choose_hints, train
+from updn_captioning.train_config import TrainConfig
+from updn_common.controls import Hints, control_hints
+from updn_common.errors import InputError
+from updn_common.run import read_metrics
+
+Tiny = tuple[Path, Path]
+SCALE: Scale = replace(
+    SCALES["shapes"],
+    model=NetworkSizes(embedding=8, hidden=16, attention=8, dropout=0.3),
+    steps=4,
+    evaluate_every=2,
+    batch_size=8,
+)
+
+
+@pytest.fixture
+def config(tiny: Tiny, tmp_path: Path) -> Callable[..., TrainConfig]:
+    def make(out: str = "run", method: str = "hint", **changes: object) -> TrainConfig:
+        options = {"data": tiny[1], "out": tmp_path / out, "method": METHODS[method], "scale": SCALE, "cpu": True}
+        return TrainConfig(**(options | changes))
+
+    return make
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(run / f"{name}.safetensors")
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(config: Callable[..., TrainConfig], method: str) -> None:
+    options = config(method=method)
+    train(options)
+    metrics = read_metrics(options.out)
+    assert [line["step"] for line in metrics] == [2, 4]
+    assert all((line["train/hint_loss"] > 0) == (options.method.supervision != "none") for line in metrics)
+    assert all(line["val/cider"] >= 0 for line in metrics)
+
+
+@pytest.mark.parametrize("method", ["hint", "hint-scst"])
+def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(
+    config: Callable[..., TrainConfig], method: str
+) -> None:
+    whole, parts = config("whole", method), config("parts", method)
+    train(whole)
+    train(replace(parts, scale=replace(SCALE, steps=2)))
+    # A run is the first part of a longer one: the schedule is constant, so only the number of steps differs.
+    record = json.loads((parts.out / "config.json").read_text())
+    record["config"]["scale"]["steps"] = 4
+    (parts.out / "config.json").write_text(json.dumps(record))
+    train(replace(parts, resume=True))
+    assert_same(weights(whole.out), weights(parts.out))
+    assert_same(weights(whole.out, "best"), weights(parts.out, "best"))
+    assert read_metrics(whole.out) == read_metrics(parts.out)
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_cider_on_val(
+    config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ciders, measured = iter([0.1, 0.4, 0.2]), []
+
+    def fixed(validation: Validation, model: object, accelerator: object) -> float:
+        measured.append(validation.split.name)
+        return next(ciders)
+
+    options, after_four = config(scale=replace(SCALE, steps=6)), config("four")
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "cider", fixed)
+        train(options)
+    assert measured == ["val"] * 3
+    train(after_four)
+    best = {name: tensor for name, tensor in weights(options.out, "best").items() if name.startswith("model.")}
+    last = {name: tensor for name, tensor in weights(after_four.out).items() if name.startswith("model.")}
+    assert_same(best, last)
+
+
+@pytest.mark.parametrize("method", ["base", "hint-paper", "attn-align"])
+def test_micro_batches_change_nothing(config: Callable[..., TrainConfig], method: str) -> None:
+    """Though they differ in their numbers of words and, here, of captions with a hint."""
+    scale = replace(SCALE, model=replace(SCALE.model, dropout=0.0), steps=1)
+    one, four = (config(f"{n}", method, scale=scale, micro_batches=n, hint_share=0.5) for n in (1, 4))
+    train(one)
+    train(four)
+    for name, tensor in weights(one.out).items():
+        if name.endswith("exp_avg"):  # Adam's first moment after one step is a tenth of the gradient
+            torch.testing.assert_close(weights(four.out)[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int) -> None:
+    one, two = config("one"), config("two")
+    scale = ["--model.hidden", "16", "--steps", "1", "--batch-size", "8", "--words", "all", "--hint-share", "0.5"]
+    arguments = ["updn_captioning.cli", "train", "hint", "shapes", "--data", str(one.data), "--cpu", *scale, "--out"]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={unused_tcp_port}"]
+    for prefix, out in (([], one.out), (launch, two.out)):
+        command = [sys.executable, *prefix, "-m", *arguments, str(out)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for name, tensor in weights(one.out).items():
+        if name.endswith("exp_avg"):
+            torch.testing.assert_close(weights(two.out)[name], tensor, rtol=1e-3, atol=1e-6)
+    assert read_metrics(two.out)[0]["val/cider"] == read_metrics(one.out)[0]["val/cider"]
+
+
+def test_fine_tuning_starts_from_the_best_checkpoint(config: Callable[..., TrainConfig]) -> None:
+    base = config("base", "base")
+    train(base)
+    tuned = config("tuned", start_from=base.out, scale=replace(SCALE, steps=1, learning_rate=0.0))
+    train(tuned)
+    for name, tensor in weights(base.out, "best").items():
+        assert torch.equal(weights(tuned.out)[name], tensor), name
+
+
+def test_the_words_of_a_run_are_those_of_its_data(
+    config: Callable[..., TrainConfig], tiny: Tiny, tmp_path: Path
+) -> None:
+    """Also where another vocabulary is as large."""
+    base, other = config("base", "base"), tmp_path / "other"
+    train(base)
+    shutil.copytree(tiny[1], other)
+    words = json.loads((other / "vocabulary.json").read_text())
+    (other / "vocabulary.json").write_text(json.dumps(words[::-1]))
+    with pytest.raises(InputError) as error:
+        train(config("tuned", start_from=base.out, data=other))
+    assert str(error.value) == (
+        f"--start-from {base.out} was trained with another vocabulary than that of {other}. Give --data {tiny[1]}, "
+        "which it was trained on."
+    )
+    message = f"{base.out} was trained with data = {tiny[1]}, not {other}; vocabulary = "
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+        train(replace(base, resume=True, data=other))
+    assert not (tmp_path / "tuned").exists()
+
+
+@pytest.mark.parametrize(("method", "meant"), [("base", None), ("attn-align", "hints are"), ("scst", "this method is")])
+def test_fine_tuning_of_random_weights_is_warned_of(
+    config: Callable[..., TrainConfig], capsys: pytest.CaptureFixture[str], method: str, meant: str | None
+) -> None:
+    train(config(method=method, scale=replace(SCALE, steps=1)))
+    warning = (
+        f"warning: this run starts from random weights, but {meant} for fine-tuning a trained network: give a base run "
+        "with --start-from.\n"
+    )
+    assert capsys.readouterr().err == ("" if meant is None else warning)
+
+
+def test_hints_are_those_of_some_images(tiny: Tiny) -> None:
+    """All of an image's, and of a smaller share those of fewer of them."""
+    split = PreparedData.open(tiny[1]).split("train")
+    small, large = (choose_hints(split, share, seed=3) for share in (0.25, 0.5))
+    images = [set(split.pairs[rows, 0].tolist()) for rows in (small, large)]
+    assert [len(chosen) for chosen in images] == [6, 12]
+    assert images[0] < images[1]
+    assert sum(int(pair) in images[0] for pair in split.pairs[:, 0]) == len(small)
+    assert set(choose_hints(split, 0.25, seed=4).tolist()) != set(small.tolist())
+    split.hints[small] = torch.nan
+    assert not set(choose_hints(split, 1.0, seed=3).tolist()) & set(small.tolist())
+
+
+@pytest.mark.parametrize(("hints", "draws"), [("random-per-epoch", [0, 1, 2]), ("permuted", [0]), ("human", [0])])
+def test_hints_are_drawn_once_an_epoch_and_are_those_of_any_other_order(
+    config: Callable[..., TrainConfig], tiny: Tiny, monkeypatch: pytest.MonkeyPatch, hints: Hints, draws: list[int]
+) -> None:
+    """120 captions in batches of 40: three steps an epoch. A run that is resumed at a step sees what this one saw."""
+    drawn: list[int] = []
+
+    def counted(human: torch.Tensor, kind: Hints, *, seed: int, epoch: int) -> torch.Tensor:
+        drawn.append(epoch)
+        return control_hints(human, kind, seed=seed, epoch=epoch)
+
+    split = PreparedData.open(tiny[1]).split("train")
+    method = replace(METHODS["hint"], hints=hints)
+    options = replace(config(hint_share=0.5), method=method, scale=replace(SCALE, batch_size=40))
+    with monkeypatch.context() as patch:
+        patch.setattr("updn_captioning.train.control_hints", counted)
+        steps = TrainingSteps(split, options, Accelerator(cpu=True))
+        seen = [steps[step][0] for step in range(9)]
+    assert drawn == draws
+    assert all(0 < batch.hinted.sum() < 40 for batch in seen)
+    for step, batch in reversed(list(enumerate(seen))):
+        again = TrainingSteps(split, options, Accelerator(cpu=True))[step][0]
+        for name, one, other in zip(CaptionBatch._fields, batch, again, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True, msg=name)
+
+
+def test_words_are_drawn_anew_in_each_step(config: Callable[..., TrainConfig], tiny: Tiny) -> None:
+    """One a caption, and two in the paper's form; without hints it does not matter."""
+    split = PreparedData.open(tiny[1]).split("train")
+    scale = replace(SCALE, batch_size=120)
+
+    def words(method: str, step: int) -> torch.Tensor:
+        (batch,) = TrainingSteps(split, config(method=method, scale=scale), Accelerator(cpu=True))[step]
+        return batch.word_categories[batch.caption_ids.argsort()]
+
+    first, second, every = words("hint", 0), words("hint", 1), words("hint-paper", 0)
+    assert first.shape == second.shape == (120, 1)
+    assert every.shape == (120, 2)
+    assert 0.3 < (first != second).double().mean() < 0.7
+    assert ((first == every).sum(1) > 0).all()
