@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -42,6 +43,17 @@ def test_files_are_the_same_bytes_on_any_number_of_processes(tiny, tmp_path):
     one, two = contents(tiny[0]), contents(tmp_path / "two")
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_worlds_that_results_were_measured_on_stay_as_they_were(tiny):
+    """Texts alone: images and features may differ in a bit on another machine."""
+    names = [
+        "captions_train2014.json",
+        "captions_val2014.json",
+        *(f"vqacp_v2_{name}_questions.json" for name in SPLITS),
+    ]
+    texts = b"".join((tiny[0] / name).read_bytes() for name in names)
+    assert hashlib.sha256(texts).hexdigest() == "66bfb686598e308a4e9c2727392581f337404742c4cf339aeee02e17aa2d45af"
 
 
 def test_the_command(tiny, tmp_path):
