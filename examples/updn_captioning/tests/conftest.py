@@ -4,16 +4,24 @@ import base64
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from shapes_cp.pairs import PairWorld
 from shapes_cp.write_pairs import write_pair_world
+from updn_captioning.data import PreparedData
+from updn_captioning.generate import build_model
+from updn_captioning.network import NetworkSizes
 from updn_captioning.prepare import prepare
 from updn_captioning.prepare_config import PrepareConfig
+from updn_captioning.presets import METHODS, SCALES
+from updn_captioning.train_config import TrainConfig
+from updn_common.run import RunDirectory
 
 WIDTH, HEIGHT = 40, 30
 BOXES = [[0, 0, 20, 15], [20, 15, 40, 30], [0, 0, 40, 30], [5, 5, 10, 10]]
@@ -133,3 +141,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     options = PrepareConfig(data=folder / "world", out=folder / "prepared", split="robust", min_word_occurrences=1)
     prepare(options)
     return folder / "world", folder / "prepared"
+
+
+@pytest.fixture
+def untrained(tiny: tuple[Path, Path], tmp_path: Path) -> Callable[..., Path]:
+    """Makes a run of a small network with random weights, as training would leave it."""
+
+    def make(name: str, method: str = "base", *, seed: int = 0, **changes: Any) -> Path:
+        scale = replace(SCALES["shapes"], model=NetworkSizes(embedding=8, hidden=16, attention=8))
+        options = {"data": tiny[1], "out": tmp_path / name, "method": METHODS[method], "scale": scale, "seed": seed}
+        config = TrainConfig(**(options | changes))
+        torch.manual_seed(seed)
+        with RunDirectory.create(config.out, config.record(processes=1)) as run:
+            model = build_model(config.scale.model, PreparedData.open(config.data))
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(8)  # else all captions are the same
+            run.save_checkpoint("best", model.state_dict(), None, {})
+        return config.out
+
+    return make

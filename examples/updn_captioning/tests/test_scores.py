@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from updn_captioning.scores.bleu import bleu, statistics
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies
+from updn_captioning.scores.official import official_scores
 from updn_captioning.scores.rouge import longest_common_subsequence, rouge_l
+from updn_common.bootstrap import estimate
 
 Corpus = list[tuple[str, list[str]]]
 
@@ -26,7 +28,8 @@ corpora = st.lists(st.tuples(captions, references), min_size=1, max_size=5)
 def cider(corpus: Corpus) -> list[float]:
     tokens = [[reference.split() for reference in references] for _, references in corpus]
     scorer = CiderD(DocumentFrequencies.of(tokens))
-    return scorer.score([candidate.split() for candidate, _ in corpus], tokens).tolist()
+    scores: list[float] = scorer.score([candidate.split() for candidate, _ in corpus], tokens).tolist()
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +218,26 @@ def test_repeating_a_word_does_not_pay() -> None:
     once = cider([("rare word", ["rare thing"]), *others])[0]
     often = cider([("rare rare", ["rare thing"]), *others])[0]
     assert 0 < often < once * math.sqrt(2)
+
+
+# What is resampled
+
+
+def test_intervals_are_over_images_with_all_that_belongs_to_them() -> None:
+    """BLEU is computed anew from the drawn images; ROUGE-L and CIDEr-D, with the weights of all, are their means."""
+    rng = np.random.default_rng(1)
+    corpus = [(" ".join(rng.choice(list("abcdef"), 6)), [" ".join(rng.choice(list("abcdef"), 7))]) for _ in range(12)]
+    scores = official_scores(
+        {i: pair[0] for i, pair in enumerate(corpus)}, {i: pair[1] for i, pair in enumerate(corpus)}
+    )
+    found = estimate(scores.corpus, seed=3, resamples=15)
+    assert found.values["Bleu_2"] == pytest.approx(bleu_by_loops(corpus)[1])
+    assert found.values["CIDEr"] == pytest.approx(np.mean(cider(corpus)))
+    drawn = np.random.default_rng(3).integers(0, 12, (15, 12))
+    for n in (1, 2, 3, 4):
+        expected = [bleu_by_loops([corpus[i] for i in rows])[n - 1] for rows in drawn]
+        np.testing.assert_allclose(found.resampled[f"Bleu_{n}"], expected)
+    by_image = {"CIDEr": np.array(cider(corpus)), "ROUGE_L": np.array([rouge_l(*pair) for pair in corpus])}
+    for name, values in by_image.items():
+        np.testing.assert_allclose(found.resampled[name], [values[rows].mean() for rows in drawn])
+        np.testing.assert_allclose(scores.by_image[name], values)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from updn_captioning.evaluation import Evaluation
-from updn_captioning.grounding import MEASURES
+from updn_captioning.grounding import CaptionKind
 from updn_captioning.scores.java import JavaScores
 from updn_common.bootstrap import Number, estimate
 from updn_common.tables import told
@@ -20,9 +20,14 @@ NAMES = {
     "CHAIRs": "CHAIRs: captions with any (%)",
 }
 """What a table calls the scores of captions."""
-MEASURE_NAMES = dict(
-    zip(MEASURES, ("gradient: rank corr.", "pointing %", "attention: rank corr.", "pointing %"), strict=True)
-)
+GROUNDING = {
+    "gradient_rank_correlation": "gradient: rank correlation",
+    "gradient_pointing": "gradient: pointing (%)",
+    "attention_rank_correlation": "attention: rank correlation",
+    "attention_pointing": "attention: pointing (%)",
+}
+"""What it calls the measures of visual words."""
+WHOSE: dict[CaptionKind, str] = {"reference": "references", "generated": "own captions"}
 
 
 def record(evaluation: Evaluation, java: Mapping[str, JavaScores]) -> dict[str, Any]:
@@ -75,14 +80,10 @@ def _notes(evaluation: Evaluation, objects: str) -> list[str]:
 
 def _grounding(evaluation: Evaluation, numbers: Mapping[str, Number]) -> Table:
     table = Table()
-    table.add_column("visual words of")
-    table.add_column("number", justify="right")
-    for label in MEASURE_NAMES.values():
-        table.add_column(label, justify="right")
+    table.add_column("visual words")
     for kind, words in evaluation.words.items():
-        cells = [numbers.get(f"{kind}_{name}") for name in MEASURES]
-        digits = [2 if "%" in label else 3 for label in MEASURE_NAMES.values()]
-        row = [told(cell, d) if cell else "-" for cell, d in zip(cells, digits, strict=True)]
-        whose = {"reference": "references", "generated": "own captions"}[kind]
-        table.add_row(whose, f"{len(words.images):,}", *row)
+        table.add_column(f"of {WHOSE[kind]}\n({len(words.images):,})", justify="right")
+    for name, label in GROUNDING.items():
+        found = [numbers.get(f"{kind}_{name}") for kind in evaluation.words]
+        table.add_row(label, *(told(number, 2 if "%" in label else 3) if number else "-" for number in found))
     return table

@@ -169,5 +169,7 @@ def _measure(model: UpDnCaptioner, batch: CaptionBatch, accelerator: Accelerator
 
 
 def _words(captions: Iterable[Rows], split: CaptionSplit) -> Words:
-    table = torch.tensor([row for rows in captions for row in rows], dtype=torch.float64).reshape(-1, 2 + len(MEASURES))
-    return Words(split.positions(table[:, 0].long().tolist()), table[:, 1].long(), table[:, 2:])
+    table = [row for rows in captions for row in rows]
+    measures = torch.tensor([row[2:] for row in table], dtype=torch.float64).reshape(-1, len(MEASURES))
+    images, categories = ([int(row[i]) for row in table] for i in (0, 1))
+    return Words(split.positions(images).long(), torch.tensor(categories, dtype=torch.int64), measures)
