@@ -42,23 +42,19 @@ def find_concepts(data: PreparedData) -> Concepts:
     matched = [match_question_types(part, question_types) for part in torch.split(train.tokens, 4096)]
     kind, end = (torch.cat(parts) for parts in zip(*matched, strict=True))
 
-    content = torch.zeros(len(data.words), dtype=torch.bool)
-    content[[index for word, index in data.words.index.items() if word not in FUNCTION_WORDS]] = True
-    of_answer = torch.full((len(answers),), NONE)
-    of_answer[[data.answers.index[answer] for answer in others]] = torch.arange(len(others))
-
+    content = {word: index for word, index in data.words.index.items() if word not in FUNCTION_WORDS}
     main = train.tokens[torch.arange(train.tokens.shape[1]) >= end[:, None]]
-    times = torch.bincount(main, minlength=len(data.words)) * content
+    times = torch.bincount(main, minlength=len(data.words)).tolist()
+    frequent = sorted(content, key=lambda word: -times[content[word]])[:MOST_WORDS]
+    names = list(dict.fromkeys([*others, *(word for word in frequent if times[content[word]])]))
+    concept = {name: number for number, name in enumerate(names)}
+
+    is_content = torch.zeros(len(data.words), dtype=torch.bool)
+    is_content[list(content.values())] = True
     of_word = torch.full((len(data.words),), NONE)
-    only_words = 0
-    for index in times.argsort(descending=True, stable=True)[:MOST_WORDS].tolist():
-        if times[index]:
-            answer = data.answers.index.get(data.words.words[index - 2])
-            if answer is None:
-                of_word[index] = len(others) + only_words
-                only_words += 1
-            else:
-                of_word[index] = of_answer[answer]
+    for word, index in content.items():
+        of_word[index] = concept.get(word, NONE)
+    of_answer = torch.tensor([concept.get(answer, NONE) for answer in answers])
 
     if (data.directory / glove.FILE).exists():
         vectors = _word_vectors(others, data.words, data.directory / glove.FILE)
@@ -66,10 +62,10 @@ def find_concepts(data: PreparedData) -> Concepts:
         vectors = _answered_types(train.ground_truth, kind, len(answers), len(question_types))[of_answer != NONE]
     return Concepts(
         question_types=question_types,
-        content=content,
+        content=is_content,
         of_word=of_word,
         of_answer=of_answer,
-        cluster=torch.cat([1 + cluster(vectors), torch.zeros(only_words, dtype=torch.int64)]),
+        cluster=torch.cat([1 + cluster(vectors), torch.zeros(len(names) - len(others), dtype=torch.int64)]),
         verdicts=torch.tensor([data.answers.index[answer] for answer in VERDICTS]),
     )
 
