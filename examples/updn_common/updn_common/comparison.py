@@ -1,6 +1,6 @@
 """The statistics of a comparison: rows of runs, means over them, spreads, confidence intervals and differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -10,6 +10,7 @@ import numpy as np
 
 from updn_common.bootstrap import Estimates, Interval, intervals
 from updn_common.errors import InputError
+from updn_common.run import read_config
 
 
 class ComparedRun(Protocol):
@@ -37,6 +38,48 @@ class ComparedRun(Protocol):
 
 
 Run = TypeVar("Run", bound=ComparedRun)
+Data = TypeVar("Data", covariant=True)
+
+
+class OpenedRun(NamedTuple, Generic[Data]):
+    """A run's configuration, and the data that it is to be measured on.
+
+    Attributes:
+        path: The run's directory.
+        config: What it was trained with.
+        data: The prepared data.
+        world: A number for these data among those of all runs.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    data: Data
+    world: int
+
+
+def open_runs(paths: Sequence[Path], data: Path | None, opened: Callable[[Path], Data]) -> list[OpenedRun[Data]]:
+    """Read what runs were trained with, and open their data, each once.
+
+    Args:
+        paths: The runs' directories.
+        data: The prepared directory; None for the one that each run was trained on.
+        opened: Opens a prepared directory.
+
+    Raises:
+        InputError: A run or its data does not exist.
+    """
+    found: dict[Path, Data] = {}
+    runs = []
+    for path in paths:
+        config = read_config(path)
+        directory = data or Path(config["data"])
+        if not directory.exists():
+            raise InputError(f"{path} was trained on {directory}, which is not there. Give the directory with --data.")
+        key = directory.resolve()
+        if key not in found:
+            found[key] = opened(directory)
+        runs.append(OpenedRun(path, config, found[key], list(found).index(key)))
+    return runs
 
 
 class Cell(NamedTuple):

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from updn_common.comparison import check_distinct
+from updn_common.comparison import OpenedRun, check_distinct, open_runs
 from updn_common.errors import InputError
-from updn_common.run import read_config
 from updn_vqa.data import PreparedData
 from updn_vqa.networks import NetworkSizes
 from updn_vqa.presets import METHODS, Method, Scale
@@ -73,21 +71,13 @@ def read_runs(paths: Sequence[Path], data: Path | None, split: str | None) -> li
     Raises:
         InputError: A run, its data or the split does not exist, or two runs differ in nothing.
     """
-    opened = cache(PreparedData.open)
-    worlds: dict[Path, int] = {}
-    runs: list[ComparedRun] = []
-    for path in paths:
-        config = read_config(path)
-        directory = data or Path(config["data"])
-        if not directory.exists():
-            raise InputError(f"{path} was trained on {directory}, which is not there. Give the directory with --data.")
-        world = worlds.setdefault(directory.resolve(), len(worlds))
-        runs.append(_read(path, config, opened(directory), split, world))
+    runs = [_read(opened, split) for opened in open_runs(paths, data, PreparedData.open)]
     check_distinct(runs)
     return runs
 
 
-def _read(path: Path, config: dict[str, Any], data: PreparedData, split: str | None, world: int) -> ComparedRun:
+def _read(opened: OpenedRun[PreparedData], split: str | None) -> ComparedRun:
+    path, config, data, world = opened
     if split is None:
         split = "test" if "test" in data.split_names else "val"
     if split not in data.split_names:
