@@ -1,5 +1,6 @@
 """From official files to a prepared directory, whole or not at all."""
 
+import base64
 import hashlib
 import json
 import shutil
@@ -9,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from updn_captioning.coco import read_captions
+from updn_captioning.instances import Instances
 from updn_captioning.prepare import prepare
 from updn_captioning.prepare_config import PrepareConfig
 from updn_captioning.scores.tokenise import tokenise
@@ -283,3 +286,40 @@ def test_a_rendered_world(tiny: tuple[Path, Path]) -> None:
         for caption in captions:
             assert tokenise(caption.text) in references[str(caption.image_id)]
         assert len(found["pairs"]) == (2 if name == "train" else 6) * split["images"]
+
+
+def test_real_instances(config: Configure, shared_data: Path, tmp_path: Path) -> None:
+    """The 100 real images, captions that name all that is in them, and proposals where the objects are."""
+    data = tmp_path / "real"
+    data.mkdir()
+    shutil.copy(shared_data / "coco/instances_val2014_100.json", data / "instances_val2014.json")
+    instances = Instances.read([data / "instances_val2014.json"])
+    images = [image["id"] for image in json.loads((data / "instances_val2014.json").read_text())["images"]]
+    captions, rows, total = [], [], 0
+    for image_id in images:
+        present = instances.present(image_id)
+        named = [instances.categories[category] for category in present] or ["nothing"]
+        captions.append({"image_id": image_id, "id": image_id, "caption": f"a {' near a '.join(named)}"})
+        total += len(present)
+        height, width = instances.size(image_id)
+        boxes = torch.cat([torch.tensor([[0.0, 0, width, height]]), *(instances.boxes(image_id, c) for c in present)])
+        cells = [base64.b64encode(x.numpy().tobytes()).decode() for x in (boxes, torch.rand(len(boxes), 3))]
+        rows.append("\t".join([str(image_id), str(width), str(height), str(len(boxes)), *cells]))
+    (data / "captions_val2014.json").write_text(json.dumps(captions))
+    (data / "features.tsv").write_text("\n".join(rows) + "\n")
+    halves = {"train_id": images[:50], "val_id": images[50:]}
+    split = {name: [{"img_id": image_id} for image_id in half] for name, half in halves.items()}
+    (data / "split_robust_coco.json").write_text(json.dumps(split))
+    prepare(config(data=data, split="robust", caption_length=99))
+    counts = record(config().out)["splits"]
+    assert sum(part["visual_words"] for part in counts.values()) > 0.95 * total  # but for words that train lacks
+    for name, half in halves.items():
+        found = arrays(config().out, name.removesuffix("_id"))
+        assert counts[name.removesuffix("_id")]["visual_words_without_an_object"] == 0
+        for (image, category), s, relevant in zip(found["pairs"], found["hints"], found["relevant"], strict=True):
+            before = [c for c in instances.present(half[image]) if c < category]
+            begin = 1 + sum(len(instances.of(half[image], c)) for c in before)
+            own = slice(begin, begin + len(instances.of(half[image], category)))
+            assert relevant[own].all()  # a box overlaps itself
+            assert s[0] == 0.5  # the whole image
+            assert s[own].max() > 0.5  # thin objects have little of their boxes
