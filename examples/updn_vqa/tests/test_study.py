@@ -13,7 +13,7 @@ import pytest
 
 from updn_common.errors import InputError
 from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
-from updn_vqa.report import GALLERY, Outcome, _markdown, _spread, made_by, table
+from updn_vqa.report import GALLERY, Outcome, table
 from updn_vqa.studies import STUDIES, Arm, Study
 from updn_vqa.study import Job, StudyConfig, _jobs, study
 from updn_vqa.train_config import TrainConfig
@@ -252,17 +252,6 @@ def test_every_row_has_its_own_directory_and_one_is_the_base(name: str, tmp_path
     assert {"base", "hint"} < {arm.name for arm in arms}
 
 
-def test_made_by_lists_all_revisions(tmp_path: Path) -> None:
-    two = replace(STUDY, arms=STUDY.arms[:1])
-    for name, made in {
-        "start": {"git": "new", "packages": {"torch": "2.13", "hint-loss": "0.1.0"}},
-        "base": {"git": None, "packages": {"torch": "2.13"}},
-    }.items():
-        (tmp_path / "w" / "seed0" / name).mkdir(parents=True)
-        (tmp_path / "w" / "seed0" / name / "config.json").write_text(json.dumps(made))
-    assert made_by(tmp_path, ["w"], two) == {"git": ["new", None], "torch": ["2.13"], "hint-loss": ["0.1.0", None]}
-
-
 def outcome(arm: str, seed: int, accuracy: dict[str, float], kind: float = 50.0) -> Outcome:
     return Outcome(arm, "w", seed, accuracy, {"what": kind}, rank_correlation=0.125 * seed, pointing=10.0 * seed)
 
@@ -287,13 +276,3 @@ def test_a_table_of_one_split_compares_on_it() -> None:
     header, rows = table(outcomes, ["base", "hint"])
     assert header[:3] == ["method", "development", "gain"]
     assert [row[:3] for row in rows] == [["base", "20.0", "-"], ["hint", "31.0", "11.0"]]
-
-
-def test_spread() -> None:
-    assert _spread([]) == "-"
-    assert _spread([1.25], digits=2) == "1.25"
-    assert _spread([1.0, 2.0, 6.0]) == "3.0 ± 2.6"  # the sample's: n - 1
-
-
-def test_markdown() -> None:
-    assert _markdown(["method", "gain"], [["hint", "1.0"]]) == "| method | gain |\n| --- | ---: |\n| hint | 1.0 |\n"

@@ -1,12 +1,11 @@
 """What a study found: one table, curves and a gallery, on a page, in the terminal and as JSON and Markdown."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
@@ -15,10 +14,13 @@ from updn_common.figures import find_images
 from updn_common.files import read_json, write_json
 from updn_common.page import Figure, Section, TableBlock, write_page
 from updn_common.run import read_metrics
+from updn_common.study import Arm, directories, draw, made_by, spread
+from updn_common.tables import markdown
 from updn_vqa.data import PreparedData
 from updn_vqa.explain import CHOSEN, READING_GUIDE, Choice, choose_questions, draw_explanations
 from updn_vqa.measure import load_model
-from updn_vqa.studies import HINT, Arm, Study
+from updn_vqa.presets import Method, Scale
+from updn_vqa.studies import HINT, Study
 
 CONTINUED = "base"
 """The arm that goes on without hints: what others are compared with, at equal budget."""
@@ -50,14 +52,14 @@ def write_report(out: Path, data: Sequence[Path], images: Path | None, study: St
     worlds = [path.name for path in data]
     outcomes = collect(out, worlds, study)
     results = {
-        "made_by": made_by(out, worlds, study),
+        "made_by": made_by(directories(study, out, worlds)),
         "arms": [asdict(arm) for arm in study.rows],
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
     write_json(out / "results.json", results, indent=1)
     names = [arm.name for arm in study.rows]
     header, rows = table(outcomes, names)
-    (out / "table.md").write_text(_markdown(header, rows), encoding="utf-8")
+    (out / "table.md").write_text(markdown(header, rows), encoding="utf-8")
     figures = _draw_figures(out, worlds, study, outcomes)
 
     seeds = f"{len(worlds)} world(s) x {study.model_seeds} model seeds"
@@ -101,9 +103,9 @@ def table(outcomes: Sequence[Outcome], arms: Sequence[str]) -> tuple[list[str], 
     for arm in arms:
         runs = [outcome for outcome in outcomes if outcome.arm == arm]
         gains = [o.final - base[o.world, o.seed] for o in runs] if base and arm != CONTINUED else []
-        row = [arm, *(_spread([o.accuracy[split] for o in runs]) for split in splits), _spread(gains)]
-        row += [_spread([o.by_question_type[kind] for o in runs]) for kind in kinds]
-        rows.append([*row, _spread([o.rank_correlation for o in runs], 2), _spread([o.pointing for o in runs])])
+        row = [arm, *(spread([o.accuracy[split] for o in runs]) for split in splits), spread(gains)]
+        row += [spread([o.by_question_type[kind] for o in runs]) for kind in kinds]
+        rows.append([*row, spread([o.rank_correlation for o in runs], 2), spread([o.pointing for o in runs])])
     return header, rows
 
 
@@ -112,7 +114,7 @@ def collect(out: Path, worlds: Sequence[str], study: Study) -> list[Outcome]:
     return [_outcome(out, *run, study.splits) for run in product(study.rows, worlds, range(study.model_seeds))]
 
 
-def _outcome(out: Path, arm: Arm, world: str, seed: int, splits: Sequence[str]) -> Outcome:
+def _outcome(out: Path, arm: Arm[Method, Scale], world: str, seed: int, splits: Sequence[str]) -> Outcome:
     evaluation = arm.directory(out, world, seed) / "evaluation"
     measured = [read_json(evaluation / split / "accuracy.json") for split in splits]
     accuracies = [content["accuracy"]["2016"] for content in measured]
@@ -125,29 +127,6 @@ def _outcome(out: Path, arm: Arm, world: str, seed: int, splits: Sequence[str]) 
         rank_correlation=measured[-1]["rank_correlation"],
         pointing=measured[-1]["pointing"],
     )
-
-
-def made_by(out: Path, worlds: Sequence[str], study: Study) -> dict[str, list[str | None]]:
-    """Which revision of the code trained the runs, with which packages: one of each, unless runs differ."""
-    runs = [
-        read_json(arm.directory(out, world, seed) / "config.json")
-        for arm, world, seed in product(study.rows, worlds, range(study.model_seeds))
-    ]
-    found = {"git": [run["git"] for run in runs]}
-    found |= {package: [run["packages"].get(package) for run in runs] for package in ("torch", "hint-loss")}
-    return {name: list(dict.fromkeys(values)) for name, values in found.items()}
-
-
-def _spread(values: Sequence[float], digits: int = 1) -> str:
-    if not values:
-        return "-"
-    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values):.{digits}f}{spread}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _print(header: Sequence[str], rows: Sequence[Sequence[str]], kinds: Collection[str], caption: str) -> None:
@@ -192,22 +171,13 @@ def _draw_figures(out: Path, worlds: Sequence[str], study: Study, outcomes: Sequ
         axes.set_xticks(range(len(shares)), [f"{100 * share:g}" for share in shares.values()])
         axes.set(xlabel="questions with a hint (%)", ylabel=f"{last} accuracy (%)")
 
-    _figure(out / "curves.png", curves)
+    draw(out / "curves.png", curves)
     chosen_by = "Accuracy on the shifted development split, by which the best checkpoint is chosen."
     figures = [Figure("curves.png", chosen_by)]
     if len(hints) > 1:
-        _figure(out / "shares.png", scatter)
+        draw(out / "shares.png", scatter)
         figures.append(Figure("shares.png", f"Accuracy ({last}) against the share of questions with a hint."))
     return figures
-
-
-def _figure(path: Path, draw: Callable[[Axes], None]) -> None:
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    draw(axes)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def _gallery(out: Path, study: Study, data_directory: Path, image_folder: Path) -> list[Section]:

@@ -1,8 +1,8 @@
 """Which runs a study consists of: for each world and seed, all arms start from the same base network."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from updn_common import study
 from updn_vqa.networks.layers import Network
 from updn_vqa.presets import METHODS, SCALES, SHAPES, SMALL, Method, Scale
 
@@ -11,37 +11,19 @@ HINT_SHARE = 0.06
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One row of a study's table."""
+class Arm(study.Arm[Method, Scale]):
+    """One row of a study's table, with defaults for worlds of shapes_cp."""
 
-    name: str
-    method: Method
     hint_share: float = HINT_SHARE
     scale: Scale = SHAPES
-    from_start: bool = True
-    """Fine-tune the study's start; otherwise train from random weights."""
-
-    def directory(self, study: Path, world: str, seed: int) -> Path:
-        """Where its run in a world, with a model seed, is in a study's directory."""
-        return study / world / f"seed{seed}" / self.name.replace(" %", "").replace(",", "").replace(" ", "-")
 
 
 @dataclass(frozen=True)
-class Study:
-    """Arms to be run for each world and each model seed, most from the network that ``start`` trains.
+class Study(study.Study[Method, Scale]):
+    """Arms to be run in worlds of shapes_cp."""
 
-    All are evaluated on ``splits``. What is told of one split alone, such as gains, is of the last.
-    """
-
-    arms: tuple[Arm, ...]
-    model_seeds: int
     splits: tuple[str, ...] = ("val", "dev", "test")
-    start: Arm = Arm("start", METHODS["base"], scale=SCALES["shapes-base"])
-
-    @property
-    def rows(self) -> tuple[Arm, ...]:
-        """All that its table shows."""
-        return (self.start, *self.arms)
+    start: study.Arm[Method, Scale] = Arm("start", METHODS["base"], scale=SCALES["shapes-base"])
 
 
 def arms(*methods: str) -> tuple[Arm, ...]:

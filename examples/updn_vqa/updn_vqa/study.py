@@ -1,26 +1,22 @@
 """Many runs, compared at equal budget: ``updn-vqa study``. It resumes where it was stopped."""
 
 import os
-import shutil
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
-import torch
 import tyro
 
 from updn_common.errors import InputError, check_range
 from updn_common.figures import find_images
 from updn_common.files import locked
-from updn_common.progress import track
+from updn_common.study import Arm, check_same, check_worlds, run_jobs, run_logged
 from updn_vqa.data import PreparedData
 from updn_vqa.evaluate import EvaluateConfig, evaluate
+from updn_vqa.presets import Method, Scale
 from updn_vqa.report import write_report
-from updn_vqa.studies import STUDIES, Arm, Study
+from updn_vqa.studies import STUDIES, Study
 from updn_vqa.train import train
 from updn_vqa.train_config import TrainConfig
 
@@ -63,23 +59,17 @@ class Job:
 
     def check(self) -> None:
         """Refuse what is there already, if it was trained with other options."""
-        if (self.config.out / "config.json").exists() and (changed := self.config.differences()):
-            raise InputError(
-                f"{self.config.out} was trained with {'; '.join(changed)}: delete it or choose another --out."
-            )
+        check_same(self.config)
 
     def run(self) -> None:
         """Train and evaluate, or go on with it where it was interrupted; what is printed goes to a log beside it."""
-        torch.set_num_threads(1)
-        out = self.config.out
-        resume = (out / "last.safetensors").exists()
-        if not resume:
-            shutil.rmtree(out, ignore_errors=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.with_name(f"{out.name}.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+
+        def work(resume: bool) -> None:
             train(replace(self.config, resume=resume))
             for split in self.splits:
-                evaluate(EvaluateConfig(data=self.config.data, run=out, split=split, cpu=True))
+                evaluate(EvaluateConfig(data=self.config.data, run=self.config.out, split=split, cpu=True))
+
+        run_logged(self.config.out, work)
 
 
 def study(config: StudyConfig) -> None:
@@ -98,27 +88,20 @@ def study(config: StudyConfig) -> None:
     starts = _jobs(config, chosen, chosen.start)
     arms = [job for arm in chosen.arms for job in _jobs(config, chosen, arm)]
     with locked(config.out):
-        for job in starts + arms:
-            job.check()
-        context = get_context("spawn")  # a fork would inherit torch's threads
-        with ProcessPoolExecutor(config.processes, mp_context=context) as pool:
-            _run(starts, pool, "base networks")
-            _run(arms, pool, "runs")
+        run_jobs({"base networks": starts, "runs": arms}, config.processes)
         write_report(config.out, config.data, config.images, chosen)
 
 
-def _jobs(config: StudyConfig, chosen: Study, arm: Arm) -> list[Job]:
+def _jobs(config: StudyConfig, chosen: Study, arm: Arm[Method, Scale]) -> list[Job]:
     """The runs of an arm, in all worlds with all seeds."""
 
     def job(data: Path, seed: int) -> Job:
-        from_start = arm.from_start and arm is not chosen.start
-        start = chosen.start.directory(config.out, data.name, seed) if from_start else None
         options = TrainConfig(
             data=data,
             out=arm.directory(config.out, data.name, seed),
             method=arm.method,
             scale=arm.scale,
-            start_from=start,
+            start_from=chosen.starts_from(arm, config.out, data.name, seed),
             hint_share=arm.hint_share,
             seed=seed,
             cpu=True,
@@ -129,9 +112,7 @@ def _jobs(config: StudyConfig, chosen: Study, arm: Arm) -> list[Job]:
 
 
 def _check_worlds(data: Sequence[Path], splits: Sequence[str]) -> None:
-    names = [directory.name for directory in data]
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"--data should be directories of different names, found {', '.join(names) or 'none'}.")
+    check_worlds(data)
     for directory in data:
         there = PreparedData.open(directory).record["splits"]
         for split in ("train", "dev", *splits):
@@ -141,14 +122,3 @@ def _check_worlds(data: Sequence[Path], splits: Sequence[str]) -> None:
                     f"{directory} is not for a study: its split {split!r} has no {', '.join(lacking)}. "
                     "Prepare a world of shapes_cp with --hints hat."
                 )
-
-
-def _run(jobs: Sequence[Job], pool: Executor, description: str) -> None:
-    """Run the jobs that are not finished; the first that fails stops all."""
-    futures = [pool.submit(job.run) for job in jobs if not job.finished]
-    try:
-        for future in track(as_completed(futures), description, total=len(futures)):
-            future.result()
-    except BaseException:
-        pool.shutdown(cancel_futures=True)
-        raise

@@ -1,0 +1,58 @@
+"""What studies of both pipelines share; running one is tested with them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from updn_common.errors import InputError
+from updn_common.study import Arm, Study, check_worlds, directories, made_by, spread
+
+START = Arm("start", "base", 1.0, "long")
+STUDY = Study(
+    arms=(
+        Arm("base", "base", 1.0, "short"),
+        Arm("hint, 12.5 %", "hint", 0.125, "short"),
+        Arm("other", "x", 1.0, "long", from_start=False),
+    ),
+    model_seeds=2,
+    splits=("val", "test"),
+    start=START,
+)
+
+
+def test_every_run_has_its_own_directory() -> None:
+    runs = directories(STUDY, Path("out"), ["a", "b"])
+    assert len(set(runs)) == len(runs) == 16
+    assert runs[:3] == [Path("out/a/seed0/start"), Path("out/a/seed1/start"), Path("out/b/seed0/start")]
+    assert Path("out/b/seed1/hint-12.5") in runs
+
+
+def test_only_some_arms_go_on_from_the_start() -> None:
+    starts = [STUDY.starts_from(arm, Path("out"), "a", 1) for arm in STUDY.rows]
+    assert starts == [None, Path("out/a/seed1/start"), Path("out/a/seed1/start"), None]
+
+
+def test_worlds_are_told_apart_by_their_names() -> None:
+    check_worlds([Path("a"), Path("b")])
+    for worlds, found in (([Path("x/a"), Path("y/a")], "a, a"), ([], "none")):
+        with pytest.raises(InputError) as error:
+            check_worlds(worlds)
+        assert str(error.value) == f"--data should be directories of different names, found {found}."
+
+
+def test_made_by_lists_all_revisions(tmp_path: Path) -> None:
+    for name, made in {
+        "one": {"git": "new", "packages": {"torch": "2.13", "hint-loss": "0.1.0"}},
+        "two": {"git": None, "packages": {"torch": "2.13"}},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(made))
+    found = made_by([tmp_path / "one", tmp_path / "two"])
+    assert found == {"git": ["new", None], "torch": ["2.13"], "hint-loss": ["0.1.0", None]}
+
+
+def test_spread() -> None:
+    assert spread([]) == "-"
+    assert spread([1.25], digits=2) == "1.25"
+    assert spread([1.0, 2.0, 6.0]) == "3.0 ± 2.6"  # the sample's: n - 1
