@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ BOXES = [[0, 0, 20, 15], [20, 15, 40, 30], [0, 0, 40, 30], [5, 5, 10, 10]]
 IMAGES = {"train": [1, 2, 3, 4], "val": [5, 6], "test": [11, 12]}
 CATEGORIES = {17: "cat", 18: "dog", 58: "hot dog"}
 TEXTS = ("A cat near two hot dogs.", "Dogs, and a kitten!")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -143,21 +149,30 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "world", folder / "prepared"
 
 
-@pytest.fixture
-def untrained(tiny: tuple[Path, Path], tmp_path: Path) -> Callable[..., Path]:
-    """Makes a run of a small network with random weights, as training would leave it."""
+@pytest.fixture(scope="session")
+def untrained_in(tiny: tuple[Path, Path]) -> Callable[..., Path]:
+    """Makes a run of a small network with random weights in a folder, as training would leave it."""
 
-    def make(name: str, method: str = "base", *, seed: int = 0, **changes: Any) -> Path:
+    def make(folder: Path, name: str, method: str = "base", *, seed: int = 0, **changes: Any) -> Path:
         scale = replace(SCALES["shapes"], model=NetworkSizes(embedding=8, hidden=16, attention=8))
-        options = {"data": tiny[1], "out": tmp_path / name, "method": METHODS[method], "scale": scale, "seed": seed}
+        options = {"data": tiny[1], "out": folder / name, "method": METHODS[method], "scale": scale, "seed": seed}
         config = TrainConfig(**(options | changes))
         torch.manual_seed(seed)
         with RunDirectory.create(config.out, config.record(processes=1)) as run:
-            model = build_model(config.scale.model, PreparedData.open(config.data))
+            data = PreparedData.open(config.data)
+            model = build_model(config.scale.model, data)
+            names = [data.vocabulary.index[name] for name in data.categories if name in data.vocabulary.index]
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.mul_(8)  # else all captions are the same
+                model.word.bias[names] += 5  # else few of them name anything
             run.save_checkpoint("best", model.state_dict(), None, {})
         return config.out
 
     return make
+
+
+@pytest.fixture
+def untrained(untrained_in: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """The same, in the test's own folder."""
+    return partial(untrained_in, tmp_path)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from updn_captioning.compare import CompareConfig, compare
 from updn_captioning.data_status import show_data
 from updn_captioning.evaluate import EvaluateConfig, evaluate
 from updn_captioning.prepare import prepare
@@ -20,12 +21,14 @@ COMMANDS: dict[type, Callable[[Any], None]] = {
     PrepareConfig: prepare,
     TrainConfig: train,
     EvaluateConfig: evaluate,
+    CompareConfig: compare,
 }
 Command = (
     Annotated[DataConfig, tyro.conf.subcommand("data")]
     | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
 )
 OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
 """Options of a command may stand before or after METHOD and SCALE, and go by short names."""

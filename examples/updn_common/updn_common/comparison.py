@@ -13,6 +13,12 @@ from updn_common.errors import InputError
 from updn_common.run import read_config
 
 
+class PreparedDirectory(Protocol):
+    """Prepared data."""
+
+    directory: Path
+
+
 class ComparedRun(Protocol):
     """What a comparison has to know of a run."""
 
@@ -29,8 +35,24 @@ class ComparedRun(Protocol):
         """Its seed."""
 
     @property
+    def data(self) -> PreparedDirectory:
+        """The prepared data that it was measured on."""
+
+    @property
+    def split(self) -> str:
+        """One of their splits."""
+
+    @property
     def world(self) -> int:
         """A number for the data among those that are compared."""
+
+    @property
+    def data_set(self) -> str | None:
+        """The data set of the paper that the split is; None for another."""
+
+    @property
+    def published_row(self) -> str | None:
+        """The result of the paper that it reproduces, if it is one."""
 
     @property
     def name(self) -> str:
@@ -146,6 +168,19 @@ def compare_runs(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> li
         differences = [_difference(one, other) for one, other in pairs if other is not None]
         rows.append(Row(name, group, _cells(mine), _cells(differences)))
     return rows
+
+
+def by_data_set(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> dict[str | None, list[Row[Run]]]:
+    """The rows of a table for each data set of the paper, and for None those of all other data together."""
+    data_sets = dict.fromkeys(run.data_set for run in runs)
+    return {name: compare_runs([run for run in runs if run.data_set == name], estimates) for name in data_sets}
+
+
+def told_data(rows: Sequence[Row[Run]]) -> str:
+    """Which data rows are of, such as ``"test of cue0, cue1"``."""
+    found = dict.fromkeys((run.split, run.data.directory.resolve().name) for row in rows for run in row.runs)
+    splits = dict.fromkeys(split for split, _ in found)
+    return f"{' and '.join(splits)} of {', '.join(dict.fromkeys(name for _, name in found))}"
 
 
 def _names(groups: Sequence[Sequence[ComparedRun]]) -> list[str]:

@@ -47,6 +47,15 @@ def told_cell(cell: Cell, digits: int) -> tuple[str, str]:
     return f"{cell.value:.{digits}f}{spread}", f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def beside_published(rows: Sequence[Row[Any]], lines: Sequence[Line], published: Mapping[str, Line]) -> list[Line]:
+    """Published lines by the names of what they are of, each with our lines of it below; then all others of ours."""
+    belongs = [row.runs[0].published_row for row in rows]
+    together = []
+    for name, line in published.items():
+        together += [line, *(mine for mine, of in zip(lines, belongs, strict=True) if of == name)]
+    return together + [mine for mine, of in zip(lines, belongs, strict=True) if of not in published]
+
+
 def print_blocks(blocks: Iterable[Block]) -> None:
     """Print tables, each number above its interval."""
     console = Console()

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from updn_common.bootstrap import estimate_means
-from updn_common.comparison import compare_runs
+from updn_common.comparison import by_data_set
 from updn_common.errors import InputError
 from updn_common.measurements import CheckpointName
 from updn_common.progress import track
@@ -67,8 +67,7 @@ def compare(config: CompareConfig) -> None:
         columns = found.accuracy(config.version) | found.grounding()
         measured[run.path] = estimate_means(columns, seed=(0, run.world))  # all runs of a world are resampled alike
     if accelerator.is_main_process:
-        data_sets = dict.fromkeys(run.data_set for run in runs)
-        rows = {name: compare_runs([run for run in runs if run.data_set == name], measured) for name in data_sets}
+        rows = by_data_set(runs, measured)
         written = write_tables(config.out, rows, config.version)
         print_tables(rows)
         Console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from rich.console import Console
 
-from updn_common.comparison import Cell, Row
+from updn_common.comparison import Cell, Row, told_data
 from updn_common.files import atomic_file
-from updn_common.tables import Block, Line, print_blocks, told_cell, write_blocks, write_csv
+from updn_common.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
 from updn_vqa.accuracy import AccuracyVersion
 from updn_vqa.evaluate import NAMES
 from updn_vqa.evaluation import relevant_by
@@ -45,14 +45,17 @@ def tables(rows: Rows) -> list[Block]:
     """The paper's table with our rows for each of its data sets; ours on other data, and then the paper's apart."""
     blocks = []
     for data_set, mine in rows.items():
-        where = data_set or _other_data(mine)
+        where = data_set or told_data(mine)
         there = dict.fromkeys(name for row in mine for name in row.cells)
         types = {name: name for name in ANSWER_TYPES}
         if not data_set:
             mentioned = [*ANSWER_TYPES, *(name for name in there if not name.startswith('"') and name not in NAMES)]
             types = {name: name for name in mentioned if name in there}
         ours = [_line(f"{row.name} ({len(row.runs)})", row.cells, types) for row in mine]
-        lines = _beside_published(mine, ours, data_set) if data_set else ours
+        published = {
+            name: _published(f"{name}, published", found[data_set]) for name, found in TABLE_1.items() if data_set
+        }
+        lines = beside_published(mine, ours, published)
         blocks.append(Block(f"{where}: official accuracy (%)", ["method (runs)", *types.values()], lines))
         measures = {name: short for name, short in GROUNDING.items() if name in there}
         compared = [row for row in mine if row.differences]
@@ -74,13 +77,6 @@ def tables(rows: Rows) -> list[Block]:
     return blocks
 
 
-def _other_data(rows: Sequence[Row[ComparedRun]]) -> str:
-    """Such as ``"test of cue0, cue1"``."""
-    found = dict.fromkeys((run.split, run.data.directory.resolve().name) for row in rows for run in row.runs)
-    splits = dict.fromkeys(split for split, _ in found)
-    return f"{' and '.join(splits)} of {', '.join(dict.fromkeys(name for _, name in found))}"
-
-
 def _published(name: str, values: Sequence[float]) -> Line:
     return Line(name, [(f"{value:.2f}", "") for value in values], published=True)
 
@@ -91,16 +87,6 @@ def _line(name: str, cells: Mapping[str, Cell], columns: Iterable[str]) -> Line:
 
 def _told(cell: Cell, column: str) -> tuple[str, str]:
     return told_cell(cell, 1 if column in FPVG else 3 if column in GROUNDING and "%" not in GROUNDING[column] else 2)
-
-
-def _beside_published(rows: Sequence[Row[ComparedRun]], ours: Sequence[Line], data_set: str) -> list[Line]:
-    """The paper's rows in its order, each with ours below it; then ours that it does not have."""
-    lines = []
-    belongs = [row.runs[0].published_row for row in rows]
-    for name, found in TABLE_1.items():
-        lines.append(_published(f"{name}, published", found[data_set]))
-        lines += [line for line, row in zip(ours, belongs, strict=True) if row == name]
-    return lines + [line for line, row in zip(ours, belongs, strict=True) if row is None]
 
 
 def print_tables(rows: Rows) -> None:
@@ -121,12 +107,12 @@ def write_tables(out: Path, rows: Rows, version: AccuracyVersion) -> list[Path]:
         for data_set, values in found.items()
         for kind, value in zip(ANSWER_TYPES, values, strict=True)
     ]
-    write_csv(written[1], {data_set or _other_data(mine): mine for data_set, mine in rows.items()}, published)
+    write_csv(written[1], {data_set or told_data(mine): mine for data_set, mine in rows.items()}, published)
     for data_set, mine in rows.items():
         if curves := supervision(mine):
             kind = {None: "", VQACP: "-vqacp", VQA: "-vqa"}[data_set]
             written.append(out / f"supervision{kind}.png")
-            _draw(written[-1], curves, data_set or _other_data(mine))
+            _draw(written[-1], curves, data_set or told_data(mine))
     return written
 
 
