@@ -154,7 +154,10 @@ def test_second_derivatives_of_the_network_by_finite_differences() -> None:
 
 @pytest.mark.parametrize("words", [None, 3], ids=["one word", "three words"])
 def test_tracked_proposals_are_exact_and_lazy(words: int | None) -> None:
-    """Value, importance and every parameter's gradient are those of double backward, and nothing took the plain way."""
+    """Value, importance and every parameter's gradient are those of double backward.
+
+    Of the proposals nothing took the plain way; what a step pooled of them did, which is one vector an image.
+    """
     model, (tokens, features, mask) = make_model(), make_inputs()
     human = torch.rand(B, *([words] if words else []), K, generator=torch.Generator().manual_seed(2)).double()
     found = []
@@ -172,8 +175,8 @@ def test_tracked_proposals_are_exact_and_lazy(words: int | None) -> None:
     for plain, tracked in zip(*found, strict=True):
         assert plain.abs().max() > 0
         torch.testing.assert_close(tracked, plain, rtol=0, atol=1e-10 * max(1.0, plain.abs().max().item()))
-    assert report.plain == {}, report
-    assert report.lazy == {"transpose": T + 1, "matmul": T + 1, "linear": 1}, report
+    assert report.plain == {"addmm": T}, report
+    assert report.lazy == {"matmul": T + 1, "squeeze": T + 1, "linear": 2}, report
 
 
 def test_bfloat16_autocast() -> None:
@@ -186,4 +189,4 @@ def test_bfloat16_autocast() -> None:
     alpha = proposal_importance(output.log_probs[:, -1, END], tracked)
     assert alpha.dtype == torch.float32
     alpha.square().sum().backward()
-    assert tracking_report(tracked).plain == {}
+    assert tracking_report(tracked).plain.keys() == {"addmm"}

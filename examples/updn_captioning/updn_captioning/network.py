@@ -35,6 +35,19 @@ class CaptionOutput(NamedTuple):
     """What words are chosen from: :meth:`UpDnCaptioner.log_probs` of some steps is that of these steps alone."""
 
 
+class Weights(NamedTuple):
+    """The transposed weights of the layers that all steps apply, each taken once.
+
+    A layer that is called in every step transposes its weight in every step. In a backward pass of the importance each of
+    these would keep a gradient as large as the weight, until that of the forward pass joins it.
+    """
+
+    attend: Float[Tensor, "2H 4H"]
+    query: Float[Tensor, "H A"]
+    pooled: Float[Tensor, "D 4H"]
+    language: Float[Tensor, "2H 4H"]
+
+
 class Memory(NamedTuple):
     """What all steps of a caption share."""
 
@@ -119,11 +132,12 @@ class UpDnCaptioner(nn.Module):
             mask: true for existing proposals.
         """
         memory, state = self.start(features, mask)
+        weights = self._weights()
         hidden, attention = [], []
         for word in self.attend_word(self.embedding(tokens)).unbind(1):
-            state, weights = self._advance(word, memory, state)
+            state, looks = self._advance(word, memory, state, weights)
             hidden.append(state.hidden)
-            attention.append(weights)
+            attention.append(looks)
         chosen_from = self.dropout(torch.stack(hidden, 1))
         return CaptionOutput(self.log_probs(chosen_from), torch.stack(attention, 1), chosen_from)
 
@@ -137,7 +151,8 @@ class UpDnCaptioner(nn.Module):
 
     def step(self, tokens: Int[Tensor, " B"], memory: Memory, state: State) -> Step:
         """Read one more word of each caption, and say what would come next."""
-        state, attention = self._advance(self.attend_word(self.embedding(tokens)), memory, state)
+        word = self.attend_word(self.embedding(tokens))
+        state, attention = self._advance(word, memory, state, self._weights())
         return Step(self.log_probs(self.dropout(state.hidden)), attention, state)
 
     def log_probs(self, hidden: Float[Tensor, "*N H"]) -> Float[Tensor, "*N V"]:
@@ -145,23 +160,30 @@ class UpDnCaptioner(nn.Module):
         logits = F.linear(hidden, self.word.weight, self.word.bias + self.silent)
         return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
-    def _advance(self, word: Float[Tensor, "B 4H"], memory: Memory, state: State) -> tuple[State, Float[Tensor, "B K"]]:
+    def _weights(self) -> Weights:
+        layers = self.attend_state, self.query, self.language_image, self.language_state
+        return Weights(*(layer.weight.T for layer in layers))
+
+    def _advance(
+        self, word: Float[Tensor, "B 4H"], memory: Memory, state: State, weights: Weights
+    ) -> tuple[State, Float[Tensor, "B K"]]:
         before = torch.cat([state.attend_hidden, state.hidden], -1)
-        attend_hidden, attend_cell = lstm(word + memory.image + self.attend_state(before), state.attend_cell)
-        joint = (memory.keys + self.query(attend_hidden)[:, None]).tanh()
+        attend_hidden, attend_cell = lstm(word + memory.image + before @ weights.attend, state.attend_cell)
+        joint = (memory.keys + (attend_hidden @ weights.query)[:, None]).tanh()
         scores = self.weigh(joint).squeeze(-1)
         attention = scores.masked_fill(~memory.mask, -torch.inf).softmax(-1)
         pooled = pool(memory.features, attention)
         looked = torch.cat([attend_hidden, state.hidden], -1)
-        hidden, cell = lstm(self.language_image(pooled) + self.language_state(looked), state.cell)
+        # With tracked proposals this is where `pooled` leaves them: a vector an image costs nothing the plain way, while a
+        # lazy product would apply the whole weight to the proposals' direction in every step.
+        gates = torch.addmm(self.language_image.bias, pooled, weights.pooled) + looked @ weights.language
+        hidden, cell = lstm(gates, state.cell)
         return State(attend_hidden, attend_cell, hidden, cell), attention
 
 
 def pool(features: Float[Tensor, "B K D"], weights: Float[Tensor, "B K"]) -> Float[Tensor, "B D"]:
     """The weighted sum of proposals."""
-    # With tracked proposals on the left the product is a plain tensor. On the right it would be tracked still, and the
-    # linear layer that follows would apply its weight to the proposals' direction in each step.
-    return (features.transpose(1, 2) @ weights.to(features.dtype)[..., None]).squeeze(-1)
+    return (weights[:, None].to(features.dtype) @ features).squeeze(1)
 
 
 def lstm(gates: Float[Tensor, "B 4H"], cell: Float[Tensor, "B H"]) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:

@@ -1,0 +1,163 @@
+"""A training step of the UpDn captioner with HINT, on all visual words or one drawn at random, against one without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from _measure import interleaved_times, peak_memory, peak_memory_cuda, run
+from torch import Tensor
+
+from hint_loss import hint_ranking_loss, track_proposals
+from updn_captioning.data import CaptionBatch
+from updn_captioning.network import CaptionOutput, NetworkSizes, UpDnCaptioner
+from updn_captioning.objective import one_word, word_importance, word_log_probs, word_scores
+from updn_captioning.vocabulary import BEGIN, END
+
+B, K, D, T, VOCABULARY, WORDS = 64, 36, 2048, 20, 10_000, 4
+
+
+@dataclass(frozen=True)
+class Program:
+    """One way to take a training step."""
+
+    track: Callable[[Tensor], Tensor] | None = None
+    """What prepares the proposals for their importance. None: no HINT loss."""
+    all_words: bool = False
+    """Of each caption, not one drawn at random."""
+    whole_score: bool = False
+    """The score is read off the log-probabilities of all steps, as one would write it first."""
+
+
+def leaf(features: Tensor) -> Tensor:
+    return features.detach().requires_grad_()
+
+
+PROGRAMS = {
+    "plain": Program(),
+    "one word, naive": Program(leaf),
+    "one word, tracked": Program(track_proposals),
+    "one word, tracked, score of all steps": Program(track_proposals, whole_score=True),
+    "all words, naive": Program(leaf, all_words=True),
+    "all words, tracked": Program(track_proposals, all_words=True),
+}
+
+
+def build(device: str) -> UpDnCaptioner:
+    torch.manual_seed(0)
+    return UpDnCaptioner(NetworkSizes(), vocabulary_size=VOCABULARY, feature_size=D).to(device)
+
+
+def random_batch(size: int, device: str) -> CaptionBatch:
+    """Captions without padding, each with as many visual words at steps of their own."""
+    torch.manual_seed(0)
+    tokens = torch.randint(END + 2, VOCABULARY, (size, T + 1))
+    tokens[:, 0], tokens[:, T] = BEGIN, END
+    steps = torch.rand(size, T - 1).argsort(1)[:, :WORDS]
+    batch = CaptionBatch(
+        image_ids=torch.arange(size),
+        caption_ids=torch.arange(size),
+        features=torch.rand(size, K, D),
+        boxes=torch.zeros(size, K, 4),
+        mask=torch.ones(size, K, dtype=torch.bool),
+        sizes=torch.ones(size, 2, dtype=torch.int32),
+        tokens=tokens,
+        word_spans=torch.stack([steps, steps + 1], -1),
+        word_categories=torch.zeros(size, WORDS, dtype=torch.int64),
+        human=torch.rand(size, WORDS, K),
+        relevant=torch.ones(size, WORDS, K, dtype=torch.bool),
+    )
+    return batch.to(device)
+
+
+def importance(
+    model: UpDnCaptioner, output: CaptionOutput, features: Tensor, batch: CaptionBatch, program: Program
+) -> Tensor:
+    """Of each visual word of the batch, ``(B, W, K)``."""
+    if program.whole_score:
+        scores = word_log_probs(output, batch.tokens).gather(1, batch.word_spans[..., 0])
+    else:
+        scores = word_scores(model, output, batch)
+    return word_importance(scores, features)
+
+
+def step(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Callable[[], None]:
+    """Forward, backward, update. SGD, as the cheapest optimiser hides least of what the importance costs."""
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
+    words = batch if program.all_words else one_word(batch.to("cpu"), torch.Generator().manual_seed(0))
+    words = words.to(batch.features.device)
+
+    def closure() -> None:
+        features = program.track(batch.features) if program.track else batch.features
+        output = model(batch.tokens[:, :-1], features, batch.mask)
+        loss = -word_log_probs(output, batch.tokens).mean()
+        if program.track:
+            loss = loss + hint_ranking_loss(importance(model, output, features, words, program), words.human)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        optimiser.zero_grad()
+        if batch.features.is_cuda:
+            torch.cuda.synchronize()
+
+    return closure
+
+
+def small_then(program: Program) -> Callable[[], None]:
+    """A step after a tiny one, so that a process's one-time costs are not counted."""
+    model = build("cpu")
+    step(model, random_batch(2, "cpu"), program)()
+    return step(model, random_batch(B, "cpu"), program)
+
+
+def hint_gradient(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Tensor:
+    """All parameters' gradient of the importance of all words of some captions, with random but fixed coefficients."""
+    assert program.track is not None
+    features = program.track(batch.features)
+    output = model(batch.tokens[:, :-1], features, batch.mask)
+    loss = (importance(model, output, features, batch, program) * (batch.human - 0.5)).sum()
+    gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients]).double()
+
+
+def errors(device: str) -> dict[str, float]:
+    """Each program's largest error in that gradient against double backward in float64, over its largest entry."""
+    model, batch = build(device), random_batch(4, device)
+    wide = CaptionBatch(*(x.double() if x.is_floating_point() else x for x in batch))
+    reference = hint_gradient(build(device).double(), wide, Program(leaf, all_words=True))
+    found = {}
+    for title, program in PROGRAMS.items():
+        if program.track:
+            difference = hint_gradient(model, batch, program) - reference
+            found[title] = (difference.abs().max() / reference.abs().max()).item()
+    return found
+
+
+def benchmark(device: str, seconds: float) -> list[dict[str, Any]]:
+    error = errors(device)
+    model, batch = build(device), random_batch(B, device)
+    closures = {title: step(model, batch, program) for title, program in PROGRAMS.items()}
+    times = interleaved_times(closures, seconds=seconds)
+    if device == "cuda":
+        peaks = {title: peak_memory_cuda(closure) for title, closure in closures.items()}
+    else:
+        peaks = {title: peak_memory(small_then, program) for title, program in PROGRAMS.items()}
+    return [
+        {"program": title, **quartiles}
+        | {"over_plain": quartiles["median_ms"] / times["plain"]["median_ms"]}
+        | {"peak_mib": peaks[title], "peak_over_plain": peaks[title] / peaks["plain"]}
+        | ({"error": error[title]} if title in error else {})
+        for title, quartiles in times.items()
+    ]
+
+
+if __name__ == "__main__":
+    run(
+        "captioning_step",
+        f"UpDn captioner's training step with the HINT loss over the step without, {B} captions of {T} steps, {WORDS} "
+        f"visual words each, {K} proposals of {D} features, {VOCABULARY:,} words, float32",
+        benchmark,
+        device={"choices": ["cpu", "cuda"], "default": "cpu"},
+        seconds={"type": float, "default": 300.0, "help": "in all, default: %(default)s"},
+    )
