@@ -38,8 +38,8 @@ class CaptionOutput(NamedTuple):
 class Weights(NamedTuple):
     """The transposed weights of the layers that all steps apply, each taken once.
 
-    A layer that is called in every step transposes its weight in every step. In a backward pass of the importance each of
-    these would keep a gradient as large as the weight, until that of the forward pass joins it.
+    A layer that is called in every step transposes its weight in every step. Where the importance is differentiated,
+    each of these would hold a gradient as large as the weight until that of the forward pass joins it.
     """
 
     attend: Float[Tensor, "2H 4H"]
@@ -174,8 +174,8 @@ class UpDnCaptioner(nn.Module):
         attention = scores.masked_fill(~memory.mask, -torch.inf).softmax(-1)
         pooled = pool(memory.features, attention)
         looked = torch.cat([attend_hidden, state.hidden], -1)
-        # With tracked proposals this is where `pooled` leaves them: a vector an image costs nothing the plain way, while a
-        # lazy product would apply the whole weight to the proposals' direction in every step.
+        # With tracked proposals this is where `pooled` leaves them: for a vector an image the plain way costs nothing,
+        # while a lazy product would apply the whole weight to the proposals' direction in every step.
         gates = torch.addmm(self.language_image.bias, pooled, weights.pooled) + looked @ weights.language
         hidden, cell = lstm(gates, state.cell)
         return State(attend_hidden, attend_cell, hidden, cell), attention
