@@ -11,6 +11,7 @@ from updn_captioning.data_status import show_data
 from updn_captioning.evaluate import EvaluateConfig, evaluate
 from updn_captioning.prepare import prepare
 from updn_captioning.prepare_config import PrepareConfig
+from updn_captioning.study import StudyConfig, study
 from updn_captioning.train import train
 from updn_captioning.train_config import TrainConfig
 from updn_common.data_status import DataConfig
@@ -22,6 +23,7 @@ COMMANDS: dict[type, Callable[[Any], None]] = {
     TrainConfig: train,
     EvaluateConfig: evaluate,
     CompareConfig: compare,
+    StudyConfig: study,
 }
 Command = (
     Annotated[DataConfig, tyro.conf.subcommand("data")]
@@ -29,6 +31,7 @@ Command = (
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
     | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+    | Annotated[StudyConfig, tyro.conf.subcommand("study")]
 )
 OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
 """Options of a command may stand before or after METHOD and SCALE, and go by short names."""
