@@ -9,6 +9,7 @@ import tyro
 from updn_captioning.compare import CompareConfig, compare
 from updn_captioning.data_status import show_data
 from updn_captioning.evaluate import EvaluateConfig, evaluate
+from updn_captioning.explain import ExplainConfig, explain
 from updn_captioning.prepare import prepare
 from updn_captioning.prepare_config import PrepareConfig
 from updn_captioning.study import StudyConfig, study
@@ -23,6 +24,7 @@ COMMANDS: dict[type, Callable[[Any], None]] = {
     TrainConfig: train,
     EvaluateConfig: evaluate,
     CompareConfig: compare,
+    ExplainConfig: explain,
     StudyConfig: study,
 }
 Command = (
@@ -31,6 +33,7 @@ Command = (
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
     | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+    | Annotated[ExplainConfig, tyro.conf.subcommand("explain")]
     | Annotated[StudyConfig, tyro.conf.subcommand("study")]
 )
 OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from updn_captioning.data import CaptionSplit, PreparedData
@@ -96,15 +98,17 @@ def generate(
     accelerator: Accelerator,
     decoding: Decoding,
     *,
+    positions: Int64[Tensor, " N"] | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> list[list[int]]:
-    """The words, as indices, of a caption of each of a split's images, in their order; every process does its share.
+    """The words, as indices, of a caption of a split's images, all or those at some positions, in their order.
 
-    The network is put into evaluation mode and back.
+    Every process does its share. The network is put into evaluation mode and back.
     """
+    wanted = torch.arange(len(split.image_ids)) if positions is None else positions
 
-    def captions(positions: Tensor) -> Sequence[list[int]]:
-        images = split.images(positions)
+    def captions(batch: Tensor) -> Sequence[list[int]]:
+        images = split.images(wanted[batch])
         features, mask = (x.to(accelerator.device) for x in (images.features, images.mask))
         with evaluating(model), accelerator.autocast():
             found = beam_search(
@@ -118,4 +122,4 @@ def generate(
             )
         return [caption.tokens for caption in found]
 
-    return over_processes(captions, len(split.image_ids), accelerator, batch_size, "captions")
+    return over_processes(captions, len(wanted), accelerator, batch_size, "captions")

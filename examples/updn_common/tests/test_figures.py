@@ -8,10 +8,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 from updn_common.errors import InputError
-from updn_common.figures import MOST_IMPORTANT, draw_importance, find_images, importance_map
+from updn_common.figures import MOST_IMPORTANT, draw_importance, draw_words, find_images, importance_map, open_image
 
 BOXES = np.array([[0, 0, 4, 2], [2, 1, 6, 3], [5, 0, 6, 4]], dtype=np.float32)
 
@@ -99,3 +100,34 @@ def test_lit_is_brighter(axes: Axes) -> None:
     assert pixels.shape == (4, 6, 3)
     assert pixels[1, 3].sum() > pixels[0, 0].sum() > pixels[0, 5].sum() > 0
     np.testing.assert_array_equal(pixels[0, 5], pixels[3, 0])  # importance 0 is as dark as what nothing covers
+
+
+def test_words_above_a_picture() -> None:
+    """Coloured ones are bold; lines stand one above the other, over the axes."""
+    figure, axes = plt.subplots()
+    axes.set_axis_off()
+    draw_words(axes, [[("a", ""), ("dog", "#1a7f37")], [("on grass", "")]])
+    figure.canvas.draw()
+    texts = {text.get_text(): text for text in axes.findobj(Text) if text.get_text()}
+    assert list(texts) == ["a", "dog", "on grass"]
+    assert [text.get_fontweight() for text in texts.values()] == ["normal", "bold", "normal"]
+    assert texts["dog"].get_color() == "#1a7f37"
+    boxes = {word: text.get_window_extent() for word, text in texts.items()}
+    assert boxes["a"].x1 < boxes["dog"].x0
+    assert boxes["a"].y0 > boxes["on grass"].y1 - 1
+    assert boxes["on grass"].y0 > axes.get_window_extent().y1
+    plt.close(figure)
+
+
+def test_an_image_of_another_size(tmp_path: Path) -> None:
+    path = tmp_path / "7.png"
+    Image.new("RGB", (8, 6)).save(path)
+    images = find_images(tmp_path)
+    with open_image(images, 7, "", (8, 6)) as image:
+        assert image.size == (8, 6)
+    with pytest.raises(InputError) as error:
+        open_image(images, 7, "", (6, 8))
+    assert str(error.value) == (
+        f"{path} has 8 x 6 pixels, but its proposals were prepared for 6 x 8. Give the images that the features were "
+        "made from."
+    )

@@ -1,16 +1,19 @@
 """Pictures of importance: which proposals mattered, painted over the image."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from updn_common.errors import InputError
 
@@ -52,6 +55,28 @@ def find_images(folder: Path) -> ImageFolder:
     return ImageFolder(folder, {int(match[1]): path for match, path in found if match})
 
 
+def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[int, int]) -> ImageFile.ImageFile:
+    """Opens an image, to be closed by the caller.
+
+    Args:
+        images: Where it is.
+        image_id: Its COCO id.
+        coco_split: Such as ``"val2014"``, for the error message.
+        size: The width and height that its proposals were prepared for.
+
+    Raises:
+        InputError: it is not there, or of another size.
+    """
+    image = Image.open(images.file(image_id, coco_split))
+    if image.size != size:
+        image.close()
+        raise InputError(
+            f"{image.filename!s} has {image.width} x {image.height} pixels, but its proposals were prepared for "
+            f"{size[0]} x {size[1]}. Give the images that the features were made from."
+        )
+    return image
+
+
 def importance_map(
     boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"], size: tuple[int, int]
 ) -> NDArray[np.float64]:
@@ -87,3 +112,32 @@ def draw_importance(
         x1, y1, x2, y2 = boxes[first[0]]
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=MOST_IMPORTANT, linewidth=2))
     axes.set_axis_off()
+
+
+def draw_words(axes: Axes, lines: Sequence[Sequence[tuple[str, str]]], size: float = 11) -> None:
+    """Writes a title above axes, word by word: each line holds words and their colours, a coloured one in bold."""
+    boxes: list[Artist] = [
+        HPacker(
+            children=[
+                TextArea(
+                    word, textprops={"color": colour or "black", "weight": "bold" if colour else "normal", "size": size}
+                )
+                for word, colour in line
+            ],
+            pad=0,
+            sep=0.35 * size,
+        )
+        for line in lines
+    ]
+    title = VPacker(children=boxes, align="center", pad=0, sep=0.3 * size)
+    place = AnnotationBbox(
+        title,
+        (0.5, 1),
+        xybox=(0, 4),
+        xycoords="axes fraction",
+        boxcoords="offset points",
+        box_alignment=(0.5, 0),
+        frameon=False,
+        pad=0,
+    )
+    axes.add_artist(place)

@@ -10,6 +10,8 @@ from updn_common.files import atomic_file
 from updn_common.page import environment
 
 Tone = Literal["", "good", "fair", "bad"]
+COLOURS: dict[Tone, str] = {"good": "#1a7f37", "fair": "#9a6700", "bad": "#b42318"}
+"""Of tones in pictures, which are on white; the page has its own."""
 
 
 @dataclass(frozen=True)

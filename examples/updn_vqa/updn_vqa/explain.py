@@ -15,10 +15,10 @@ from rich.console import Console
 from torch import Tensor
 
 from hint_loss import proposal_importance, rank_correlation
-from updn_common.errors import InputError, check_range
-from updn_common.figures import ImageFolder, draw_importance, find_images
+from updn_common.errors import check_range
+from updn_common.figures import ImageFolder, draw_importance, find_images, open_image
 from updn_common.files import new_directory
-from updn_common.gallery import Card, Fact, Tone, write_gallery
+from updn_common.gallery import COLOURS, Card, Fact, Tone, write_gallery
 from updn_common.progress import track
 from updn_common.stream import generator
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
@@ -97,12 +97,8 @@ READING_GUIDE = (
     "elsewhere. A predicted answer is green if its soft score is at least 0.5, amber if it is lower, red if it is 0. "
     "Rank correlation is Spearman's, of the importance of proposals for the network and for people."
 )
-TONES: dict[Tone, tuple[str, str]] = {
-    "good": ("#1a7f37", "correct"),
-    "fair": ("#9a6700", "partly correct"),
-    "bad": ("#b42318", "wrong"),
-}
-"""The colour of an answer, and what it means."""
+TONES: dict[Tone, str] = {"good": "correct", "fair": "partly correct", "bad": "wrong"}
+"""What the colour of an answer means."""
 
 
 class Explained(NamedTuple):
@@ -148,7 +144,8 @@ def draw_explanations(
         question, batch = split.questions[position], split.batch([position])
         before, after = (_explain(model, batch, data) for model in models)
         path = out / f"{question.question_id}.png"
-        with Image.open(images.file(question.image_id, question.coco_split)) as image:
+        width, height = batch.sizes[0].tolist()
+        with open_image(images, question.image_id, question.coco_split, (width, height)) as image:
             size = _draw(image, batch, question.text, split.annotations[position], (before, after), path)
         cards.append(_card(path.name, size, question, split.annotations[position], before, after))
     return cards
@@ -172,12 +169,7 @@ def _draw(
     path: Path,
 ) -> tuple[int, int]:
     """Draw one question; returns the picture's width and height."""
-    width, height = batch.sizes[0].tolist()
-    if image.size != (width, height):
-        raise InputError(
-            f"{image.filename!s} has {image.width} x {image.height} pixels, but its proposals were prepared for "
-            f"{width} x {height}. Give the images that the features were made from."
-        )
+    width, height = image.size
     boxes, truth = batch.boxes[0].numpy(), annotation.multiple_choice_answer
     hinted = bool(batch.hinted[0])
     count, shape = 3 + hinted, (3.2 * (3 + hinted), 0.65 + 3.2 * height / width)
@@ -192,7 +184,7 @@ def _draw(
     for panel, network, when in zip(panels[-2:], explained, ("before", "after"), strict=True):
         draw_importance(panel, image, boxes, network.importance.numpy())
         note = "" if network.importance.max() > 0 else f'\n(no proposal speaks for "{truth}")'
-        panel.set_title(f"{when}: {network.answer}{note}", fontsize=12, color=TONES[network.tone][0])
+        panel.set_title(f"{when}: {network.answer}{note}", fontsize=12, color=COLOURS[network.tone])
     columns.savefig(path, dpi=110, bbox_inches="tight")  # titles have one line or two
     plt.close(columns)
     with Image.open(path) as picture:
@@ -219,8 +211,8 @@ def _card(
         facts=facts,
         filters={
             "question type": annotation.question_type,
-            "before": TONES[before.tone][1],
-            "after": TONES[after.tone][1],
+            "before": TONES[before.tone],
+            "after": TONES[after.tone],
         },
         order={
             "change of rank correlation": change,
