@@ -214,12 +214,16 @@ def test_words_are_drawn_anew_in_each_step(config: Callable[..., TrainConfig], t
     split = PreparedData.open(tiny[1]).split("train")
     scale = replace(SCALE, batch_size=120)
 
-    def words(method: str, step: int) -> torch.Tensor:
+    def spans(method: str, step: int) -> torch.Tensor:
         (batch,) = TrainingSteps(split, config(method=method, scale=scale), Accelerator(cpu=True))[step]
-        return batch.word_categories[batch.caption_ids.argsort()]
+        return batch.word_spans
 
-    first, second, every = words("hint", 0), words("hint", 1), words("hint-paper", 0)
-    assert first.shape == second.shape == (120, 1)
-    assert every.shape == (120, 2)
-    assert 0.3 < (first != second).double().mean() < 0.7
-    assert ((first == every).sum(1) > 0).all()
+    drawn, every = ([spans(method, step) for step in range(2)] for method in ("hint", "hint-paper"))
+    assert drawn[0].shape == (120, 1, 2)
+    assert every[0].shape == (120, 2, 2)
+    is_first = [(one == both).all(-1)[:, 0] for one, both in zip(drawn, (e[:, :1] for e in every), strict=True)]
+    is_second = [(one == both).all(-1)[:, 0] for one, both in zip(drawn, (e[:, 1:] for e in every), strict=True)]
+    for first, second in zip(is_first, is_second, strict=True):
+        assert torch.equal(first, ~second)
+        assert 0.3 < first.double().mean() < 0.7
+    assert 0.3 < (is_first[0] != is_first[1]).double().mean() < 0.7
