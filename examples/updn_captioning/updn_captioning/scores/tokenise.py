@@ -5,6 +5,9 @@ The official evaluation (``pycocoevalcap``) runs Stanford's ``PTBTokenizer`` (Co
 patterns (``ptb_patterns.txt``), of which the one that matches most makes the next token. A character that none matches
 is dropped.
 
+Compared with Java on 84,514 captions, questions, answers and explanations of COCO, VQA and VQA-X, it was equal on all
+of them, each taken by itself: Java reads a whole file, where the next caption may change how one ends.
+
 The official quirks are kept, since published scores contain them: brackets survive as ``-lrb-`` and ``-rrb-`` (the
 list of punctuation has them in capitals), and so do ``??`` and ``!!``. Addresses, emoticons and scripts without
 spaces between words are outside of what captions hold, and of what is promised.
