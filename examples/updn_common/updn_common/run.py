@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +191,7 @@ def _environment() -> dict[str, Any]:
     }
 
 
+@cache  # the code was imported when this process began, whatever is checked out later
 def _git_revision() -> str | None:
     """The revision of the checkout this code runs from, `-dirty` if changed; None outside one."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
