@@ -1,15 +1,26 @@
 """Stacked attention against the paper's equations, proposal by proposal; and grid features as proposals."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from updn_common.readers import read_npz
+from updn_common.run import read_metrics
+from updn_vqa.data import PreparedData
+from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.networks.layers import NetworkSizes
 from updn_vqa.networks.san import San
+from updn_vqa.prepare import prepare
+from updn_vqa.prepare_config import PrepareConfig
+from updn_vqa.presets import METHODS, SCALES, SMALL
+from updn_vqa.train import train
+from updn_vqa.train_config import TrainConfig
 
 SIZES = NetworkSizes("san", embedding=5, hidden=7, attention_dropout=0.0, classifier_dropout=0.0)
 TOKENS = torch.tensor([[0, 3, 4], [5, 6, 1]])
@@ -87,3 +98,34 @@ def test_a_grid_is_read_as_proposals(tmp_path: Path) -> None:
         for x in range(columns):
             (index,) = np.flatnonzero((image.boxes == [x * 10, y * 20, (x + 1) * 10, (y + 1) * 20]).all(1))
             np.testing.assert_array_equal(image.features[index], grid[:, y, x])
+
+
+def test_hints_on_a_grid_from_photos_to_accuracies(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    """The mean color of each of 8 x 8 cells of an image; attention maps say how important people find the cells."""
+    world, _ = tiny
+    grids = tmp_path / "grids"
+    grids.mkdir()
+    cells = [[16 * x, 16 * y, 16 * x + 16, 16 * y + 16] for y in range(8) for x in range(8)]
+    for path in world.glob("*2014/*.jpg"):
+        with Image.open(path) as photo:
+            pixels = np.asarray(photo, dtype=np.float32) / 255
+        grid = pixels.reshape(8, 16, 8, 16, 3).mean((1, 3)).transpose(2, 0, 1)
+        boxes, size = np.array(cells, dtype=np.float32), {"num_bbox": 64, "image_h": 128, "image_w": 128}
+        np.savez(grids / f"{path.stem}.npz", x=grid.reshape(3, 64), bbox=boxes, **size)
+    out = tmp_path / "prepared"
+    prepare(PrepareConfig(data=world, out=out, features=(grids,), hints="hat", min_answer_occurrences=1))
+    split = PreparedData.open(out).split("train")
+    batch = split.batch(range(len(split)))
+    assert batch.features.shape == (24, 64, 3)
+    asked = json.loads((world / "vqacp_v2_train_boxes.json").read_text())
+    near = 0
+    for question, boxes, human in zip(split.question_ids, batch.boxes, batch.human, strict=True):
+        x1, y1, x2, y2 = asked[str(question)][0]
+        left, top, right, bottom = boxes[human.argmax()].tolist()
+        near += left < x2 and x1 < right and top < y2 and y1 < bottom
+    assert near > 18  # of the cells that people looked at most: stray blobs are fewer
+    scale = replace(SCALES["shapes"], model=replace(SMALL, network="san", hidden=16), steps=2, evaluate_every=2)
+    run = TrainConfig(data=out, out=tmp_path / "run", method=METHODS["hint"], scale=scale, cpu=True)
+    train(run)
+    assert read_metrics(run.out)[-1]["train/hint_loss"] > 0
+    evaluate(EvaluateConfig(data=out, run=run.out, cpu=True))
