@@ -179,6 +179,22 @@ def test_tracked_proposals_are_exact_and_lazy(words: int | None) -> None:
     assert report.lazy == {"matmul": T + 1, "squeeze": T + 1, "linear": 2}, report
 
 
+def test_large_weights_enter_the_graph_once() -> None:
+    """Else a second-order step holds as many gradients of theirs as there are steps."""
+    model = make_model()
+    uses: dict[object, int] = {}
+    stack, seen = [model(*make_inputs()).log_probs[..., END:].sum().grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            for child, _ in node.next_functions:
+                uses[getattr(child, "variable", None)] = uses.get(getattr(child, "variable", None), 0) + 1
+                stack.append(child)
+    several = [name for name, parameter in model.named_parameters() if uses[parameter] > 1]
+    assert several == ["weigh.weight", "language_image.bias"]  # which are vectors
+
+
 def test_bfloat16_autocast() -> None:
     model, (tokens, features, mask) = make_model().float(), make_inputs()
     exact = model(tokens, features.float(), mask)
