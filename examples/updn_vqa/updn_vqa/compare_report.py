@@ -140,8 +140,13 @@ def supervision(rows: Sequence[Row[ComparedRun]]) -> dict[str, list[tuple[float,
 
 
 def _root(x: Float[np.ndarray, " N"]) -> NDArray[np.float64]:
-    root: NDArray[np.float64] = np.sqrt(np.clip(x, 0, None))  # the margin is below 0
+    root: NDArray[np.float64] = np.sign(x) * np.sqrt(np.abs(x))  # the margin is below 0
     return root
+
+
+def _square(x: Float[np.ndarray, " N"]) -> NDArray[np.float64]:
+    square: NDArray[np.float64] = np.sign(x) * np.square(x)
+    return square
 
 
 def _draw(path: Path, curves: Mapping[str, Sequence[tuple[float, Cell]]], where: str) -> None:
@@ -154,7 +159,7 @@ def _draw(path: Path, curves: Mapping[str, Sequence[tuple[float, Cell]]], where:
         axes.errorbar(x, [cell.value for cell in cells], spreads, fmt="o-", capsize=3, color=f"C{i}", label=name)
         low, high = zip(*(cell.interval for cell in cells), strict=True)
         axes.fill_between(x, low, high, color=f"C{i}", alpha=0.15, linewidth=0)
-    axes.set_xscale("function", functions=(_root, np.square))
+    axes.set_xscale("function", functions=(_root, _square))
     ticks = sorted({share for points in curves.values() for share, _ in points})
     axes.set_xticks([100 * share for share in ticks], [f"{100 * share:.3g}" for share in ticks])
     axes.set(xlabel="train questions with a hint (%)", ylabel=f"accuracy, {where} (%)")
