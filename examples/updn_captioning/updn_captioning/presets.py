@@ -29,7 +29,7 @@ class Method:
     """Whose they are: permuted takes those of another image and category, irrelevant is 1 - s."""
     words: Words = "sampled"
     """Of a caption's visual words, one drawn at random in each step, or all: their mean is estimated, or computed."""
-    weight: float = 30.0
+    weight: float = 1.0
     """Weight of the loss on visual words; the captions' loss has weight 1."""
     margin: float = 0.4
     """How far apart importances should be for each unit of human gap."""

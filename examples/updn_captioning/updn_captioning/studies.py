@@ -37,7 +37,7 @@ STUDIES: dict[str, Study] = {
     "selection": Study(
         (
             *arms("base", "hint", "hint-paper"),
-            *(Arm(f"hint, weight {weight:g}", replace(HINT, weight=weight)) for weight in (3.0, 10.0, 100.0)),
+            *(Arm(f"hint, weight {weight:g}", replace(HINT, weight=weight)) for weight in (0.3, 3.0, 10.0, 30.0)),
             *(Arm(f"hint-paper, weight {weight:g}", replace(PAPER, weight=weight)) for weight in (0.001, 0.1)),
         ),
         model_seeds=1,
