@@ -29,6 +29,11 @@ def arms(*methods: str) -> tuple[Arm, ...]:
     return tuple(Arm(name, METHODS[name]) for name in methods)
 
 
+def hint(weight: float, margin: float) -> Arm:
+    """HINT with other options than the preset's."""
+    return Arm(f"hint, weight {weight:g}, margin {margin:g}", replace(HINT, weight=weight, margin=margin))
+
+
 HINT, PAPER = METHODS["hint"], METHODS["hint-paper"]
 ROWS = arms("base", "hint", "permuted", "random-per-epoch", "attn-align", "hint-paper")
 STUDIES: dict[str, Study] = {
@@ -37,10 +42,11 @@ STUDIES: dict[str, Study] = {
     "selection": Study(
         (
             *arms("base", "hint", "hint-paper"),
-            *(Arm(f"hint, weight {weight:g}", replace(HINT, weight=weight)) for weight in (0.3, 3.0, 10.0, 30.0)),
+            *(hint(weight, 0.4) for weight in (0.3, 3.0, 10.0)),
+            *(hint(weight, 0.8) for weight in (1.0, 3.0, 10.0)),
             *(Arm(f"hint-paper, weight {weight:g}", replace(PAPER, weight=weight)) for weight in (0.001, 0.1)),
         ),
-        model_seeds=1,
+        model_seeds=2,
         splits=("dev",),
     ),
 }
