@@ -30,7 +30,8 @@ class Method:
     words: Words = "sampled"
     """Of a caption's visual words, one drawn at random in each step, or all: their mean is estimated, or computed."""
     weight: float = 1.0
-    """Weight of the loss on visual words; the captions' loss has weight 1."""
+    """Weight of the loss on visual words; the captions' loss, a mean over words or, if self-critical, over captions, has
+    weight 1."""
     margin: float = 0.4
     """How far apart importances should be for each unit of human gap."""
     min_gap: float = 0.5
@@ -59,7 +60,7 @@ METHODS: dict[str, Method] = {
     ),
     "random": Method(supervision="importance", hints="random"),
     "scst": Method(task="self-critical"),
-    "hint-scst": Method(task="self-critical", supervision="importance"),
+    "hint-scst": Method(task="self-critical", supervision="importance", weight=10.0),
 }
 
 METHOD_HELP = {
