@@ -1,6 +1,5 @@
 """The command ``updn-captioning``: from official files to a trained network, its scores, and pictures of why."""
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,8 +14,8 @@ from updn_captioning.prepare_config import PrepareConfig
 from updn_captioning.study import StudyConfig, study
 from updn_captioning.train import train
 from updn_captioning.train_config import TrainConfig
+from updn_common.command import run_command
 from updn_common.data_status import DataConfig
-from updn_common.errors import InputError
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
     DataConfig: show_data,
@@ -42,11 +41,7 @@ OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
 
 def main() -> None:
     """Run the command line."""
-    config = tyro.cli(Command, prog="updn-captioning", description=__doc__, config=OPTIONS)
-    try:
-        COMMANDS[type(config)](config)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_command(COMMANDS, tyro.cli(Command, prog="updn-captioning", description=__doc__, config=OPTIONS))
 
 
 if __name__ == "__main__":

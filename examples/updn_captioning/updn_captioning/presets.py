@@ -30,8 +30,7 @@ class Method:
     words: Words = "sampled"
     """Of a caption's visual words, one drawn at random in each step, or all: their mean is estimated, or computed."""
     weight: float = 1.0
-    """Weight of the loss on visual words; the captions' loss, a mean over words or, if self-critical, over captions, has
-    weight 1."""
+    """Of the loss on visual words; that of captions, a mean over words or, if self-critical, over captions, has 1."""
     margin: float = 0.4
     """How far apart importances should be for each unit of human gap."""
     min_gap: float = 0.5

@@ -1,13 +1,12 @@
 """The command ``updn-vqa``: from official files to a trained network, its accuracy, and pictures of why."""
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
 
+from updn_common.command import run_command
 from updn_common.data_status import DataConfig
-from updn_common.errors import InputError
 from updn_vqa.compare import CompareConfig, compare
 from updn_vqa.data_status import show_data
 from updn_vqa.evaluate import EvaluateConfig, evaluate
@@ -45,11 +44,7 @@ OPTIONS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
 
 def main() -> None:
     """Run the command line."""
-    config = tyro.cli(Command, prog="updn-vqa", description=__doc__, config=OPTIONS)
-    try:
-        COMMANDS[type(config)](config)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_command(COMMANDS, tyro.cli(Command, prog="updn-vqa", description=__doc__, config=OPTIONS))
 
 
 if __name__ == "__main__":
