@@ -7,7 +7,7 @@ EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/u
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo results selection test lint docs bench clean distclean
+.PHONY: demo results results-vqa results-captioning selection test lint docs bench clean distclean
 .SECONDARY:
 
 $(INSTALLED): constraints.txt pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
@@ -26,47 +26,68 @@ runs/worlds/cue%: | $(INSTALLED)
 	$(BIN)/shapes-cp --out $@ --size medium --seed $* --world cue
 runs/worlds/prior%: | $(INSTALLED)
 	$(BIN)/shapes-cp --out $@ --size medium --seed $* --world prior
+runs/worlds/strong-pairs%: | $(INSTALLED)
+	$(BIN)/shapes-cp --out $@ --size medium --seed $* --world pairs --strength strong
+runs/worlds/weak-pairs%: | $(INSTALLED)
+	$(BIN)/shapes-cp --out $@ --size medium --seed $* --world pairs --strength weak
 runs/prepared/%: | runs/worlds/% $(INSTALLED)
 	$(BIN)/updn-vqa prepare --data runs/worlds/$* --out $@ --hints hat
+runs/prepared/%-robust: | runs/worlds/% $(INSTALLED)
+	$(BIN)/updn-captioning prepare --data runs/worlds/$* --out $@ --split robust
+runs/prepared/%-standard: | runs/worlds/% runs/prepared/%-robust $(INSTALLED)
+	$(BIN)/updn-captioning prepare --data runs/worlds/$* --out $@ --split karpathy --features runs/prepared/$*-robust
 
 # The whole story on one small world, within ten minutes on two cores: runs/demo/index.html.
 demo: runs/prepared/cue0
 	$(BIN)/updn-vqa study demo --data $< --images runs/worlds/cue0 --out runs/demo
 
-# The committed tables, three seeds each: HINT and its controls in three worlds, and in one the paper's Table 1 with
-# what came after it, shares of hints, a network with a bypass. Takes hours; can be stopped and goes on where it was.
-CUE_WORLDS := cue0 cue1 cue2
-RESULTS := examples/updn_vqa/results
+# The committed tables, three seeds each; takes hours, can be stopped and goes on where it was. Here: FILES of a run's
+# directory in runs/ are copied to that of the same name in an example's results.
+results: results-vqa results-captioning
 define keep
-mkdir -p $(RESULTS)/$(1)
-cp $(addprefix runs/results/$(1)/,$(2)) $(RESULTS)/$(1)
+mkdir -p examples/$(1)/results/$(2)
+cp $(addprefix runs/$(1)/$(2)/,$(3)) examples/$(1)/results/$(2)
 endef
+
+# HINT and its controls in three worlds, and in one the paper's Table 1 with what came after it, shares of hints, a
+# network with a bypass.
+VQA := runs/updn_vqa
+CUE_WORLDS := runs/prepared/cue0 runs/prepared/cue1 runs/prepared/cue2
 TABLE1 := base san gvqa attn-align adv-reg hint hint-paper scr visfis permuted random random-per-epoch irrelevant \
   zero-out scr-permuted visfis-permuted base-on-hinted hint-on-hinted
 SUPERVISION := base hint-1.5 hint-3 hint hint-25 hint-100
-results: $(CUE_WORLDS:%=runs/prepared/%) runs/prepared/prior0
-	$(BIN)/updn-vqa study results --out runs/results/cue \
-	  --data $(CUE_WORLDS:%=runs/prepared/%) --images runs/worlds/cue0
-	$(BIN)/updn-vqa study prior --out runs/results/prior --data runs/prepared/prior0
-	$(BIN)/updn-vqa study table1 --out runs/results/table1 --data runs/prepared/cue0 --images runs/worlds/cue0
-	$(BIN)/updn-vqa study supervision --out runs/results/supervision --data runs/prepared/cue0
-	$(BIN)/updn-vqa study bypass --out runs/results/bypass --data runs/prepared/cue0
-	$(BIN)/updn-vqa compare --out runs/results/table1/comparison $(TABLE1:%=runs/results/table1/cue0/seed*/%)
-	$(BIN)/updn-vqa compare --out runs/results/supervision/comparison \
-	  $(SUPERVISION:%=runs/results/supervision/cue0/seed*/%)
-	$(call keep,cue,table.md results.json curves.png shares.png)
-	$(call keep,prior,table.md results.json curves.png)
-	$(call keep,table1,table.md results.json curves.png)
-	$(call keep,table1/comparison,table.md table.csv)
-	$(call keep,supervision,table.md results.json curves.png shares.png)
-	$(call keep,supervision/comparison,table.md table.csv supervision.png)
-	$(call keep,bypass,table.md results.json curves.png)
+results-vqa: $(CUE_WORLDS) runs/prepared/prior0
+	$(BIN)/updn-vqa study results --out $(VQA)/cue --data $(CUE_WORLDS) --images runs/worlds/cue0
+	$(BIN)/updn-vqa study prior --out $(VQA)/prior --data runs/prepared/prior0
+	$(BIN)/updn-vqa study table1 --out $(VQA)/table1 --data runs/prepared/cue0 --images runs/worlds/cue0
+	$(BIN)/updn-vqa study supervision --out $(VQA)/supervision --data runs/prepared/cue0
+	$(BIN)/updn-vqa study bypass --out $(VQA)/bypass --data runs/prepared/cue0
+	$(BIN)/updn-vqa compare --out $(VQA)/table1/comparison $(TABLE1:%=$(VQA)/table1/cue0/seed*/%)
+	$(BIN)/updn-vqa compare --out $(VQA)/supervision/comparison $(SUPERVISION:%=$(VQA)/supervision/cue0/seed*/%)
+	$(call keep,updn_vqa,cue,table.md results.json curves.png shares.png)
+	$(call keep,updn_vqa,prior,table.md results.json curves.png)
+	$(call keep,updn_vqa,table1,table.md results.json curves.png)
+	$(call keep,updn_vqa,table1/comparison,table.md table.csv)
+	$(call keep,updn_vqa,supervision,table.md results.json curves.png shares.png)
+	$(call keep,updn_vqa,supervision/comparison,table.md table.csv supervision.png)
+	$(call keep,updn_vqa,bypass,table.md results.json curves.png)
 
-# How the presets' options were chosen, on the development split alone.
-selection: runs/prepared/cue0
-	$(BIN)/updn-vqa study selection --data $< --out runs/selection
-	mkdir -p $(RESULTS)/selection
-	cp $(addprefix runs/selection/,table.md results.json) $(RESULTS)/selection
+# The same for captions: where shapes stop going together, where they hardly did, and where they go on.
+CAPTIONING := runs/updn_captioning
+results-captioning: $(addprefix runs/prepared/,strong-pairs0-robust weak-pairs0-robust strong-pairs0-standard)
+	$(BIN)/updn-captioning study robust --out $(CAPTIONING)/strong --data runs/prepared/strong-pairs0-robust
+	$(BIN)/updn-captioning study robust --out $(CAPTIONING)/weak --data runs/prepared/weak-pairs0-robust
+	$(BIN)/updn-captioning study standard --out $(CAPTIONING)/standard --data runs/prepared/strong-pairs0-standard
+	$(call keep,updn_captioning,strong,table.md results.json curves.png)
+	$(call keep,updn_captioning,weak,table.md results.json curves.png)
+	$(call keep,updn_captioning,standard,table.md results.json curves.png)
+
+# How the presets' options were chosen, on the development splits alone.
+selection: runs/prepared/cue0 runs/prepared/strong-pairs0-robust
+	$(BIN)/updn-vqa study selection --data $< --out $(VQA)/selection
+	$(BIN)/updn-captioning study selection --data $(word 2,$^) --out $(CAPTIONING)/selection
+	$(call keep,updn_vqa,selection,table.md results.json)
+	$(call keep,updn_captioning,selection,table.md results.json)
 
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n 2
