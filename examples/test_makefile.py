@@ -10,13 +10,17 @@ import pytest
 import tyro
 
 from shapes_cp.__main__ import Arguments
-from updn_vqa.cli import OPTIONS, Command
+from updn_captioning import cli as captioning
+from updn_captioning.prepare import PrepareConfig as CaptioningPrepareConfig
+from updn_captioning.study import StudyConfig as CaptioningStudyConfig
+from updn_vqa import cli as vqa
 from updn_vqa.compare import CompareConfig
 from updn_vqa.prepare import PrepareConfig
 from updn_vqa.studies import STUDIES
 from updn_vqa.study import StudyConfig
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
+PIPELINES = {"updn-vqa": vqa, "updn-captioning": captioning}
 
 
 @pytest.fixture
@@ -49,21 +53,26 @@ def test_targets_that_are_told_of_exist(commands: Callable[..., list[list[str]]]
 def test_each_command_finds_what_it_reads(commands: Callable[..., list[list[str]]], target: str) -> None:
     made: set[Path] = set()
     compared: list[str] = []
-    for program, *arguments in commands(target):
-        if program.endswith("shapes-cp"):
+    for path, *arguments in commands(target):
+        program = Path(path).name
+        if program == "shapes-cp":
             made.add(tyro.cli(Arguments, args=arguments).out)
-        elif program.endswith("updn-vqa"):
-            config = tyro.cli(Command, args=arguments, config=OPTIONS)
-            if isinstance(config, PrepareConfig):
-                assert config.data in made
-            elif isinstance(config, CompareConfig):
-                assert {run.parents[2] for run in config.runs} <= made
-                compared += [run.name for run in config.runs if run.is_relative_to("runs/results/table1")]
+        elif program in PIPELINES:
+            config = tyro.cli(PIPELINES[program].Command, args=arguments, config=PIPELINES[program].OPTIONS)
+            if isinstance(config, CompareConfig):
+                reads = {run.parents[2] for run in config.runs}
+                compared += [run.name for run in config.runs if "table1" in run.parts]
+            elif isinstance(config, PrepareConfig):
+                reads = {config.data}
+            elif isinstance(config, CaptioningPrepareConfig):
+                reads = {config.data, *config.features}
+            elif isinstance(config, StudyConfig):
+                reads = {*config.data, config.images} - {None}
             else:
-                assert isinstance(config, StudyConfig)
-                assert {*config.data, config.images} - {None} <= made
+                assert isinstance(config, CaptioningStudyConfig)
+                reads = {*config.data}
+            assert reads <= made
             made.add(config.out)
-    assert Path("runs", target) in made or target == "results"
     rows = {arm.directory(Path(), "", 0).name for arm in STUDIES["table1"].arms}
     assert sorted(compared) == (sorted(rows) if target == "results" else [])
 
@@ -71,12 +80,12 @@ def test_each_command_finds_what_it_reads(commands: Callable[..., list[list[str]
 def test_the_demo_writes_the_page_that_the_readme_promises(commands: Callable[..., list[list[str]]]) -> None:
     *_, (_, *arguments) = commands("demo")
     assert arguments[:2] == ["study", "demo"]
-    out = tyro.cli(Command, args=arguments, config=OPTIONS).out
+    out = tyro.cli(vqa.Command, args=arguments, config=vqa.OPTIONS).out
     assert f"writes {out}/index.html" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_committed_result_can_be_made_again(commands: Callable[..., list[list[str]]]) -> None:
-    results = ROOT / "examples" / "updn_vqa" / "results"
     copies = [words for words in commands("results", "selection") if words[0] == "cp"]
     made = {Path(target, Path(source).name) for _, *sources, target in copies for source in sources}
-    assert {path.relative_to(ROOT) for path in results.rglob("*") if path.is_file()} <= made
+    for results in ROOT.glob("examples/*/results"):
+        assert {path.relative_to(ROOT) for path in results.rglob("*") if path.is_file()} <= made
