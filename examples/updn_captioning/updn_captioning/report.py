@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 
-from updn_captioning.presets import Method, Scale
+from updn_captioning.presets import METHODS, Method, Scale
 from updn_captioning.studies import Study
 from updn_common.files import read_json, write_json
 from updn_common.page import Figure, Section, TableBlock, write_page
@@ -63,7 +63,7 @@ def write_report(out: Path, data: Sequence[Path], study: Study) -> None:
     (out / "table.md").write_text(markdown(header, rows), encoding="utf-8")
     draw(out / "curves.png", lambda axes: _curves(axes, out, worlds, study))
     seeds = f"{len(worlds)} world(s) x {study.model_seeds} model seeds"
-    emphasised = [i for i, arm in enumerate(study.rows) if arm.name == "hint"]
+    emphasised = [i for i, arm in enumerate(study.rows) if arm.method == METHODS["hint"]]
     sections = [
         Section(
             "All methods", f"Mean ± standard deviation over {seeds}. {GUIDE}", TableBlock(header, rows, emphasised)
@@ -73,7 +73,7 @@ def write_report(out: Path, data: Sequence[Path], study: Study) -> None:
         ),
     ]
     write_page(out / "index.html", "HINT for captions in a small world", INTRODUCTION[study.kind], sections)
-    _print(header, rows, f"{seeds}; report: {out / 'index.html'}")
+    _print(header, rows, emphasised, f"{seeds}; report: {out / 'index.html'}")
 
 
 COMPARED = (
@@ -138,12 +138,13 @@ def _curves(axes: Axes, out: Path, worlds: Sequence[str], study: Study) -> None:
         metrics = [read_metrics(arm.directory(out, world, seed)) for world, seed in product(worlds, seeds)]
         steps = [line["step"] for line in metrics[0]]
         means = [fmean(run[i]["val/cider"] for run in metrics) for i in range(len(steps))]
-        axes.plot(steps, means, marker="o", markersize=3, label=arm.name, linewidth=2.5 if arm.name == "hint" else 1.5)
+        width = 2.5 if arm.method == METHODS["hint"] else 1.5
+        axes.plot(steps, means, marker="o", markersize=3, label=arm.name, linewidth=width)
     axes.set(xlabel="step", ylabel="CIDEr on val")
     axes.figure.legend(fontsize=8, ncols=4, loc="outside upper center", frameon=False)
 
 
-def _print(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
+def _print(header: Sequence[str], rows: Sequence[Sequence[str]], emphasised: Sequence[int], caption: str) -> None:
     """Print two tables that fit a terminal of 80 columns: scores, then grounding."""
     at = header.index("gain") + 1
     for columns, text in ((range(1, at), caption), (range(at, len(header)), "")):
@@ -151,6 +152,6 @@ def _print(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
         shown.add_column(header[0], no_wrap=True)
         for column in columns:
             shown.add_column(header[column], justify="right")
-        for row in rows:
-            shown.add_row(row[0], *(row[column] for column in columns), style="bold" if row[0] == "hint" else "")
+        for i, row in enumerate(rows):
+            shown.add_row(row[0], *(row[column] for column in columns), style="bold" if i in emphasised else "")
         Console().print(shown)

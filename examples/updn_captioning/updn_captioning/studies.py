@@ -30,7 +30,7 @@ def arms(*methods: str) -> tuple[Arm, ...]:
 
 
 def hint(weight: float, margin: float) -> Arm:
-    """HINT with other options than the preset's."""
+    """HINT with these options."""
     return Arm(f"hint, weight {weight:g}, margin {margin:g}", replace(HINT, weight=weight, margin=margin))
 
 
@@ -41,15 +41,14 @@ STUDIES: dict[str, Study] = {
     "standard": Study(ROWS, model_seeds=3, splits=("val", "test"), kind="karpathy"),
     "selection": Study(
         (
-            *arms("base", "hint", "hint-paper"),
-            *(hint(weight, 0.4) for weight in (0.3, 3.0, 10.0)),
-            *(hint(weight, 0.8) for weight in (1.0, 3.0, 10.0)),
-            *(Arm(f"hint-paper, weight {weight:g}", replace(PAPER, weight=weight)) for weight in (0.001, 0.1)),
+            *arms("base"),
+            *(hint(weight, margin) for margin in (0.4, 0.8, 1.6) for weight in (0.3, 1.0, 3.0, 10.0)),
+            *(Arm(f"hint-paper, weight {weight:g}", replace(PAPER, weight=weight)) for weight in (0.001, 0.01, 0.1)),
         ),
         model_seeds=2,
         splits=("dev",),
     ),
 }
 """``robust`` is the experiment: base against HINT, its controls and attention alignment, where pairs of objects are
-shifted. ``standard`` is the same where they are not. ``selection`` is how weights were chosen: on the split ``dev``
-alone, the test unseen; the controls and ``attn-align`` take those of ``hint``, which were not chosen for them."""
+shifted. ``standard`` is the same where they are not. ``selection`` is how weights and margins were chosen: on the split
+``dev`` alone, the test unseen. The controls and ``attn-align`` take those of ``hint``, which were not chosen for them."""
