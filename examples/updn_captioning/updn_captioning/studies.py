@@ -51,4 +51,4 @@ STUDIES: dict[str, Study] = {
 }
 """``robust`` is the experiment: base against HINT, its controls and attention alignment, where pairs of objects are
 shifted. ``standard`` is the same where they are not. ``selection`` is how weights and margins were chosen: on the split
-``dev`` alone, the test unseen. The controls and ``attn-align`` take those of ``hint``, which were not chosen for them."""
+``dev`` alone, the test unseen. The controls and ``attn-align`` take what ``hint`` takes: it was not chosen for them."""
