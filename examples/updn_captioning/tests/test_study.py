@@ -134,7 +134,7 @@ def test_runs_of_other_settings_are_refused_before_anything_is_run(
     monkeypatch.setitem(STUDIES, "robust", replace(STUDY, arms=(new, STUDY.arms[0], changed)))
     with pytest.raises(InputError) as error:
         study(finished)
-    found = "method.weight = 1.0, not 7.0; hint_share = 0.5, not 0.25"
+    found = "method.weight = 3.0, not 7.0; hint_share = 0.5, not 0.25"
     assert str(error.value) == f"{runs / 'hint'} was trained with {found}: delete it or choose another --out."
     assert not (runs / "new").exists()
 

@@ -29,9 +29,9 @@ class Method:
     """Whose they are: permuted takes those of another image and category, irrelevant is 1 - s."""
     words: Words = "sampled"
     """Of a caption's visual words, one drawn at random in each step, or all: their mean is estimated, or computed."""
-    weight: float = 1.0
+    weight: float = 3.0
     """Of the loss on visual words; that of captions, a mean over words or, if self-critical, over captions, has 1."""
-    margin: float = 0.4
+    margin: float = 1.6
     """How far apart importances should be for each unit of human gap."""
     min_gap: float = 0.5
     """Leave out pairs whose human scores differ by no more than this."""
@@ -59,7 +59,7 @@ METHODS: dict[str, Method] = {
     ),
     "random": Method(supervision="importance", hints="random"),
     "scst": Method(task="self-critical"),
-    "hint-scst": Method(task="self-critical", supervision="importance", weight=10.0),
+    "hint-scst": Method(task="self-critical", supervision="importance", weight=30.0),
 }
 
 METHOD_HELP = {
