@@ -86,7 +86,7 @@ def importance(
 def step(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Callable[[], None]:
     """Forward, backward, update. SGD, as the cheapest optimiser hides least of what the importance costs."""
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
-    words = batch if program.all_words else one_word(batch.to("cpu"), torch.Generator().manual_seed(0))
+    words = batch if program.all_words else one_word(batch.to("cpu"), torch.rand(len(batch.tokens)))
     words = words.to(batch.features.device)
 
     def closure() -> None:

@@ -182,7 +182,7 @@ def test_one_word_is_drawn_evenly_among_those_with_a_hint() -> None:
         word_categories=torch.arange(12).view(4, 3),
     )
     batch.human[1, 1] = batch.human[2, 1:] = batch.human[3] = torch.nan
-    drawn = [one_word(batch, torch.Generator().manual_seed(seed)) for seed in range(600)]
+    drawn = [one_word(batch, chance) for chance in torch.rand(600, 4, generator=torch.Generator().manual_seed(0))]
     counts = torch.stack([one.word_categories[:, 0] for one in drawn]).flatten().bincount(minlength=12).view(4, 3)
     assert ((counts[0] - 200).abs() < 50).all()
     assert abs(counts[1, 0] - 300) < 60
@@ -193,6 +193,8 @@ def test_one_word_is_drawn_evenly_among_those_with_a_hint() -> None:
             expected = getattr(batch, field)[torch.arange(4), w][:, None]
             torch.testing.assert_close(getattr(one, field), expected, equal_nan=True)
         assert one.hinted[:, 0].tolist() == [True, True, True, False]
+    last = one_word(batch, torch.full((4,), 1 - 2**-24))  # times three, this is three
+    assert (last.word_categories[:3, 0] % 3).tolist() == [2, 2, 0]
 
 
 @pytest.mark.parametrize("name", SUPERVISED)

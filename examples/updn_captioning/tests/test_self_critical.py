@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from updn_captioning.data import CaptionBatch
+from updn_captioning.decode import MAX_LENGTH
 from updn_captioning.network import NetworkSizes, UpDnCaptioner
 from updn_captioning.objective import Objective, Spoken, word_log_probs
 from updn_captioning.presets import METHODS
@@ -20,8 +21,8 @@ REFERENCES = {7: ["a dog runs", "dog runs"], 8: ["a bus"], 9: ["runs"]}
 A, DOG, RUNS, BUS = range(UNKNOWN + 1, UNKNOWN + 5)
 
 
-def make_model(words: int = 4, dropout: float = 0.0) -> UpDnCaptioner:
-    torch.manual_seed(0)
+def make_model(words: int = 4, dropout: float = 0.0, seed: int = 0) -> UpDnCaptioner:
+    torch.manual_seed(seed)
     sizes = NetworkSizes(embedding=3, hidden=4, attention=5, dropout=dropout)
     model = UpDnCaptioner(sizes, vocabulary_size=UNKNOWN + 1 + words, feature_size=D).double()
     with torch.no_grad():
@@ -72,10 +73,10 @@ def test_captions_are_said_with_their_probability() -> None:
     model, batch = make_model(words=1), make_batch([7] * 4000)
     expected = probabilities(model, batch, max_length=3)
     assert sum(p.item() for p in expected.values()) == pytest.approx(1)
-    torch.manual_seed(5)
+    chance = torch.rand(4000, 3, generator=torch.Generator().manual_seed(5))
     said = [
         tuple(t for t in row if t not in (BEGIN, PAD))
-        for row in sample(model, batch.features, batch.mask, max_length=3).tolist()
+        for row in sample(model, batch.features, batch.mask, chance).tolist()
     ]
     assert set(said) <= expected.keys()
     chi_square = sum((said.count(c) - 4000 * p.item()) ** 2 / (4000 * p.item()) for c, p in expected.items())
@@ -84,7 +85,7 @@ def test_captions_are_said_with_their_probability() -> None:
 
 def test_padding_follows_the_end_and_nothing_follows_the_longest() -> None:
     model, batch = make_model(), make_batch([7] * 50)
-    tokens = sample(model, batch.features, batch.mask, max_length=4)
+    tokens = sample(model, batch.features, batch.mask, torch.rand(50, 4))
     assert (tokens[:, 0] == BEGIN).all()
     assert tokens.shape == (50, 5)
     for row in tokens.tolist():
@@ -93,7 +94,10 @@ def test_padding_follows_the_end_and_nothing_follows_the_longest() -> None:
         assert PAD not in row[: len(row) - len(after)]
     with torch.no_grad():
         model.word.bias[END] = 100
-    assert sample(model, batch.features, batch.mask).tolist() == [[BEGIN, END]] * 50
+    assert sample(model, batch.features, batch.mask, torch.rand(50, 4)).tolist() == [[BEGIN, END]] * 50
+    for chance in (0.0, 1 - 2**-53):  # the first and the last word there is
+        (row,) = sample(model, batch.features[:1], batch.mask[:1], torch.full((1, 1), chance).double()).tolist()
+        assert row[1] not in (PAD, BEGIN)
 
 
 def test_the_gradient_is_in_expectation_that_of_the_reward() -> None:
@@ -113,23 +117,31 @@ def test_the_gradient_is_in_expectation_that_of_the_reward() -> None:
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_a_caption_is_measured_against_the_greedy_one() -> None:
-    """Which is said without dropout; where nothing else is said by chance, nothing is learned."""
-    model, batch, critic = make_model(dropout=0.5), make_batch([7, 8, 9]), Critic(REFERENCES, VOCABULARY)
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_caption_is_measured_against_the_greedy_one(cut: bool) -> None:
+    """Which has an END, unless it is cut after twenty words."""
+    model, batch, critic = make_model(seed=6), make_batch([7, 8, 9]), Critic(REFERENCES, VOCABULARY)
     with torch.no_grad():
         model.word.bias[UNKNOWN] = -1e6  # it may be said by chance, and never is by choice
-    spoken = critic(model, batch)
+        model.word.bias[END] = -1e6 if cut else model.word.bias[END]
+    chance = torch.rand(3, MAX_LENGTH, generator=torch.Generator().manual_seed(2))
+    spoken = critic(model, batch, chance)
+    torch.testing.assert_close(spoken.tokens, sample(model.eval(), batch.features, batch.mask, chance))
+    greedy = [BEGIN]
+    while greedy[-1] != END and len(greedy) <= MAX_LENGTH:
+        output = model(torch.tensor([greedy]), batch.features[:1], batch.mask[:1])
+        greedy.append(int(output.log_probs[0, -1].argmax()))
+    assert len(greedy) == (1 + MAX_LENGTH if cut else 6)
+    expected = critic.rewards([7, 8, 9], spoken.tokens.tolist()) - critic.rewards([7, 8, 9], [greedy] * 3)
+    torch.testing.assert_close(spoken.advantage, expected)
+    assert expected.any()
+
+
+def test_captions_are_said_without_dropout() -> None:
+    model, batch, critic = make_model(dropout=0.5), make_batch([7, 8, 9]), Critic(REFERENCES, VOCABULARY)
+    chance = torch.rand(3, MAX_LENGTH, generator=torch.Generator().manual_seed(2))
+    training = critic(model, batch, chance)
     assert model.training
-    baseline = critic.rewards(batch.image_ids.tolist(), spoken.tokens.tolist()) - spoken.advantage
-    model.eval()
-    with torch.no_grad():
-        model.word.weight.mul_(1000)
-        model.word.bias.mul_(1000)
-    by_chance = critic(model, batch)
+    evaluated = critic(model.eval(), batch, chance)
     assert not model.training
-    assert by_chance.advantage.tolist() == [0.0] * 3
-    torch.testing.assert_close(baseline, critic.rewards(batch.image_ids.tolist(), by_chance.tokens.tolist()))
-    assert baseline.any()
-    with torch.no_grad():
-        model.word.bias[END] = -1e6  # cut after twenty words, by chance as by choice
-    assert critic(model, batch).advantage.tolist() == [0.0] * 3
+    torch.testing.assert_close(training, evaluated, rtol=0, atol=0)

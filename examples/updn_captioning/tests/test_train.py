@@ -100,9 +100,9 @@ def test_the_best_checkpoint_is_that_of_the_highest_cider_on_val(
     assert_same(best, last)
 
 
-@pytest.mark.parametrize("method", ["base", "hint-paper", "attn-align"])
+@pytest.mark.parametrize("method", ["base", "hint", "hint-paper", "attn-align", "hint-scst"])
 def test_micro_batches_change_nothing(config: Callable[..., TrainConfig], method: str) -> None:
-    """Though they differ in their numbers of words and, here, of captions with a hint."""
+    """Though they differ in their numbers of words and, here, of captions with a hint; all draw the same."""
     scale = replace(SCALE, model=replace(SCALE.model, dropout=0.0), steps=1)
     one, four = (config(f"{n}", method, scale=scale, micro_batches=n, hint_share=0.5) for n in (1, 4))
     train(one)
@@ -112,10 +112,11 @@ def test_micro_batches_change_nothing(config: Callable[..., TrainConfig], method
             torch.testing.assert_close(weights(four.out)[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int) -> None:
+@pytest.mark.parametrize("method", ["hint", "hint-scst"])
+def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int, method: str) -> None:
     one, two = config("one"), config("two")
-    scale = ["--model.hidden", "16", "--steps", "1", "--batch-size", "8", "--words", "all", "--hint-share", "0.5"]
-    arguments = ["updn_captioning.cli", "train", "hint", "shapes", "--data", str(one.data), "--cpu", *scale, "--out"]
+    scale = ["--model.hidden", "16", "--steps", "1", "--batch-size", "8", "--hint-share", "0.5"]
+    arguments = ["updn_captioning.cli", "train", method, "shapes", "--data", str(one.data), "--cpu", *scale, "--out"]
     launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={unused_tcp_port}"]
     for prefix, out in (([], one.out), (launch, two.out)):
         command = [sys.executable, *prefix, "-m", *arguments, str(out)]

@@ -141,15 +141,21 @@ def word_attention(attention: Float[Tensor, "B T K"], spans: Int[Tensor, "B W 2"
     return said @ attention / said.sum(-1, keepdim=True).clamp(min=1)
 
 
-def one_word(batch: CaptionBatch, draw: torch.Generator) -> CaptionBatch:
+def one_word(batch: CaptionBatch, chance: Float[Tensor, " B"]) -> CaptionBatch:
     """The batch with one visual word a caption, drawn among those that have a hint.
 
     The mean over many draws of any function of a word is its mean over the caption's hinted words.
+
+    Args:
+        batch: captions with all of their visual words.
+        chance: decides which; even in [0, 1).
     """
     if batch.word_spans.shape[1] == 0:
         return batch
-    keys = torch.rand(batch.hinted.shape, generator=draw).masked_fill(~batch.hinted, -1.0)
-    rows, chosen = torch.arange(len(keys)), keys.argmax(1)
+    number = batch.hinted.sum(1)
+    drawn = torch.minimum((chance * number).long(), number - 1)  # the product may be rounded up to the number
+    is_drawn = batch.hinted & (batch.hinted.cumsum(1) == drawn[:, None] + 1)
+    rows, chosen = torch.arange(len(chance)), is_drawn.int().argmax(1)
     return batch._replace(
         word_spans=batch.word_spans[rows, chosen][:, None],
         word_categories=batch.word_categories[rows, chosen][:, None],

@@ -38,11 +38,17 @@ class Critic:
         self._vectors: dict[int, list[Vector]] = {}
 
     @torch.no_grad()
-    def __call__(self, model: UpDnCaptioner, batch: CaptionBatch) -> Spoken:
-        """Say them; without dropout, which only the gradient's forward pass has. The mode is left as it was."""
+    def __call__(self, model: UpDnCaptioner, batch: CaptionBatch, chance: Float[Tensor, "B T"]) -> Spoken:
+        """Say them; without dropout, which only the gradient's forward pass has. The mode is left as it was.
+
+        Args:
+            model: the network.
+            batch: whose images to caption.
+            chance: decides what is said of each, word by word; even in [0, 1).
+        """
         was_training = model.training
         model.eval()
-        tokens = sample(model, batch.features, batch.mask)
+        tokens = sample(model, batch.features, batch.mask, chance)
         baseline = [_with_end(decoded.tokens) for decoded in greedy(model, batch.features, batch.mask)]
         model.train(was_training)
         image_ids = batch.image_ids.tolist()
@@ -76,19 +82,26 @@ def _with_end(words: list[int]) -> list[int]:
 
 @torch.no_grad()
 def sample(
-    model: UpDnCaptioner,
-    features: Float[Tensor, "B K D"],
-    mask: Bool[Tensor, "B K"],
-    *,
-    max_length: int = MAX_LENGTH,
+    model: UpDnCaptioner, features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"], chance: Float[Tensor, "B T"]
 ) -> Int[Tensor, "B T+1"]:
-    """Captions drawn word by word, from BEGIN to END (unless cut) and PAD; by torch's global generator."""
+    """Captions drawn word by word, from BEGIN to END (unless cut) and PAD.
+
+    Args:
+        model: the network.
+        features: of the proposals.
+        mask: which proposals there are.
+        chance: decides each word, by the inverse of its distribution function; even in [0, 1).
+    """
     memory, state = model.start(features, mask)
     tokens = [torch.full((len(mask),), BEGIN, device=mask.device)]
     ended = torch.zeros_like(tokens[0], dtype=torch.bool)
-    while len(tokens) <= max_length and not ended.all():
+    for chosen in chance.double().unbind(1):
+        if ended.all():
+            break
         step = model.step(tokens[-1], memory, state)
-        drawn = step.log_probs.exp().multinomial(1).squeeze(1)
+        distribution = step.log_probs.double().exp().cumsum(1)
+        drawn = torch.searchsorted(distribution, chosen[:, None] * distribution[:, -1:], right=True)
+        drawn = drawn.squeeze(1).clamp(max=distribution.shape[1] - 1)  # the product may be rounded up
         tokens.append(torch.where(ended, PAD, drawn))
         ended |= drawn == END
         state = step.state

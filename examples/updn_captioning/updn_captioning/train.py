@@ -1,19 +1,21 @@
 """The training loop, from a prepared directory to checkpoints: ``updn-captioning train``.
 
 The same code runs on one CPU, one GPU, or many processes under ``torchrun`` or ``accelerate launch``. A step is a pure
-function of the last one and of ``(seed, step, rank)``, so a resumed run ends bitwise where an uninterrupted one does.
+function of the last one and of ``(seed, step)``, so a resumed run ends bitwise where an uninterrupted one does, and all
+that is drawn, but for dropout, is the same however many processes and micro-batches share a step.
 """
 
 from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from rich.console import Console
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from updn_captioning.data import CaptionBatch, CaptionSplit, PreparedData
+from updn_captioning.decode import MAX_LENGTH
 from updn_captioning.generate import Decoding, build_model, check_vocabulary, generate
 from updn_captioning.network import UpDnCaptioner
 from updn_captioning.objective import Objective, one_word
@@ -27,6 +29,8 @@ from updn_common.loading import load_ahead
 from updn_common.progress import track
 from updn_common.stream import Stream, fold, generator
 from updn_common.training import check_cut, check_finite, cut, load_start, open_run
+
+WORD, SAID = 4, 5  # what random numbers are for
 
 
 def train(config: TrainConfig) -> None:
@@ -64,16 +68,17 @@ def train(config: TrainConfig) -> None:
         loader = load_ahead(steps, range(done, scale.steps), workers=config.workers, pin_memory=pin_memory)
         batches = loader if run is None else track(loader, config.out.name, total=scale.steps - done)
         for step, micro_batches in enumerate(batches, start=done):
-            torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout, and what is said by chance
+            torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout
             # Means are over the words (captions, if spoken) and hinted captions of all processes and micro-batches.
             words, hinted = (accelerator.reduce(n, "sum") for n in counts(micro_batches, accelerator.device, speaks))
             task_scale = accelerator.num_processes / words  # DDP averages over processes
             hint_scale = accelerator.num_processes / hinted.clamp(min=1)
             parts = torch.zeros(2, device=accelerator.device)
-            for i, micro_batch in enumerate(micro_batches):
+            chances = steps.chances(step, SAID, MAX_LENGTH)
+            for i, (micro_batch, chance) in enumerate(zip(micro_batches, chances, strict=True)):
                 batch = micro_batch.to(accelerator.device, non_blocking=True)
                 with accelerator.autocast():
-                    spoken = critic(model, batch) if critic else None
+                    spoken = critic(model, batch, chance.to(accelerator.device)) if critic else None
                 synchronise = i == len(micro_batches) - 1
                 with nullcontext() if synchronise else accelerator.no_sync(objective):
                     losses = objective(batch, spoken, task_scale=task_scale, hint_scale=hint_scale)
@@ -143,8 +148,13 @@ class TrainingSteps(Dataset[list[CaptionBatch]]):
         batches = [self.split.batch(part, hints=hints) for part in parts]
         if not self.supervised or self.config.method.words == "all":
             return batches
-        draw = generator(self.config.seed, 4, step, self.rank)
-        return [one_word(batch, draw) for batch in batches]
+        return [one_word(batch, chance) for batch, chance in zip(batches, self.chances(step, WORD), strict=True)]
+
+    def chances(self, step: int, purpose: int, *shape: int) -> list[Float64[Tensor, " B *shape"]]:
+        """Random numbers for each caption, even in [0, 1): of the process's share of a step, in micro-batches."""
+        draw = generator(self.config.seed, purpose, step)
+        chances = torch.rand(self.config.scale.batch_size, *shape, generator=draw, dtype=torch.float64)
+        return cut(chances, self.rank, self.ranks, self.config.micro_batches)
 
     def _human(self, epoch: int) -> Float[Tensor, "P K"]:
         """The hints of an epoch, NaN where they are not used; most methods' are the same in all."""

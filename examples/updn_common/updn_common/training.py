@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate import Accelerator
-from jaxtyping import Int
+from jaxtyping import Shaped
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -163,6 +163,6 @@ def check_cut(accelerator: Accelerator, micro_batches: int, **sizes: int) -> Non
             )
 
 
-def cut(indices: Int[Tensor, " N"], rank: int, ranks: int, micro_batches: int) -> list[Int[Tensor, " B"]]:
-    """One process's share of a step's samples, in micro-batches."""
-    return list(indices[rank::ranks].chunk(micro_batches))
+def cut(samples: Shaped[Tensor, " N *D"], rank: int, ranks: int, micro_batches: int) -> list[Shaped[Tensor, " B *D"]]:
+    """One process's share of something about each of a step's samples, in micro-batches."""
+    return list(samples[rank::ranks].chunk(micro_batches))
