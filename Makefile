@@ -104,6 +104,9 @@ docs: $(INSTALLED_DEV)
 bench: $(INSTALLED_DEV)
 	$(BIN)/python benchmarks/ranking_loss.py
 	$(BIN)/python benchmarks/human_importance.py
+	$(BIN)/python benchmarks/feeding.py
+	$(BIN)/python benchmarks/updn_step.py
+	$(BIN)/python benchmarks/captioning_step.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/training_step.py --compiled --models updn
 
