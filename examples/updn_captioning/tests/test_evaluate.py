@@ -91,7 +91,9 @@ def test_captions_are_tokenised_and_empty_ones_told(files: EvaluateConfig, capsy
     assert "1 captions have no words, and score 0.\n" in printed
 
 
-def test_chair_needs_instances(files: EvaluateConfig, tmp_path: Path, dump: Dump) -> None:
+def test_chair_needs_instances(
+    files: EvaluateConfig, tmp_path: Path, dump: Dump, capsys: pytest.CaptureFixture[str]
+) -> None:
     categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     box = {"bbox": [0, 0, 2, 2], "segmentation": [[0, 0, 2, 0, 2, 2]], "iscrowd": 0, "area": 2}
     annotations = [{"image_id": 3, "category_id": 1, "id": 1, **box}]
@@ -104,6 +106,20 @@ def test_chair_needs_instances(files: EvaluateConfig, tmp_path: Path, dump: Dump
     evaluate(replace(files, instances=(path,), out=tmp_path / "scores.json"))
     found = json.loads((tmp_path / "scores.json").read_text())
     assert found["scores"]["CHAIRi"] == pytest.approx(100 / 3)
+    assert found["chair_objects"] == "annotated or named by a reference"
+    assert capsys.readouterr().out.count("CHAIR: an object is there if it is annotated or named by a reference.") == 2
+
+
+def test_chair_needs_the_instances_of_all_images(files: EvaluateConfig, dump: Dump) -> None:
+    """An image that the file lists may have no objects; of one that it does not list, nothing is known."""
+    listed = {"images": [{"id": 3, "width": 4, "height": 4}], "categories": [{"id": 1, "name": "cat"}]}
+    path = dump(listed | {"annotations": []}, "instances.json")
+    assert fails(replace(files, instances=(path,))) == (
+        f"2 of the 3 images with captions are not listed in {path}: 1, 2. Add their file to --instances, or leave "
+        "--instances out: then there is no CHAIR."
+    )
+    more = dump({**listed, "images": [{"id": i, "width": 4, "height": 4} for i in (1, 2)], "annotations": []}, "m.json")
+    evaluate(replace(files, instances=(path, more)))
 
 
 def test_images_have_to_be_the_same(files: EvaluateConfig, dump: Dump) -> None:

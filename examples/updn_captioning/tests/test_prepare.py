@@ -232,7 +232,8 @@ def test_malformed_inputs_leave_nothing(config: Configure, world: Path, tmp_path
     edit(instances, lambda document: (document["images"].pop(), document["annotations"].clear()))
     both = f"{world / 'instances_train2014.json'} and {instances}"
     assert fails(config()) == (
-        f"1 images of the split are not listed in {both}: 12. Add the instances of these images, or use --hints none."
+        f"1 of the 8 images of the split are not listed in {both}: 12. Add the instances of these images, or use "
+        "--hints none."
     )
     for path in (instances, world / "instances_train2014.json"):
         path.write_text(original)

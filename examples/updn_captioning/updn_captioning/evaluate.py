@@ -21,6 +21,8 @@ from updn_common.measurements import CheckpointName
 
 JavaName = Literal["METEOR", "SPICE"]
 _JAVA = {"METEOR": meteor, "SPICE": spice}
+ANNOTATED = "annotated or named by a reference"
+"""Which objects are there, for CHAIR."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,13 @@ def evaluate(config: EvaluateConfig) -> None:
 
     Raises:
         InputError: Options do not go together; a file is wrong; the run, the split or the checkpoint does not exist or
-            does not belong to this data; the results are not of the same images; a program in Java is not there.
+            does not belong to this data; results, references and instances are not of the same images; a program in
+            Java is not there.
     """
     config.check()
     if config.results is not None and config.data is None:
-        _tell(config, _evaluate_files(config, config.results), config.out, str(config.results), "")
+        objects = ANNOTATED if config.instances else ""
+        _tell(config, _evaluate_files(config, config.results), config.out, str(config.results), objects)
     if config.data is not None:
         _evaluate_prepared(config, PreparedData.open(config.data))
 
@@ -107,6 +111,9 @@ def _evaluate_files(config: EvaluateConfig, path: Path) -> Evaluation:
     words, annotated = VisualWords.read_list(), None
     if config.instances:
         instances = Instances.read(config.instances)
+        listed = " and ".join(map(str, config.instances))
+        remedy = "Add their file to --instances, or leave --instances out: then there is no CHAIR."
+        instances.check_listed(tokens, "images with captions", listed, remedy)
         words = VisualWords.for_instances(instances.categories)
         annotated = [(image_id, category) for image_id in tokens for category in instances.present(image_id)]
     return evaluate_captions(tokens, references, annotated, words)
@@ -116,7 +123,7 @@ def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
     """Captions of a split, given or of a run."""
     split = data.split(config.split)
     annotated = data.record["hints"] != "none" and split.name != "train"  # of train, not all objects are there
-    objects = "annotated or named by a reference" if annotated else "named by a reference"
+    objects = ANNOTATED if annotated else "named by a reference"
     if config.results is not None:
         evaluation = evaluate_on_split(_results_of_split(config.results, data, split), data, split)
         _tell(config, evaluation, config.out, f"{config.results} on {split.name}", objects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from updn_captioning.segmentation import Segmentation, compact, read_segmentation, union
-from updn_common.errors import InputError
+from updn_common.errors import InputError, first_few
 from updn_common.files import read_json
 from updn_common.records import field
 
@@ -80,6 +80,21 @@ class Instances:
     def __contains__(self, image_id: int) -> bool:
         """Whether the files list an image, be there objects in it or not."""
         return image_id in self._sizes
+
+    def check_listed(self, images: Collection[int], what: str, source: str, remedy: str) -> None:
+        """Raise an InputError unless the files list all of these images: nothing is known of others.
+
+        Args:
+            images: The images.
+            what: What the error should call them.
+            source: What it should call the files.
+            remedy: What it should advise.
+        """
+        if unlisted := sorted(image_id for image_id in images if image_id not in self):
+            raise InputError(
+                f"{len(unlisted)} of the {len(images)} {what} are not listed in {source}: {first_few(unlisted)}. "
+                f"{remedy}"
+            )
 
     def present(self, image_id: int) -> list[int]:
         """The categories that an image has objects of, ascending."""

@@ -36,7 +36,7 @@ from updn_captioning.splits import hold_out_development, keep_images, read_data
 from updn_captioning.visual_words import VisualWords
 from updn_captioning.vocabulary import CaptionVocabulary
 from updn_common.conversion import store_proposals
-from updn_common.errors import InputError, first_few
+from updn_common.errors import InputError
 from updn_common.files import new_directory, write_json
 from updn_common.progress import track
 from updn_common.store_writer import source_record
@@ -63,11 +63,10 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     instances = Instances.read(instance_files)
     visual_words = VisualWords.for_instances(instances.categories, config.visual_words)
     wanted = {image_id for images in data.splits.values() for image_id in images}
-    if instance_files and (unlisted := sorted(image_id for image_id in wanted if image_id not in instances)):
-        raise InputError(
-            f"{len(unlisted)} images of the split are not listed in {' and '.join(map(str, instance_files))}: "
-            f"{first_few(unlisted)}. Add the instances of these images, or use --hints none."
-        )
+    if instance_files:
+        listed = " and ".join(map(str, instance_files))
+        remedy = "Add the instances of these images, or use --hints none."
+        instances.check_listed(wanted, "images of the split", listed, remedy)
 
     features = config.feature_files()
     store = store_proposals(out / "proposals", features, wanted, dtype=config.feature_dtype)
@@ -91,10 +90,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
             arrays[name], store.geometries, instances, store.max_proposals, named_only=name == "train"
         )
     if instance_files and not any(counts(split)["hinted_words"] for split in arrays.values()):
-        raise InputError(
-            f"No caption names an object in {' and '.join(map(str, instance_files))}. Check --visual-words, or use "
-            "--hints none."
-        )
+        raise InputError(f"No caption names an object in {listed}. Check --visual-words, or use --hints none.")
     for name in track(splits, "splits"):
         _write_split(out / name, captions[name], arrays[name])
 
