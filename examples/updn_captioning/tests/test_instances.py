@@ -91,6 +91,8 @@ def change(*path: Any) -> Callable[..., Any]:
 
 BOX = "{}, annotation 1: 'bbox' should be [left, top, width, height] in pixels, found "
 
+FAR_BOX = "{{}}, annotation 1: 'bbox' {} is far outside of its image of 6 x 4 pixels. Fetch the file again."
+
 
 @pytest.mark.parametrize(
     ("document", "message"),
@@ -98,6 +100,17 @@ BOX = "{}, annotation 1: 'bbox' should be [left, top, width, height] in pixels, 
         ([], "{} should be an object with the key 'categories', found list."),
         (change("categories")([]), "{} lists no categories. Fetch the file again."),
         (change("categories", 1, "name")(3), "{}, category 1: 'name' should be str, found 3 (int)."),
+        (change("categories", 1, "name")(""), "{}, category 1: 'name' should be words, found ''."),
+        (change("categories", 1, "name")(" \t"), "{}, category 1: 'name' should be words, found ' \\t'."),
+        (change("categories", 1, "name")("hot  dog"), "{}, category 1: 'name' should be words, found 'hot  dog'."),
+        (
+            change("categories", 1, "name")("Dog"),
+            "{}: the categories 9 and 2 have the same name, 'Dog'. Take a file where names differ.",
+        ),
+        (
+            change("categories", 1, "id")(9),
+            "{}: two categories have the id 9. Take a file where ids differ.",
+        ),
         (change("images", 1, "width")(0), "{}, image 1 has 0 x 3 pixels; expected positive sizes."),
         (change("images", 0)({"id": 7}), "{}, image 0 has no 'height'; it has 'id'."),
         (
@@ -112,6 +125,13 @@ BOX = "{}, annotation 1: 'bbox' should be [left, top, width, height] in pixels, 
         (change("annotations", 1, "bbox")([1, 2, -3, 4]), BOX + "[1, 2, -3, 4]."),
         (change("annotations", 1, "bbox")([1, 2, 3, "4"]), BOX + "[1, 2, 3, '4']."),
         (change("annotations", 1, "bbox")([1, 2, 3, float("inf")]), BOX + "[1, 2, 3, inf]."),
+        (change("annotations", 1, "bbox")([1, 2, 3, 10**400]), BOX + f"[1, 2, 3, {10**400}]."),
+        (change("annotations", 1, "bbox")([1, 2, 3, True]), BOX + "[1, 2, 3, True]."),
+        (change("annotations", 1, "bbox")([1e300, 2, 3, 4]), FAR_BOX.format([1e300, 2, 3, 4])),
+        (change("annotations", 1, "bbox")([1, 2, 11.5, 4]), FAR_BOX.format([1, 2, 11.5, 4])),
+        (change("annotations", 1, "bbox")([-6.5, 2, 3, 4]), FAR_BOX.format([-6.5, 2, 3, 4])),
+        (change("annotations", 1, "bbox")([1, 2, 3, 6.5]), FAR_BOX.format([1, 2, 3, 6.5])),
+        (change("annotations", 1, "bbox")([1, -4.5, 3, 4]), FAR_BOX.format([1, -4.5, 3, 4])),
         (
             change("annotations", 0)({"image_id": 7, "category_id": 9, "bbox": [1, 1, 2, 2]}),
             "{}, annotation 0 has no 'segmentation'. Take instances with their masks.",

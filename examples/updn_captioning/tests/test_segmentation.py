@@ -49,6 +49,12 @@ def test_a_polygon_by_hand() -> None:
     assert mask.numpy().tolist() == expected.tolist()
 
 
+def test_a_polygon_may_reach_beyond_the_borders() -> None:
+    """By as much as the image is wide and high, on every side."""
+    assert union([read([[-6, -4, 12, -4, 12, 8, -6, 8]])], SIZE).all()
+    assert not union([read([[-6, -4, -1, -4, -1, -1, -6, -1]])], SIZE).any()
+
+
 def test_run_lengths_by_hand() -> None:
     """They go down the columns."""
     mask = union([read({"size": [4, 6], "counts": [5, 2, 17]})], SIZE)
@@ -101,6 +107,7 @@ def test_large_lists_become_arrays() -> None:
 WHERE = "a.json, annotation 0: "
 NO_SHAPE = "'segmentation' should be a list of polygons, or run lengths, found "
 NO_POLYGON = "a polygon should be a list of numbers x1, y1, x2, y2, ..., found "
+FAR_OFF = "a polygon has {}: far outside of its image of 6 x 4 pixels. Fetch the file again."
 NO_RUNS = "'counts' should be run lengths from 0, as a list or compressed, found "
 NOT_ALL = "its run lengths add up to {}, but its image has 24 pixels. Fetch the file again."
 OTHER_SIZE = "its run lengths are of [height, width] {}, but its image is [4, 6]."
@@ -118,6 +125,13 @@ OTHER_SIZE = "its run lengths are of [height, width] {}, but its image is [4, 6]
         ([1, 1, 2, 1, 2, 2], NO_POLYGON + "1."),
         ([[1, [1]]], NO_POLYGON + "[1, [1]]."),
         ([[1, 1, 2, 1, 2, float("nan")]], NO_POLYGON + "[1.0, 1.0, 2.0, 1.0, 2.0, nan]."),
+        ([[1, 1, 2, 1, 2, True]], NO_POLYGON + "[1, 1, 2, 1, 2, True]."),
+        ([[1, 1, 2, 1, 2, 10**400]], NO_POLYGON + f"[1, 1, 2, 1, 2, {10**400}]."),
+        ([[0, 0, 3, 1, 1e8, 2]], FAR_OFF.format("x from 0 to 100000000 and y from 0 to 2")),
+        ([[0, 0, 12.5, 1, 2, 2]], FAR_OFF.format("x from 0 to 12.5 and y from 0 to 2")),
+        ([[0, 0, 1, 1, 0, 2], [-6.5, 0, 1, 1, 0, 2]], FAR_OFF.format("x from -6.5 to 1 and y from 0 to 2")),
+        ([[0, 0, 3, 1, 2, 8.5]], FAR_OFF.format("x from 0 to 3 and y from 0 to 8.5")),
+        ([[0, 0, 3, 1, 2, -1e12]], FAR_OFF.format("x from 0 to 3 and y from -1000000000000 to 1")),
         ({}, NO_RUNS + "None."),
         ({"size": [4, 6], "counts": [5, -2, 21]}, NO_RUNS + "[5, -2, 21]."),
         ({"size": [4, 6], "counts": [5, 2.5, 16.5]}, NO_RUNS + "[5, 2.5, 16.5]."),

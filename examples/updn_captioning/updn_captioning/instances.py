@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from updn_captioning.segmentation import Segmentation, compact, read_segmentation, union
+from updn_captioning.segmentation import Segmentation, compact, nearby, read_segmentation, union
 from updn_common.errors import InputError, first_few
 from updn_common.files import read_json
 from updn_common.records import field
@@ -52,8 +53,9 @@ class Instances:
         """Read one or more instance files, such as those of COCO's training and validation images.
 
         Raises:
-            InputError: If a file is malformed; a polygon, mask or box is broken; an object is in an unknown image or of
-                an unknown category; or the files do not agree about the categories.
+            InputError: If a file is malformed; a polygon, mask or box is broken or far outside of its image; an object
+                is in an unknown image or of an unknown category; two categories have the same name or number; or the
+                files do not agree about the categories.
         """
         names: dict[int, str] = {}
         sizes: dict[int, tuple[int, int]] = {}
@@ -119,10 +121,21 @@ class Instances:
 
 
 def _categories(document: Any, path: Path) -> dict[int, str]:
-    names = {}
+    names: dict[int, str] = {}
+    known: dict[str, int] = {}
     for i, record in enumerate(field(document, "categories", list, str(path))):
         where = f"{path}, category {i}"
-        names[field(record, "id", int, where)] = field(record, "name", str, where)
+        category_id, name = field(record, "id", int, where), field(record, "name", str, where)
+        if not name or name != " ".join(name.split()):
+            raise InputError(f"{where}: 'name' should be words, found {name!r}.")
+        if category_id in names:
+            raise InputError(f"{path}: two categories have the id {category_id}. Take a file where ids differ.")
+        if (other := known.setdefault(name.lower(), category_id)) != category_id:
+            raise InputError(
+                f"{path}: the categories {other} and {category_id} have the same name, {name!r}. Take a file where "
+                "names differ."
+            )
+        names[category_id] = name
     if not names:
         raise InputError(f"{path} lists no categories. Fetch the file again.")
     return names
@@ -144,9 +157,15 @@ def _instance(record: Any, index: Mapping[int, int], size: tuple[int, int], wher
     if category_id not in index:
         raise _unlisted(f"{where} is of category {category_id}", "categories")
     box = field(record, "bbox", list, where)
-    numbers = [x for x in box if type(x) in (int, float) and abs(x) < float("inf")]
+    numbers = [x for x in box if type(x) in (int, float) and abs(x) <= sys.float_info.max]
     if len(box) != 4 or len(numbers) != 4 or min(box[2:]) < 0:
         raise InputError(f"{where}: 'bbox' should be [left, top, width, height] in pixels, found {box!r}.")
+    left, top, width, height = map(float, box)
+    if not nearby(left, left + width, size[1]) or not nearby(top, top + height, size[0]):
+        raise InputError(
+            f"{where}: 'bbox' {box!r} is far outside of its image of {size[1]} x {size[0]} pixels. Fetch the file "
+            "again."
+        )
     if "segmentation" not in record:
         raise InputError(f"{where} has no 'segmentation'. Take instances with their masks.")
     return Instance(index[category_id], (*box,), read_segmentation(record["segmentation"], size, where))

@@ -1,7 +1,8 @@
 """The mask of one object in COCO's shapes: polygons, run lengths, and run lengths as compressed text.
 
-``pycocotools`` believes what it is given: run lengths that end early decode to whatever lies in memory, and a polygon
-of two points is taken for a box. So everything is checked before it gets there.
+``pycocotools`` believes what it is given: run lengths that end early decode to whatever lies in memory, a polygon of
+two points is taken for a box, and one of points far away ends the process. So everything is checked before it gets
+there.
 """
 
 from __future__ import annotations
@@ -97,7 +98,18 @@ def read_segmentation(value: Any, size: tuple[int, int], where: str) -> Segmenta
             raise InputError(
                 f"{where}: a polygon has {len(polygon)} numbers; expected x and y of at least {_POINTS} points."
             )
+        x, y = polygon[::2], polygon[1::2]
+        if not nearby(x.min(), x.max(), size[1]) or not nearby(y.min(), y.max(), size[0]):
+            raise InputError(
+                f"{where}: a polygon has x from {x.min():.15g} to {x.max():.15g} and y from {y.min():.15g} to "
+                f"{y.max():.15g}: far outside of its image of {size[1]} x {size[0]} pixels. Fetch the file again."
+            )
     return Segmentation(size, polygons=tuple(value))
+
+
+def nearby(low: float, high: float, length: int) -> bool:
+    """Whether what reaches from low to high along a side of an image goes beyond it by no more than its length."""
+    return -length <= low and high <= 2 * length
 
 
 def _runs(value: dict[str, Any], size: tuple[int, int], where: str) -> NDArray[np.uint32]:
@@ -144,10 +156,9 @@ def decompress(text: str) -> NDArray[np.uint32] | None:
 
 def _numbers(values: Any) -> Float64[np.ndarray, " N"]:
     """Raises a TypeError or ValueError unless it is a list of numbers."""
-    array = np.array(values)
-    if array.ndim != 1 or array.dtype.kind not in "iuf":
+    if not {*map(type, values)} <= {int, float}:  # numpy would take True for 1
         raise TypeError
-    return array.astype(np.float64)
+    return np.array(values, dtype=np.float64)
 
 
 def _whole_numbers(values: Sequence[Any]) -> NDArray[np.uint32]:
