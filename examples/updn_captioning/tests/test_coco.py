@@ -66,6 +66,7 @@ NO_CAPTIONS = (
 )
 NO_WORDS = "caption 1 of image 2, {!r}, has no words. Remove it, or write one."
 NO_SPLIT = "{} is not a split: it should hold an object with the keys 'train_id', 'val_id' and 'test_id', found "
+NO_PART = "{}: a key should be train_id, val_id, dev_id or test_id, found "
 IN_TWO = "Every image belongs to one."
 ONE, OTHER = {"id": 1, "image_id": 2, "caption": "A"}, {"id": 2, "image_id": 2, "caption": "B"}
 
@@ -134,7 +135,7 @@ def test_a_real_record(shared_data: Path) -> None:
         ([], "{} holds no captions. Give a file with at least one."),
         ([image(2, "train")], "{} holds no captions. Give a file with at least one."),
         ([{"split": "train"}], "{}, image 0 has no 'cocoid'; it has 'split'."),
-        ([image(2, "trian")], "{}, image 0: 'split' should be train, restval, val or test, found 'trian'."),
+        ([image(2, "trian")], "{}, image 0: 'split' should be train, restval, val, dev or test, found 'trian'."),
         ([image(2, "val", sentence(1))], "{}, image 0, sentence 0: " + NO_WORDS.format(" . ")),
         (
             [image(2, "val", sentence(1, tokens="a"))],
@@ -143,6 +144,18 @@ def test_a_real_record(shared_data: Path) -> None:
         (
             [image(2, "val", sentence(1, tokens=["a", 2]))],
             "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['a', 2].",
+        ),
+        (
+            [image(2, "val", sentence(1, "", "a"))],
+            "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['', 'a'].",
+        ),
+        (
+            [image(2, "val", sentence(1, "a", "b\u2009c"))],
+            "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['a', 'b\\u2009c'].",
+        ),
+        (
+            [image(2, "val", sentence(1, "a", raw=" ."))],
+            "{}, image 0, sentence 0: " + NO_WORDS.format(" ."),
         ),
         (
             [image(2, "val", sentence(1, "a"), sentence(1, "b"))],
@@ -186,6 +199,8 @@ def test_the_real_lists_of_karpathy(shared_data: Path) -> None:
         ([1], NO_SPLIT + "list."),
         ({}, NO_SPLIT + "an object with the keys (none)."),
         ({"train": []}, NO_SPLIT + "an object with the keys 'train'."),
+        ({"train_id": [], "../evil_id": []}, NO_PART + "'../evil_id'."),
+        ({"train_id": [], "_id": []}, NO_PART + "'_id'."),
         ({"train_id": [3]}, "{}, train_id, entry 0 should be an object with the key 'img_id', found int."),
         (
             {"train_id": [{"img_id": 1}], "val_id": [{"img_id": 1}]},

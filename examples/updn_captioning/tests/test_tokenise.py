@@ -61,6 +61,7 @@ def test_any_text_becomes_tokens(text: str) -> None:
     assert tokens == " ".join(tokens.split(" ")).strip(" ")
     assert PUNCTUATION.isdisjoint(tokens.split(" "))
     assert tokenise(f" {text}\n") == tokenise(f" {text} ")
+    assert tokens or not any(map(str.isalnum, text))  # else a caption with words would have no reference
 
 
 @given(st.lists(st.sampled_from(["a", "dog", "runs", "in", "Cannon"]), max_size=6))

@@ -21,6 +21,9 @@ from updn_common.records import field, kind_of
 Splits = Mapping[str, Sequence[int]]
 """The images of each split."""
 
+SPLITS = ("train", "val", "dev", "test")
+"""The splits that there may be; ``dev`` is a part like test, to choose options on."""
+
 _LIST_ENTRY = re.compile(r"(?:\S+\s+)?(\d+)")
 _ROBUST_SUFFIX = "_id"
 
@@ -94,8 +97,8 @@ def read_karpathy(path: Path) -> KarpathyData:
     for i, record in enumerate(field(document, "images", list, str(path))):
         where = f"{path}, image {i}"
         image_id, name = field(record, "cocoid", int, where), field(record, "split", str, where)
-        if name not in ("train", "restval", "val", "test", "dev"):
-            raise InputError(f"{where}: 'split' should be train, restval, val or test, found {name!r}.")
+        if name not in (*SPLITS, "restval"):
+            raise InputError(f"{where}: 'split' should be train, restval, val, dev or test, found {name!r}.")
         splits.setdefault("train" if name == "restval" else name, []).append(image_id)
         for j, sentence in enumerate(field(record, "sentences", list, where)):
             captions.append(_sentence(sentence, image_id, f"{where}, sentence {j}"))
@@ -107,7 +110,7 @@ def read_robust_split(path: Path) -> Splits:
     """Read Neural Baby Talk's ``split_robust_coco.json``: ``{"train_id": [{"img_id": 1}, ...], "val_id": ..., ...}``.
 
     Raises:
-        InputError: If the file is no such file, or an image occurs twice.
+        InputError: If the file is no such file, a split has another name than `SPLITS`, or an image occurs twice.
     """
     document = read_json(path, expected="the robust split, split_robust_coco.json")
     if not isinstance(document, dict) or not document or not all(name.endswith(_ROBUST_SUFFIX) for name in document):
@@ -115,6 +118,10 @@ def read_robust_split(path: Path) -> Splits:
             f"{path} is not a split: it should hold an object with the keys 'train_id', 'val_id' and 'test_id', found "
             f"{kind_of(document)}."
         )
+    for key in document:
+        if key.removesuffix(_ROBUST_SUFFIX) not in SPLITS:  # it becomes the name of a folder
+            keys = [f"{name}{_ROBUST_SUFFIX}" for name in SPLITS]
+            raise InputError(f"{path}: a key should be {', '.join(keys[:-1])} or {keys[-1]}, found {key!r}.")
     splits = {
         key.removesuffix(_ROBUST_SUFFIX): [
             field(entry, "img_id", int, f"{path}, {key}, entry {i}")
@@ -170,14 +177,14 @@ def _caption(record: Any, where: str) -> Caption:
         image_id=field(record, "image_id", int, where),
         text=field(record, "caption", str, where),
     )
-    if not any(map(str.isalnum, caption.text)):
+    if not _has_words(caption.text):
         raise _no_words(caption, where)
     return caption
 
 
 def _sentence(record: Any, image_id: int, where: str) -> Caption:
     tokens = field(record, "tokens", list, where)
-    if not all(isinstance(token, str) for token in tokens):
+    if not all(isinstance(token, str) and token.split() == [token] for token in tokens):
         raise InputError(f"{where}: 'tokens' should be a list of words, found {tokens!r}.")
     # Few of the millions of words are distinct; interned, they are kept once.
     caption = Caption(
@@ -186,9 +193,14 @@ def _sentence(record: Any, image_id: int, where: str) -> Caption:
         text=field(record, "raw", str, where),
         tokens=tuple(map(sys.intern, tokens)),
     )
-    if not tokens:
+    if not tokens or not _has_words(caption.text):
         raise _no_words(caption, where)
     return caption
+
+
+def _has_words(text: str) -> bool:
+    """What has neither letters nor digits would be a reference without tokens."""
+    return any(map(str.isalnum, text))
 
 
 def _no_words(caption: Caption, where: str) -> InputError:
