@@ -80,14 +80,16 @@ def test_captions_without_visual_words(config: Configure, world: Path) -> None:
     assert split.hinted_indices.tolist() == [0, 2, 4, 6]
 
 
-def test_without_hints_nobody_knows(config: Configure) -> None:
-    prepare(config(hints="none"))
+def test_without_hints_nobody_knows(config: Configure, world: Path) -> None:
+    (world / "words.txt").write_text("cat, kitten\ndog\n")
+    prepare(config(hints="none", visual_words=world / "words.txt"))
     split = PreparedData.open(config().out).split("train")
     batch = split.batch([0, 1])
     assert batch.human.shape == (2, 2, 4)
     assert batch.human.isnan().all()
     assert not batch.relevant.any()
     assert split.hinted_indices.tolist() == []
+    assert split.comparable_indices.tolist() == []
 
 
 def test_other_hints(data: PreparedData) -> None:

@@ -249,6 +249,12 @@ def test_a_run_is_told_and_written(
     assert found["decoding"] == {"beam_size": 2, "max_length": 20, "length_penalty": 0.0, "no_repeat": False}
     assert found["chair_objects"] == "annotated or named by a reference"
     assert found["words"] == {kind: len(words.images) for kind, words in evaluation.words.items()}
+    pointing = {kind: int((~words.measures[:, 1].isnan()).sum()) for kind, words in evaluation.words.items()}
+    assert all(found["words_by_measure"][kind]["gradient_pointing"] == count for kind, count in pointing.items())
+    assert pointing["reference"] < found["words"]["reference"]  # no proposal is as thin as a bar
+    for row, counts in {"words": found["words"], "words with pointing": pointing}.items():
+        assert f"│ {row} │ {counts['reference']:,} │ {counts['generated']:,} │" in printed
+    assert "Pointing is of words whose category some proposal shows" in printed
     by_category = found["by_category"]["reference"]
     assert sum(category["words"] for category in by_category.values()) == found["words"]["reference"]
     for name, number in estimate(evaluation.statistics).numbers().items():
@@ -337,13 +343,33 @@ def test_a_vocabulary_of_another_run(tiny: Tiny, tmp_path: Path, untrained: Untr
 def test_data_without_hints(
     tiny: Tiny, tmp_path: Path, untrained: Untrained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is known of where words should look, and CHAIR knows what references name alone."""
+    """There are no categories, so no word is visual, and nothing is an object."""
     data = tmp_path / "prepared"
     prepare(PrepareConfig(data, tiny[0], "robust", "none", features=(tiny[1],), min_word_occurrences=1))
     run = untrained("run", data=data)
     evaluate(EvaluateConfig(data=data, run=run, cpu=True))
     found = json.loads((run / "evaluation" / "test" / "scores.json").read_text())
+    printed = capsys.readouterr().out
     assert found["words"] == {"reference": 0, "generated": 0}
+    assert not any("pointing" in name or "CHAIR" in name for name in found["scores"])
+    assert "chair_objects" not in found
+    assert "CIDEr" in printed
+    assert not any(word in printed for word in ("CHAIR", "visual words", "Pointing"))
+
+
+def test_visual_words_without_hints(
+    tiny: Tiny, tmp_path: Path, untrained: Untrained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a list: CHAIR then knows what references name alone."""
+    data, words = tmp_path / "prepared", tmp_path / "words.txt"
+    words.write_text("circle\nstar\n")
+    prepare(
+        PrepareConfig(data, tiny[0], "robust", "none", features=(tiny[1],), visual_words=words, min_word_occurrences=1)
+    )
+    run = untrained("run", data=data)
+    evaluate(EvaluateConfig(data=data, run=run, cpu=True))
+    found = json.loads((run / "evaluation" / "test" / "scores.json").read_text())
+    printed = capsys.readouterr().out
     assert found["chair_objects"] == "named by a reference"
-    assert not any("pointing" in name for name in found["scores"])
-    assert "CHAIR: an object is there if it is named by a reference." in capsys.readouterr().out
+    assert "CHAIR: an object is there if it is named by a reference." in printed
+    assert "visual words" not in printed

@@ -104,6 +104,28 @@ def test_padding_is_no_proposal(padded: Trained) -> None:
     assert_words(measure_generated(model, split, captions, data.vocabulary, data.visual_words, CPU), expected)
 
 
+def test_either_measure_is_enough(padded: Trained) -> None:
+    """An object may be too small for a mask, and no proposal may overlap it: what the other measure says counts."""
+    model, data, split = padded
+    kinds = [(data.categories[category], image) for image, category in split.pairs.tolist()]
+    split.hints[kinds.index(("cat", 0))] = split.hints[kinds.index(("hot dog", 0))] = torch.nan
+    split.relevant[kinds.index(("cat", 1))] = False
+    split.hints[kinds.index(("cat", 2))], split.relevant[kinds.index(("cat", 2))] = torch.nan, False
+    split.hints[kinds.index(("hot dog", 2))] = torch.nan
+    found = measure_references(model, split, CPU)
+    told = [
+        (int(image), data.categories[int(category)], [not x for x in row])
+        for image, category, row in zip(found.images, found.categories, found.measures.isnan().tolist(), strict=True)
+    ]
+    pointing, ranks = [False, True] * 2, [True, False] * 2
+    cat, kitten = (0, "cat", pointing), (0, "cat", pointing)
+    assert told == [
+        *(cat, (0, "hot dog", pointing), kitten),
+        *((1, "cat", ranks), (1, "cat", ranks)),
+        (2, "hot dog", pointing),
+    ]
+
+
 def test_words_of_own_captions_are_measured_one_by_one(trained: Trained) -> None:
     """Words of what is not in the image have nothing to be compared with."""
     model, data, split = trained
@@ -180,8 +202,10 @@ def test_means_of_each_category() -> None:
     found = words([0, 0, 2], [2, 1, 2], [[0.1, 100, NAN, 0], [0.3, NAN, NAN, 0], [0.5, 0, NAN, 50]])
     by_category = found.by_category(["cat", "dog", "hot dog"])
     assert list(by_category) == ["dog", "hot dog"]
-    expected = {"words": 2, **dict(zip(MEASURES, [0.3, 50, NAN, 25], strict=True))}
+    expected = {"words": 2, "words_with_pointing": 2, **dict(zip(MEASURES, [0.3, 50, NAN, 25], strict=True))}
     assert by_category["hot dog"] == pytest.approx(expected, nan_ok=True)
+    assert (by_category["dog"]["words"], by_category["dog"]["words_with_pointing"]) == (1, 0)
+    assert found.counts() == dict(zip(MEASURES, [3, 2, 0, 3], strict=True))
 
 
 def test_without_words_there_is_nothing(trained: Trained) -> None:

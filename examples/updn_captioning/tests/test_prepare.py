@@ -128,8 +128,15 @@ def test_without_hints(config: Configure, world: Path) -> None:
     found = arrays(config().out, "train")
     assert found["hints"].shape == (0, 4)
     assert (found["word_pairs"] == -1).all()
-    assert VisualWords.read(config().out / "visual_words.json") == VisualWords.read_list()
+    assert found["word_categories"].shape == (8, 0)
+    assert VisualWords.read(config().out / "visual_words.json").categories == ()
     assert record(config().out)["hints"] == "none"
+    words = world / "words.txt"
+    words.write_text("dog\ncat, kitten\n")
+    prepare(config(hints="none", visual_words=words, out=config().out.with_name("listed")))
+    found = arrays(config().out.with_name("listed"), "train")
+    assert found["word_categories"].tolist() == [[1, 0], [0, 1]] * 4
+    assert (found["word_pairs"] == -1).all()
 
 
 def test_a_list_of_visual_words(config: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

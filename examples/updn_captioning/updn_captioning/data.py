@@ -104,8 +104,16 @@ class CaptionSplit:
     @cached_property
     def hinted_indices(self) -> Int64[Tensor, " M"]:
         """The M captions with a visual word that has a hint, ascending."""
-        known = _rows((~self.hints.isnan()).any(1, keepdim=True), self._arrays["word_pairs"], False)
-        return known.any(2).any(1).nonzero()[:, 0]
+        return self._indices((~self.hints.isnan()).any(1))
+
+    @cached_property
+    def comparable_indices(self) -> Int64[Tensor, " M"]:
+        """The M captions with a visual word that has a hint or a relevant proposal, ascending."""
+        return self._indices((~self.hints.isnan()).any(1) | self.relevant.any(1))
+
+    def _indices(self, wanted: Bool[Tensor, " P"]) -> Int64[Tensor, " M"]:
+        """The captions with a visual word whose pair is wanted."""
+        return _rows(wanted[:, None], self._arrays["word_pairs"], False).any(2).any(1).nonzero()[:, 0]
 
     def positions(self, image_ids: Sequence[int]) -> Int64[Tensor, " B"]:
         """Where images stand in ``image_ids``.

@@ -123,7 +123,9 @@ def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
     """Captions of a split, given or of a run."""
     split = data.split(config.split)
     annotated = data.record["hints"] != "none" and split.name != "train"  # of train, not all objects are there
-    objects = ANNOTATED if annotated else "named by a reference"
+    objects = ""
+    if data.categories:
+        objects = ANNOTATED if annotated else "named by a reference"
     if config.results is not None:
         evaluation = evaluate_on_split(_results_of_split(config.results, data, split), data, split)
         _tell(config, evaluation, config.out, f"{config.results} on {split.name}", objects)

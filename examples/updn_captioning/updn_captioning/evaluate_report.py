@@ -40,6 +40,7 @@ def record(evaluation: Evaluation, java: Mapping[str, JavaScores]) -> dict[str, 
         | {name: scores.corpus for name, scores in java.items()},
         "intervals": {name: list(number.interval) for name, number in numbers.items()},
         "words": {kind: len(words.images) for kind, words in evaluation.words.items()},
+        "words_by_measure": {kind: words.counts() for kind, words in evaluation.words.items()},
         "by_category": {kind: words.by_category(evaluation.categories) for kind, words in evaluation.words.items()},
         "by_image": {
             image_id: {name: scores[i] for name, scores in by_image.items()}
@@ -64,7 +65,7 @@ def print_evaluation(evaluation: Evaluation, java: Mapping[str, JavaScores], tit
             for other, scores in java.items():
                 table.add_row(other, f"{scores.corpus:.3f}", end_section=other == list(java)[-1])
     console.print(table)
-    if evaluation.words:
+    if _measured(evaluation):
         console.print(_grounding(evaluation, numbers))
     console.print(*_notes(evaluation, objects), sep="\n", highlight=False)
 
@@ -75,14 +76,27 @@ def _notes(evaluation: Evaluation, objects: str) -> list[str]:
         lines.append(f"{empty:,} captions have no words, and score 0.")
     if objects:
         lines.append(f"CHAIR: an object is there if it is {objects}.")
+    if _measured(evaluation):
+        lines.append(
+            "Pointing is of words whose category some proposal shows: it overlaps such an object by more than half "
+            "(intersection over union)."
+        )
     return lines
+
+
+def _measured(evaluation: Evaluation) -> bool:
+    return any(len(words.images) for words in evaluation.words.values())
 
 
 def _grounding(evaluation: Evaluation, numbers: Mapping[str, Number]) -> Table:
     table = Table()
     table.add_column("visual words")
-    for kind, words in evaluation.words.items():
-        table.add_column(f"of {WHOSE[kind]}\n({len(words.images):,})", justify="right")
+    for kind in evaluation.words:
+        table.add_column(f"of {WHOSE[kind]}", justify="right")
+    measured = evaluation.words.values()
+    table.add_row("words", *(f"{len(words.images):,}" for words in measured))
+    table.add_row("words with pointing", *(f"{words.counts()['gradient_pointing']:,}" for words in measured))
+    table.add_section()
     for name, label in GROUNDING.items():
         found = [numbers.get(f"{kind}_{name}") for kind in evaluation.words]
         table.add_row(label, *(told(number, 2 if "%" in label else 3) if number else "-" for number in found))

@@ -80,7 +80,8 @@ def evaluate_captions(
 def evaluate_on_split(captions: Mapping[int, str], data: PreparedData, split: CaptionSplit) -> Evaluation:
     """What captions of a prepared split's images are worth, as they were written."""
     tokens = {image_id: tokenise(captions[image_id]) for image_id in split.image_ids}
-    return evaluate_captions(tokens, split.references, split.pair_rows, data.visual_words)
+    annotated = split.pair_rows if data.categories else None
+    return evaluate_captions(tokens, split.references, annotated, data.visual_words)
 
 
 def evaluate_run(

@@ -5,6 +5,11 @@ log-probability (the joint one of several tokens); *attention* the mean of the a
 compared with what is known of the category in the image: its rank correlation (Spearman's) with human importance, and
 whether its most important proposal overlaps one of the category's objects (the pointing game).
 
+A word is measured if either is known. Pointing needs a proposal that overlaps an object of the category by more than
+half (intersection over union): thin or small objects often have none, and their words have a rank correlation alone. An
+object too small to cover the centre of a pixel has an empty mask, and pointing alone. So each measure has its own
+number of words.
+
 *Reference* words are those of people's captions, *generated* words those of the network's own. A generated word that
 names nothing in the image has nothing to be compared with: CHAIR counts it.
 """
@@ -48,11 +53,19 @@ class Words(NamedTuple):
         """The means over words, of a split with this many images; intervals are over images with all of their words."""
         return {f"{kind}_{name}": ratio(*self._sums(self.measures[:, i], images)) for i, name in enumerate(MEASURES)}
 
+    def counts(self) -> dict[str, int]:
+        """How many words each measure is defined for."""
+        return dict(zip(MEASURES, (~self.measures.isnan()).sum(0).tolist(), strict=True))
+
     def by_category(self, categories: Sequence[str]) -> dict[str, dict[str, float]]:
-        """The number of words of each category that has any, and their means."""
+        """The number of words of each category that has any, of how many pointing is known, and their means."""
         rows = {name: self.measures[self.categories == index] for index, name in enumerate(categories)}
         return {
-            name: {"words": len(found), **dict(zip(MEASURES, found.nanmean(0).tolist(), strict=True))}
+            name: {
+                "words": len(found),
+                "words_with_pointing": int((~found[:, MEASURES.index("gradient_pointing")].isnan()).sum()),
+                **dict(zip(MEASURES, found.nanmean(0).tolist(), strict=True)),
+            }
             for name, found in rows.items()
             if len(found)
         }
@@ -67,12 +80,12 @@ class Words(NamedTuple):
 
 def measure_references(model: UpDnCaptioner, split: CaptionSplit, accelerator: Accelerator) -> Words:
     """Measure the visual words of people's captions, every process its share."""
-    hinted = split.hinted_indices
+    comparable = split.comparable_indices
 
     def rows(positions: Tensor) -> Iterable[Rows]:
-        return _measure(model, split.batch(hinted[positions]), accelerator)
+        return _measure(model, split.batch(comparable[positions]), accelerator)
 
-    return _words(over_processes(rows, len(hinted), accelerator, BATCH_SIZE, "words of references"), split)
+    return _words(over_processes(rows, len(comparable), accelerator, BATCH_SIZE, "words of references"), split)
 
 
 def measure_generated(

@@ -82,18 +82,17 @@ class VisualWords:
         """The words for the categories of instances: of a list, by default our own, or just their names.
 
         Args:
-            categories: Names of the categories; none for all of the list.
+            categories: Names of the categories; without any, those of the list.
             path: A list. Without one, categories that are not COCO's are named by their names.
 
         Raises:
             InputError: If the file is no such list, or lacks one of the categories.
         """
-        words = cls.read_list(path)
-        if not categories:
-            return words
-        if path is None and not {*categories} <= {*words.categories}:
-            return cls.of_names(categories)
-        return words.of(categories, str(path or OWN_LIST))
+        if path is not None:
+            words = cls.read_list(path)
+            return words.of(categories, str(path)) if categories else words
+        words = cls.read_list()
+        return words.of(categories) if {*categories} <= {*words.categories} else cls.of_names(categories)
 
     @classmethod
     def read(cls, path: Path) -> VisualWords:
