@@ -12,7 +12,7 @@ import pytest
 from accelerate import Accelerator
 
 from updn_captioning.compare import CompareConfig, compare
-from updn_captioning.compare_report import GROUNDING, SCORES, tables
+from updn_captioning.compare_report import GROUNDING, SCORES, notes, tables
 from updn_captioning.data import PreparedData
 from updn_captioning.evaluation import evaluate_run
 from updn_captioning.generate import Decoding
@@ -156,6 +156,9 @@ def test_the_papers_numbers_stand_beside_ours(four: list[Path]) -> None:
     assert [line.name for line in blocks[0].lines] == names
     assert list(blocks[0].header) == ["method (runs)", *SCORES.values()]
     assert blocks[0].lines[2].cells[:2] == [("0.92", ""), ("-", "")]
+    note = "hint is the recommended form of the loss, hint-paper the paper's to the letter"
+    assert any(note in line for line in notes({ROBUST: rows}))
+    assert not any(note in line for line in (*notes({ROBUST: rows[:1]}), *notes({None: rows})))
     assert [line.name for line in tables({STANDARD: rows})[0].lines] == ["UpDn, published", "base (2)", "hint (2)"]
 
 
@@ -165,6 +168,7 @@ def test_on_other_data_the_papers_numbers_stand_apart(
     config = CompareConfig(runs=tuple(four), out=tmp_path / "out", cpu=True)
     compare(config)
     printed = capsys.readouterr().out
+    assert "test of prepared: difference to base, visual words of the references\n" in printed
     text = (tmp_path / "out" / "table.md").read_text()
     assert "## COCO robust test, published: other data than above, not to be compared\n\n| method | CIDEr |" in text
     assert "| UpDn + HINT, published | 0.92 |" in text
@@ -210,7 +214,9 @@ def test_what_cannot_be_compared(tiny: Tiny, untrained: Untrained, tmp_path: Pat
     assert fails(run, twin) == f"{run} and {twin} have the same options, seed and data: give one of them."
     absent = tmp_path / "absent"
     assert fails(run, absent) == f"{absent / 'config.json'} does not exist; expected the configuration of a run."
-    assert fails(run, split="tset") == f"{tiny[1]} has no split 'tset'; it has train, val, dev, test."
+    assert fails(run, split="tset") == (
+        f"{tiny[1]} has no split 'tset'; it has train, val, dev, test. Give --split one of these."
+    )
     (run / "best.safetensors").unlink()
     assert fails(run) == f"RUN {run} holds a run without best.safetensors. Give the --out of a training run."
 

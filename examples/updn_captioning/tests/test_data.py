@@ -149,7 +149,9 @@ def test_to_a_device(data: PreparedData) -> None:
 def test_what_is_no_prepared_directory(data: PreparedData, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         data.split("dev")
-    assert str(error.value) == f"{data.directory} has no split 'dev'; it has train, val, test."
+    assert (
+        str(error.value) == f"{data.directory} has no split 'dev'; it has train, val, test. Give --split one of these."
+    )
     with pytest.raises(InputError) as error:
         PreparedData.open(tmp_path)
     assert str(error.value) == (

@@ -75,7 +75,10 @@ def test_data_without_a_validation_split(tiny: tuple[Path, Path], tmp_path: Path
     (data / "prepared.json").write_text(json.dumps(record))
     with pytest.raises(InputError) as error:
         train(TrainConfig(data, tmp_path / "run", METHODS["base"], SHAPES, cpu=True))
-    assert str(error.value) == f"{data} has no split 'val'; it has {', '.join(record['splits'])}."
+    assert str(error.value) == (
+        f"{data} has no split 'val'; it has {', '.join(record['splits'])}. Prepare it again with --development-share "
+        "above 0: that holds one out of train."
+    )
 
 
 def test_options_without_an_effect_do_not_count(tiny: tuple[Path, Path], tmp_path: Path) -> None:

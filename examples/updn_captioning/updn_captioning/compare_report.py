@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from updn_captioning.published import PUBLISHED, ROBUST, STANDARD
+from updn_captioning.published import HINT_ROW, PUBLISHED, ROBUST, STANDARD
 from updn_captioning.recipes import ComparedRun
 from updn_common.comparison import Cell, Row, told_data
 from updn_common.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
@@ -36,8 +36,14 @@ GUIDE = (
 )
 GROUNDING_GUIDE = (
     "Gradient: the importance that HINT trains, of a visual word's log-probability; attention: its attention weights. "
-    "Pointing: the most important proposal overlaps an object of the category; rank correlation is Spearman's, with "
-    "human importance. CHAIR (Rohrbach et al., 2018): hallucinated objects, of all mentions and of captions."
+    "Pointing: the most important proposal overlaps an object of the category by more than half, of words where any "
+    "proposal does; rank correlation is Spearman's, with human importance. CHAIR (Rohrbach et al., 2018): hallucinated "
+    "objects, of all mentions and of captions."
+)
+
+FORMS_GUIDE = (
+    "UpDn + HINT: hint is the recommended form of the loss, hint-paper the paper's to the letter; both stand beside "
+    "the paper's result."
 )
 
 
@@ -94,17 +100,23 @@ def _line(name: str, cells: Mapping[str, Cell], columns: Mapping[str, str]) -> L
     return Line(name, told)
 
 
+def notes(rows: Rows) -> list[str]:
+    """What is to be said of the tables."""
+    beside = {row.runs[0].published_row for data_set, mine in rows.items() if data_set for row in mine}
+    return [GROUNDING_GUIDE, *([FORMS_GUIDE] if HINT_ROW in beside else [])]
+
+
 def print_tables(rows: Rows) -> None:
     """Print them, each number above its interval."""
     print_blocks(tables(rows))
-    Console().print(f"± standard deviation over runs; [95 % interval over images]. {GROUNDING_GUIDE}")
+    Console().print("± standard deviation over runs; [95 % interval over images].", *notes(rows))
 
 
 def write_tables(out: Path, rows: Rows) -> list[Path]:
     """Write the tables; returns what was written."""
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "table.md", out / "table.csv"]
-    write_blocks(written[0], f"{GUIDE}\n\n{GROUNDING_GUIDE}\n", tables(rows))
+    write_blocks(written[0], "\n\n".join((GUIDE, *notes(rows))) + "\n", tables(rows))
     published = [
         (data_set, name, "CIDEr", value) for name, found in PUBLISHED.items() for data_set, value in found.items()
     ]

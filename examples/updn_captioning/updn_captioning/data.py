@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 from torch import Tensor
 
 from updn_captioning.prepare import FORMAT_VERSION
+from updn_captioning.splits import DEVELOPMENT
 from updn_captioning.visual_words import VisualWords
 from updn_captioning.vocabulary import PAD, CaptionVocabulary
 from updn_common.arrays import load_arrays
@@ -200,14 +201,21 @@ class PreparedData:
         """The splits there are."""
         return list(self.record["splits"])
 
+    def check_split(self, name: str) -> None:
+        """Raise an InputError if there is no such split."""
+        if name not in self.split_names:
+            remedy = "Give --split one of these."
+            if name == DEVELOPMENT:
+                remedy = "Prepare it again with --development-share above 0: that holds one out of train."
+            raise InputError(f"{self.directory} has no split {name!r}; it has {', '.join(self.split_names)}. {remedy}")
+
     def split(self, name: str) -> CaptionSplit:
         """Read one split.
 
         Raises:
             InputError: If there is no such split.
         """
-        if name not in self.split_names:
-            raise InputError(f"{self.directory} has no split {name!r}; it has {', '.join(self.split_names)}.")
+        self.check_split(name)
         return CaptionSplit(self.directory / name, self.store, self.categories)
 
 

@@ -53,8 +53,8 @@ READING_GUIDE = (
     "Each row is a category that either caption names. {} Each picture is scaled to its own maximum. For people, lit "
     "is what is inside of the objects' masks rather than outside. The marked word is green if there is such an object "
     "in the image (annotated, or named by any person), red if there is none. Rank correlation is Spearman's, of "
-    "proposals' importance and human importance, the mean over the caption's visual words; pointing: how many of them "
-    "have their most important proposal on such an object."
+    "proposals' importance and human importance, the mean over the caption's visual words; pointing: how many of those "
+    "whose category some proposal shows have their most important one on such an object."
 )
 THERE = {True: "names only what is there", False: "names what is not there"}
 

@@ -5,14 +5,15 @@ from typing import Any
 
 STANDARD, ROBUST = "COCO standard test", "COCO robust test"
 
+HINT_ROW = "UpDn + HINT"
 PUBLISHED: dict[str, dict[str, float]] = {
     "UpDn": {STANDARD: 1.06, ROBUST: 0.90},
-    "UpDn + HINT": {ROBUST: 0.92},
+    HINT_ROW: {ROBUST: 0.92},
 }
 """CIDEr in Selvaraju et al., ICCV 2019, the only score that it reports. On the standard split it says of HINT that it
 loses a little, without a number."""
 
-ROWS: dict[str, str] = {"base": "UpDn", "hint": "UpDn + HINT", "hint-paper": "UpDn + HINT"}
+ROWS: dict[str, str] = {"base": "UpDn", "hint": HINT_ROW, "hint-paper": HINT_ROW}
 """The result that a network trained by a preset reproduces; with all the hints there are, where it uses any."""
 
 KARPATHY_TEST_CAPTIONS, ROBUST_TEST_IMAGES = 25_010, 9_138

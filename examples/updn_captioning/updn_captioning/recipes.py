@@ -10,7 +10,6 @@ from updn_captioning.network import NetworkSizes
 from updn_captioning.presets import METHODS, Method, Scale
 from updn_captioning.published import ROWS, published_data_set
 from updn_common.comparison import OpenedRun, check_distinct, open_runs
-from updn_common.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ def _read(opened: OpenedRun[PreparedData], split: str | None) -> ComparedRun:
     path, config, data, world = opened
     if split is None:
         split = "test" if "test" in data.split_names else "val"
-    if split not in data.split_names:
-        raise InputError(f"{data.directory} has no split {split!r}; it has {', '.join(data.split_names)}.")
+    data.check_split(split)
     method = asdict(Method()) | config["method"]
     scale = asdict(Scale()) | config["scale"]
     scale["model"] = asdict(NetworkSizes()) | scale["model"]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from updn_common.bootstrap import Number
 from updn_common.comparison import Cell, Row
@@ -60,12 +61,15 @@ def print_blocks(blocks: Iterable[Block]) -> None:
     """Print tables, each number above its interval."""
     console = Console()
     for block in blocks:
-        table = Table(title=block.title, box=None, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         for i, name in enumerate(block.header):
             table.add_column(name, justify="right" if i else "left", no_wrap=not i)
         for line in block.lines:
             cells = ["\n".join(filter(None, cell)) for cell in line.cells]
             table.add_row(line.name, *cells, style="dim italic" if line.published else "")
+        console.print(
+            Text(block.title, style="italic"), soft_wrap=True
+        )  # a title of the table has no more than its width
         console.print(table, "")
 
 
