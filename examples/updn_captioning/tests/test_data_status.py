@@ -45,8 +45,19 @@ def test_found(world: Path, show: Callable[[Path], list[list[str]]]) -> None:
     }
     assert rows[-2:] == [
         [f"karpathy: updn-captioning prepare --data {world} --split karpathy --out prepared/karpathy"],
-        [f"robust: updn-captioning prepare --data {world} --split robust --out prepared/robust"],
+        [
+            f"robust: updn-captioning prepare --data {world} --split robust --out prepared/robust --features "
+            "prepared/karpathy"
+        ],
     ]
+    (world / "split_robust_coco.json").rename(world / "absent.json")
+    assert show(world)[-2] == [
+        f"karpathy: updn-captioning prepare --data {world} --split karpathy --out prepared/karpathy"
+    ]
+    (world / "absent.json").rename(world / "split_robust_coco.json")
+    (world / "dataset_coco.json").unlink()
+    (world / "karpathy_val_images.txt").unlink()
+    assert show(world)[-1] == [f"robust: updn-captioning prepare --data {world} --split robust --out prepared/robust"]
 
 
 def test_missing(tmp_path: Path, show: Callable[[Path], list[list[str]]]) -> None:

@@ -40,31 +40,31 @@ def log_probability(model: UpDnCaptioner, features: Tensor, mask: Tensor, said: 
     return sum(log_probs[t, token].item() for t, token in enumerate(said))
 
 
-def captions(words: int, max_length: int, no_repeat: bool) -> Iterator[list[int]]:
+def captions(words: int, max_length: int, repeats: bool) -> Iterator[list[int]]:
     """All that end, and those that are cut."""
     for length in range(max_length + 1):
         for said in product(range(UNKNOWN + 1, UNKNOWN + 1 + words), repeat=length):
-            if not (no_repeat and any(a == b for a, b in pairwise(said))):
+            if repeats or all(a != b for a, b in pairwise(said)):
                 yield [*said, END] if length < max_length else [*said]
 
 
-@pytest.mark.parametrize("no_repeat", [False, True])
+@pytest.mark.parametrize("repeats", [True, False])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_beam_that_holds_everything_finds_the_best(seed: int, length_penalty: float, no_repeat: bool) -> None:
+def test_a_beam_that_holds_everything_finds_the_best(seed: int, length_penalty: float, repeats: bool) -> None:
     model, (features, mask) = make_model(seed=seed), make_images()
     found = beam_search(
-        model, features, mask, beam_size=27, max_length=3, length_penalty=length_penalty, no_repeat=no_repeat
+        model, features, mask, beam_size=27, max_length=3, length_penalty=length_penalty, repeats=repeats
     )
     for decoded, *image in zip(found, features, mask, strict=True):
-        scored = [(log_probability(model, *image, said), said) for said in captions(2, 3, no_repeat)]
+        scored = [(log_probability(model, *image, said), said) for said in captions(2, 3, repeats)]
         total, said = max(scored, key=lambda pair: pair[0] / len(pair[1]) ** length_penalty)
         assert decoded.tokens == [token for token in said if token != END]
         assert decoded.log_probability == pytest.approx(total, rel=1e-12)
 
 
 def beam_by_loops(
-    model: UpDnCaptioner, image: tuple[Tensor, Tensor], size: int, max_length: int, penalty: float, no_repeat: bool
+    model: UpDnCaptioner, image: tuple[Tensor, Tensor], size: int, max_length: int, penalty: float, repeats: bool
 ) -> tuple[float, list[int]]:
     """The definition: all extensions of the captions kept so far, scored from their beginning; the best are kept."""
 
@@ -79,20 +79,20 @@ def beam_by_loops(
                 longer.append(said)
                 continue
             words = [token for token in range(END, model.word.out_features) if token != UNKNOWN]
-            longer += [[*said, token] for token in words if not (no_repeat and said[-1:] == [token])]
+            longer += [[*said, token] for token in words if repeats or said[-1:] != [token]]
         kept = sorted(longer, key=score, reverse=True)[:size]
     return log_probability(model, *image, kept[0]), kept[0]
 
 
-@pytest.mark.parametrize(("length_penalty", "no_repeat"), [(0.0, False), (0.7, True)])
+@pytest.mark.parametrize(("length_penalty", "repeats"), [(0.0, True), (0.7, False)])
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_narrow_beam_is_that_of_its_definition(seed: int, size: int, length_penalty: float, no_repeat: bool) -> None:
+def test_a_narrow_beam_is_that_of_its_definition(seed: int, size: int, length_penalty: float, repeats: bool) -> None:
     model, (features, mask) = make_model(words=6, seed=seed), make_images()
-    options = {"length_penalty": length_penalty, "no_repeat": no_repeat}
+    options = {"length_penalty": length_penalty, "repeats": repeats}
     found = beam_search(model, features, mask, beam_size=size, max_length=5, **options)
     for decoded, *image in zip(found, features, mask, strict=True):
-        total, said = beam_by_loops(model, (image[0], image[1]), size, 5, length_penalty, no_repeat)
+        total, said = beam_by_loops(model, (image[0], image[1]), size, 5, length_penalty, repeats)
         assert decoded.tokens == [token for token in said if token != END]
         assert decoded.log_probability == pytest.approx(total, rel=1e-12)
         tokens = torch.tensor([[BEGIN, *decoded.tokens]])[:, : len(decoded.tokens)]

@@ -246,7 +246,7 @@ def test_a_run_is_told_and_written(
     evaluation = evaluated(run, tiny[1], reuse=True, decoding=Decoding(beam_size=2))
     found = json.loads((run / "evaluation" / "test" / "scores.json").read_text())
     assert found["scores"] == numbers(evaluation)
-    assert found["decoding"] == {"beam_size": 2, "max_length": 20, "length_penalty": 0.0, "no_repeat": False}
+    assert found["decoding"] == {"beam_size": 2, "max_length": 20, "length_penalty": 0.0, "repeats": True}
     assert found["chair_objects"] == "annotated or named by a reference"
     assert found["words"] == {kind: len(words.images) for kind, words in evaluation.words.items()}
     pointing = {kind: int((~words.measures[:, 1].isnan()).sum()) for kind, words in evaluation.words.items()}
@@ -286,7 +286,7 @@ def test_a_runs_results_score_the_same_as_any_models(tiny: Tiny, untrained: Untr
 def test_greedy_and_beam_search_are_the_decoders(tiny: Tiny, untrained: Untrained) -> None:
     run, data = untrained("run"), PreparedData.open(tiny[1])
     model, split = load_model(run, data), data.split("test")
-    decoding = Decoding(beam_size=3, max_length=6, length_penalty=1.0, no_repeat=True)
+    decoding = Decoding(beam_size=3, max_length=6, length_penalty=1.0, repeats=False)
     captions = generate(model.train(), split, Accelerator(cpu=True), decoding, batch_size=5)
     assert model.training
     assert max(map(len, captions)) <= 6
@@ -320,7 +320,9 @@ def test_a_run_that_is_not_there(tiny: Tiny, tmp_path: Path, untrained: Untraine
     (run / "best.safetensors").unlink()
     expected = f"--run {run} holds a run without best.safetensors. Give the --out of a training run."
     assert fails(replace(config, run=run)) == expected
-    assert fails(replace(config, split="tset")) == f"{tiny[1]} has no split 'tset'; it has train, val, dev, test."
+    assert fails(replace(config, split="tset")) == (
+        f"{tiny[1]} has no split 'tset'; it has train, val, dev, test. Give --split one of these."
+    )
 
 
 def test_a_vocabulary_of_another_run(tiny: Tiny, tmp_path: Path, untrained: Untrained) -> None:

@@ -45,7 +45,7 @@ def test_the_whole_pipeline(
 
     capsys.readouterr()
     for run in ("base", "hint"):
-        command(f"evaluate --data {data} --run {runs / run} --decoding.beam-size 3 --decoding.no-repeat --cpu")
+        command(f"evaluate --data {data} --run {runs / run} --decoding.beam-size 3 --decoding.no-repeats --cpu")
         assert "gradient: pointing (%)" in capsys.readouterr().out
     evaluation = runs / "base" / "evaluation" / "test"
     captions = json.loads((evaluation / "results.json").read_text())

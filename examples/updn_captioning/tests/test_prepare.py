@@ -179,6 +179,12 @@ def test_a_development_split_is_held_out(config: Configure, world: Path) -> None
     assert list(record(config().out.with_name("none"))["splits"]) == ["train", "test"]
 
 
+def test_splits_stand_in_their_usual_order(config: Configure, world: Path) -> None:
+    edit(world / "dataset_coco.json", lambda data: data["images"].reverse())
+    prepare(config())
+    assert list(record(config().out)["splits"]) == ["train", "val", "test"]
+
+
 def test_proposals_are_shared(config: Configure) -> None:
     """Both splits need the features once."""
     prepare(config())

@@ -28,6 +28,7 @@ def _verdict(data: Path) -> list[Text]:
             look(data)
         except InputError as error:
             lines.append(Text(f"No {what} to prepare from yet: {error}", style="yellow"))
+    features = ""
     for kind in get_args(SplitKind):
         try:
             find_captions(data)
@@ -35,6 +36,7 @@ def _verdict(data: Path) -> list[Text]:
         except InputError as error:
             lines.append(Text(f"No {kind} split yet: {error}", style="yellow"))
         else:
-            command = f"updn-captioning prepare --data {data} --split {kind} --out prepared/{kind}"
+            command = f"updn-captioning prepare --data {data} --split {kind} --out prepared/{kind}{features}"
             lines.append(Text(f"{kind}: {command}", style="green"))
+            features = f" --features prepared/{kind}"  # the next one links them
     return lines

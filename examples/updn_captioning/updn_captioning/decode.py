@@ -42,10 +42,10 @@ def greedy(
     mask: Bool[Tensor, "B K"],
     *,
     max_length: int = MAX_LENGTH,
-    no_repeat: bool = False,
+    repeats: bool = True,
 ) -> list[Decoded]:
     """The most probable word, again and again; see :func:`beam_search`."""
-    return beam_search(model, features, mask, beam_size=1, max_length=max_length, no_repeat=no_repeat)
+    return beam_search(model, features, mask, beam_size=1, max_length=max_length, repeats=repeats)
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def beam_search(
     beam_size: int = 5,
     max_length: int = MAX_LENGTH,
     length_penalty: float = 0.0,
-    no_repeat: bool = False,
+    repeats: bool = True,
 ) -> list[Decoded]:
     """The best caption of each image that a beam finds; the unknown word is never said.
 
@@ -71,7 +71,7 @@ def beam_search(
         max_length: words after which a caption is cut.
         length_penalty: captions are compared by log-probability over length (END included) to the power of this: by
             0 as they are, as in the paper; by 1 per word, which favours longer ones.
-        no_repeat: never say a word twice in a row.
+        repeats: whether a word may be said twice in a row.
     """
     B, N = len(mask), beam_size
     memory, state = model.start(features, mask)
@@ -90,7 +90,7 @@ def beam_search(
         step = model.step(last, memory, state)
         allowed = step.log_probs.clone()
         allowed[:, UNKNOWN] = -torch.inf
-        if no_repeat:
+        if not repeats:
             allowed.scatter_(1, last[:, None], -torch.inf)
         log_probs, attention = (x.view(B, N, x.shape[1]) for x in (allowed, step.attention))
         chosen, beams = _extend(beams, log_probs, attention, length_penalty)

@@ -30,8 +30,8 @@ class Decoding:
     """Words after which a caption is cut."""
     length_penalty: float = 0.0
     """Log-probabilities are compared over length to the power of this: 0 as they are, 1 per word."""
-    no_repeat: bool = False
-    """Never say a word twice in a row."""
+    repeats: bool = True
+    """May a word be said twice in a row? --no-repeats forbids that alone: "a dog and a dog" can still be said."""
 
     def check(self) -> None:
         """Check the options.
@@ -118,7 +118,7 @@ def generate(
                 beam_size=decoding.beam_size,
                 max_length=decoding.max_length,
                 length_penalty=decoding.length_penalty,
-                no_repeat=decoding.no_repeat,
+                repeats=decoding.repeats,
             )
         return [caption.tokens for caption in found]
 

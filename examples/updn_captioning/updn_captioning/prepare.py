@@ -27,7 +27,7 @@ from rich.table import Table
 from safetensors.numpy import save
 
 from updn_captioning.arrays import Arrays, caption_arrays, counts, pair_arrays
-from updn_captioning.coco import Caption
+from updn_captioning.coco import SPLITS, Caption
 from updn_captioning.instances import Instances
 from updn_captioning.layout import find_instances
 from updn_captioning.prepare_config import PrepareConfig
@@ -74,6 +74,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     drop = config.drop_images_without_proposals
     splits, dropped = keep_images(data.splits, set(store.image_ids.tolist()), source, drop=drop)
     splits = hold_out_development(splits, config.development_share, config.seed)
+    splits = {name: splits[name] for name in SPLITS if name in splits}
 
     captions = {name: [_tokenised(data.captions[i]) for i in images] for name, images in splits.items()}
     train = (caption.tokens for of_image in captions["train"] for caption in of_image)
