@@ -145,10 +145,10 @@ def _curves(axes: Axes, out: Path, worlds: Sequence[str], study: Study) -> None:
 
 
 def _print(header: Sequence[str], rows: Sequence[Sequence[str]], emphasised: Sequence[int], caption: str) -> None:
-    """Print two tables that fit a terminal of 80 columns: scores, then grounding."""
+    """Print tables that fit a terminal of 80 columns: scores, then the rest, three columns at a time."""
     at = header.index("gain") + 1
-    for columns, text in ((range(1, at), caption), (range(at, len(header)), "")):
-        shown = Table(caption=text, box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for columns in (range(1, at), *(range(i, min(i + 3, len(header))) for i in range(at, len(header), 3))):
+        shown = Table(caption=caption if columns.stop == len(header) else None, box=None, pad_edge=False)
         shown.add_column(header[0], no_wrap=True)
         for column in columns:
             shown.add_column(header[column], justify="right")
