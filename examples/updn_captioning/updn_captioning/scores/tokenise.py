@@ -9,8 +9,10 @@ Compared with Java on 84,514 captions, questions, answers and explanations of CO
 of them, each taken by itself: Java reads a whole file, where the next caption may change how one ends.
 
 The official quirks are kept, since published scores contain them: brackets survive as ``-lrb-`` and ``-rrb-`` (the
-list of punctuation has them in capitals), and so do ``??`` and ``!!``. Addresses, emoticons and scripts without
-spaces between words are outside of what captions hold, and of what is promised.
+list of punctuation has them in capitals), and so do ``??`` and ``!!``. Emoticons, scripts without spaces between words,
+and abbreviations or contractions glued to what follows them ("5e.g.", "U.S.é", "etc.o'clock") are outside of what
+captions hold, and of what is promised: of 10,000 captions made up of odd pieces with spaces between them none differed
+from Java's, of 1,583 glued together at random 8.
 """
 
 import re
@@ -47,6 +49,7 @@ _WORD = re.compile(r"\s*(?!(?:cannot|gonna|wanna|gotta|lemme|gimme)\b)([a-z]+)(?
 _SPELLINGS = str.maketrans(
     {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-", "\u2019": "'", " ": "\xa0"}
     | {"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "£": "#", "€": "$", "¤": "$", "¢": "cents"}
+    | {"\xad": ""}
 )
 
 
