@@ -62,7 +62,7 @@ def test_without_the_package(
 ) -> None:
     fake()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    expected = f"{name} needs pycocoevalcap, 104 MB: pip install 'updn-captioning[java]', or leave it out."
+    expected = f"{name} needs pycocoevalcap, 104 MB: pip install pycocoevalcap, or leave it out."
     assert message(score) == expected
 
 

@@ -1,7 +1,7 @@
-"""METEOR and SPICE, by the official programs. They run in Java, and come with ``pip install 'updn-captioning[java]'``.
+"""METEOR and SPICE, by the official programs. They run in Java, and come with ``pip install pycocoevalcap``.
 
-That is ``pycocoevalcap``, 104 MB, which holds METEOR 1.5 with its paraphrases. SPICE needs Stanford CoreNLP 3.6.0 and
-its models besides, some 500 MB from nlp.stanford.edu. Whatever is missing, the error says how to get it.
+That is 104 MB, with METEOR 1.5 and its paraphrases. SPICE needs Stanford CoreNLP 3.6.0 and its models besides, some
+500 MB from nlp.stanford.edu. Whatever is missing, the error says how to get it.
 
 METEOR's corpus score is computed from sums over the corpus; it is not the mean over images. SPICE's is (Denkowski and
 Lavie, "Meteor Universal", WMT 2014; Anderson et al., "SPICE", ECCV 2016).
@@ -86,7 +86,7 @@ def package(score: str) -> Path:
         )
     found = importlib.util.find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
-        raise InputError(f"{score} needs pycocoevalcap, 104 MB: pip install 'updn-captioning[java]', or leave it out.")
+        raise InputError(f"{score} needs pycocoevalcap, 104 MB: pip install pycocoevalcap, or leave it out.")
     return Path(found.submodule_search_locations[0])
 
 
