@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -153,9 +152,9 @@ def test_the_words_of_a_run_are_those_of_its_data(
         f"--start-from {base.out} was trained with another vocabulary than that of {other}. Give --data {tiny[1]}, "
         "which it was trained on."
     )
-    message = f"{base.out} was trained with data = {tiny[1]}, not {other}; vocabulary = "
-    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+    with pytest.raises(InputError) as error:
         train(replace(base, resume=True, data=other))
+    assert str(error.value) == f"{base.out} was trained with data = {tiny[1]}, not {other}: resume with the same."
     assert not (tmp_path / "tuned").exists()
 
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from updn_captioning.data import CaptionSplit, PreparedData
 from updn_captioning.decode import MAX_LENGTH, beam_search
 from updn_captioning.network import NetworkSizes, UpDnCaptioner
-from updn_common.errors import InputError, check_range
+from updn_common.errors import check_range
 from updn_common.processes import over_processes
 from updn_common.run import read_checkpoint, read_config
+from updn_common.vocabulary import check_vocabulary
 
 BATCH_SIZE = 64
 
@@ -61,24 +62,10 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
         InputError: There is no such run or checkpoint, or it was trained on another vocabulary or features.
     """
     weights = read_checkpoint(run, checkpoint, option=option)
-    check_vocabulary(run, data, option=option)
+    check_vocabulary(run, data.directory, data.vocabulary.checksum, option=option)
     model = build_model(NetworkSizes(**read_config(run)["scale"]["model"]), data)
     weights.restore_model(model)
     return model.eval()
-
-
-def check_vocabulary(run: Path, data: PreparedData, *, option: str) -> None:
-    """Check that a run's words are those of the data: as many others would only make nonsense.
-
-    Raises:
-        InputError: They are not.
-    """
-    config = read_config(run)
-    if config["vocabulary"] != data.vocabulary.checksum:
-        raise InputError(
-            f"{option} {run} was trained with another vocabulary than that of {data.directory}. Give --data "
-            f"{config['data']}, which it was trained on."
-        )
 
 
 @contextmanager

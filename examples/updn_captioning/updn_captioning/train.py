@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from updn_captioning.data import CaptionBatch, CaptionSplit, PreparedData
 from updn_captioning.decode import MAX_LENGTH
-from updn_captioning.generate import Decoding, build_model, check_vocabulary, generate
+from updn_captioning.generate import Decoding, build_model, generate
 from updn_captioning.network import UpDnCaptioner
 from updn_captioning.objective import Objective, one_word
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies
@@ -55,8 +55,6 @@ def train(config: TrainConfig) -> None:
     model = build_model(scale.model, data)
     objective = Objective(model, method)
     optimizer = torch.optim.Adam(model.parameters(), lr=scale.learning_rate)
-    if config.start_from and not config.resume and (config.start_from / "config.json").is_file():
-        check_vocabulary(config.start_from, data, option="--start-from")
     done, best = load_start(config, model, optimizer, processes=accelerator.num_processes)
     objective, optimizer = accelerator.prepare(objective, optimizer)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from jaxtyping import Int32
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, write_json
-from updn_common.vocabulary import by_frequency, distinct_strings
+from updn_common.vocabulary import by_frequency, distinct_strings, vocabulary_checksum
 
 PAD, BEGIN, END, UNKNOWN = range(4)
 UNKNOWN_WORD = "<unknown>"
@@ -42,8 +41,8 @@ class CaptionVocabulary:
 
     @property
     def checksum(self) -> str:
-        """The SHA-256 of the words: a run notes it, since indices mean nothing in another vocabulary."""
-        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
+        """The SHA-256 of the words, which a run notes."""
+        return vocabulary_checksum(self.words)
 
     @classmethod
     def build(cls, captions: Iterable[Sequence[str]], min_occurrences: int = 5) -> CaptionVocabulary:

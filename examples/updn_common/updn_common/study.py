@@ -19,6 +19,7 @@ from updn_common.errors import InputError
 from updn_common.files import read_json
 from updn_common.progress import track
 from updn_common.training import RunOptions
+from updn_common.vocabulary import check_vocabulary
 
 M = TypeVar("M")
 S = TypeVar("S")
@@ -90,8 +91,11 @@ def check_same(config: RunOptions) -> None:
     Raises:
         InputError: It was not.
     """
-    if (config.out / "config.json").exists() and (changed := config.differences()):
+    if not (config.out / "config.json").exists():
+        return
+    if changed := config.differences():
         raise InputError(f"{config.out} was trained with {'; '.join(changed)}: delete it or choose another --out.")
+    check_vocabulary(config.out, config.data, config.record(processes=1)["vocabulary"])
 
 
 def run_logged(out: Path, work: Callable[[bool], None]) -> None:

@@ -17,10 +17,15 @@ from torch.optim import Optimizer
 from updn_common.errors import InputError
 from updn_common.files import json_text
 from updn_common.run import RunDirectory, read_checkpoint, read_config
+from updn_common.vocabulary import check_vocabulary
 
 
 class RunOptions(Protocol):
     """What this module needs to know of a trainer's options."""
+
+    @property
+    def data(self) -> Path:
+        """The prepared directory."""
 
     @property
     def out(self) -> Path:
@@ -35,7 +40,7 @@ class RunOptions(Protocol):
         """Whether to go on with the run in ``out``."""
 
     def record(self, processes: int) -> dict[str, Any]:
-        """The options as JSON values."""
+        """The options as JSON values, and the checksum of the words under ``vocabulary``."""
 
     def differences(self, processes: int = 1) -> list[str]:
         """What the run in ``out`` was trained with instead."""
@@ -52,6 +57,8 @@ def options_changed(
 ) -> list[str]:
     """What the run in ``out`` was trained with instead, such as ``"seed = 0, not 1"``; empty if with the same.
 
+    Its vocabulary is left to `check_vocabulary`.
+
     Args:
         out: The run's directory.
         now: Records of options, which may hold others.
@@ -61,8 +68,9 @@ def options_changed(
     Raises:
         InputError: There is no run.
     """
+    ignored = {"vocabulary", *unused}
     was, now = flat(defaults) | flat(read_config(out)), flat(now)
-    return [f"{name} = {was[name]}, not {now[name]}" for name in now if name not in unused and was[name] != now[name]]
+    return [f"{name} = {was[name]}, not {now[name]}" for name in now if name not in ignored and was[name] != now[name]]
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -86,11 +94,13 @@ def load_start(
     Raises:
         InputError: It does not exist or does not fit, or the run was trained with other options.
     """
+    vocabulary = config.record(processes)["vocabulary"]
     if config.resume:
         remedy = "Leave out --resume to start a run, or give the --out of the run to go on with."
         checkpoint = read_checkpoint(config.out, "last", option="There is nothing to resume: --out", remedy=remedy)
         if changed := config.differences(processes):
             raise InputError(f"{config.out} was trained with {'; '.join(changed)}: resume with the same.")
+        check_vocabulary(config.out, config.data, vocabulary)
         checkpoint.restore_model(model)
         if auxiliary is not None:
             checkpoint.restore_auxiliary(auxiliary)
@@ -98,7 +108,10 @@ def load_start(
         return checkpoint.progress["step"], checkpoint.progress["best"]
     if config.start_from is not None:
         remedy = "Give the directory of a run that has been evaluated, or leave out --start-from for random weights."
-        read_checkpoint(config.start_from, "best", option="--start-from", remedy=remedy).restore_model(model)
+        checkpoint = read_checkpoint(config.start_from, "best", option="--start-from", remedy=remedy)
+        if (config.start_from / "config.json").is_file():
+            check_vocabulary(config.start_from, config.data, vocabulary, option="--start-from")
+        checkpoint.restore_model(model)
     return 0, -math.inf
 
 

@@ -1,10 +1,13 @@
 """What vocabularies have in common."""
 
+import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from updn_common.errors import InputError
+from updn_common.run import read_config
 
 
 def by_frequency(counts: Counter[str]) -> list[str]:
@@ -24,3 +27,31 @@ def distinct_strings(document: Any, path: Path) -> tuple[str, ...]:
         twice = next(item for item, count in Counter(document).items() if count > 1)
         raise InputError(f"{path} lists {twice!r} twice. Every entry needs an index of its own.")
     return tuple(document)
+
+
+def vocabulary_checksum(words: Iterable[str]) -> str:
+    """The SHA-256 of words in their order: a run notes it, since indices mean nothing in another vocabulary."""
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def check_vocabulary(run: Path, data: Path, checksum: str, *, option: str = "") -> None:
+    """Check that a run's words are those of prepared data: as many others would only make nonsense.
+
+    Runs of old did not note their words, and pass.
+
+    Args:
+        run: The run's directory.
+        data: The prepared directory.
+        checksum: That of its words.
+        option: The flag that the run was given by, for the error message.
+
+    Raises:
+        InputError: They are not.
+    """
+    config = read_config(run)
+    if config.get("vocabulary", checksum) == checksum:
+        return
+    remedy = f"Give --data {config['data']}, which it was trained on."
+    if Path(config["data"]).resolve() == data.resolve():
+        remedy = "It was prepared anew after that: prepare it as it was, or train from the beginning."
+    raise InputError(f"{option} {run} was trained with another vocabulary than that of {data}. {remedy}".lstrip())

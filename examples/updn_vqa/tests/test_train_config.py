@@ -84,11 +84,11 @@ def test_data_without_hints(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     assert str(error.value) == "None of the 24 train questions has a hint: prepare the data with --hints."
 
 
-def test_what_a_method_without_hints_was_trained_with(tmp_path: Path) -> None:
+def test_what_a_method_without_hints_was_trained_with(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     """Options of hints do not count; those of the adversary do, and the share of hints where it chooses questions."""
 
     def differences(was: str, **now: Any) -> list[str]:
-        run = TrainConfig(tmp_path, tmp_path, METHODS[was], SHAPES)
+        run = TrainConfig(tiny[1], tmp_path, METHODS[was], SHAPES)
         (tmp_path / "config.json").write_text(json.dumps({"config": run.record(processes=1)}))
         return replace(run, **now).differences()
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from hint_loss import pointing_game, proposal_importance, rank_correlation
 from updn_common.processes import over_processes
 from updn_common.run import read_checkpoint, read_config
+from updn_common.vocabulary import check_vocabulary
 from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.networks import NetworkSizes, VqaNetwork, build_network
 from updn_vqa.objective import decision_score
+from updn_vqa.vocabulary import prepared_checksum
 
 
 class Measured(NamedTuple):
@@ -94,6 +96,7 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
         InputError: there is no such run or checkpoint, or it was trained on other vocabularies or features.
     """
     weights = read_checkpoint(run, checkpoint, option=option)
+    check_vocabulary(run, data.directory, prepared_checksum(data.directory), option=option)
     model = build_network(NetworkSizes(**read_config(run)["scale"]["model"]), data)
     weights.restore_model(model)
     return model.eval()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from updn_common.errors import InputError, check_range
 from updn_common.training import flat, options_changed, options_record
 from updn_vqa.presets import Method, MethodChoice, Scale, ScaleChoice
+from updn_vqa.vocabulary import prepared_checksum
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class TrainConfig:
             raise InputError(f"--hint-share should be a share in (0, 1], found {self.hint_share:g}: 6 % is 0.06.")
 
     def record(self, processes: int) -> dict[str, Any]:
-        """The resolved configuration as JSON values."""
-        return options_record(self, processes)
+        """The resolved configuration as JSON values, and which answers and words the network's indices stand for."""
+        return options_record(self, processes) | {"vocabulary": prepared_checksum(self.data)}
 
     def differences(self, processes: int = 1) -> list[str]:
         """What the run in ``out`` was trained with instead, such as ``"seed = 0, not 1"``; empty if with the same.

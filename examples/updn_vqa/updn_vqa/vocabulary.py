@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from updn_common.errors import InputError
-from updn_common.files import read_json, write_json
-from updn_common.vocabulary import by_frequency, distinct_strings
+from updn_common.files import json_text, read_json, write_json
+from updn_common.vocabulary import by_frequency, distinct_strings, vocabulary_checksum
 from updn_vqa.accuracy import normalise_answer
 from updn_vqa.questions import Annotation
 
@@ -169,3 +169,9 @@ class QuestionVocabulary:
             words = [self.index.get(word, UNKNOWN) for word in tokenise(text)[:length]]
             row[length - len(words) :] = words
         return tokens
+
+
+def prepared_checksum(prepared: Path) -> str:
+    """That of the answers and words of a prepared directory, as `updn_common.vocabulary.check_vocabulary` takes it."""
+    answers, words = AnswerVocabulary.read(prepared / "answers.json"), QuestionVocabulary.read(prepared / "words.json")
+    return vocabulary_checksum([json_text(answers.answers), json_text(words.words)])
