@@ -17,8 +17,8 @@ def control_hints(hints: Float[Tensor, "M K"], kind: Hints, *, seed: int, epoch:
     Args:
         hints: human importance of each hinted sample's proposals, NaN beyond the last.
         kind: ``human`` as they are; ``irrelevant`` turned round, ``1 - s`` (an invertible function of s: it is not
-            free of information); ``permuted``, each sample gets another's; ``random``, uniform; ``random-per-epoch``,
-            drawn anew in every epoch.
+            free of information); ``permuted``, each sample gets another's, which is dealt blindly: it may be of the
+            same image or category; ``random``, uniform; ``random-per-epoch``, drawn anew in every epoch.
         seed: seed of the run.
         epoch: how often the hints were gone through; only ``random-per-epoch`` depends on it.
     """
