@@ -109,10 +109,24 @@ def test_sums_of_integers() -> None:
 
 def test_estimates_are_of_what_is_known() -> None:
     column = ACCURACIES[:, 0]
-    found = estimate_means({"a": column, "unknown": np.full(50, NAN)}, seed=(0, 3))
+    found = estimate_means({"a": column, "unknown": np.full(50, NAN)}, RNG.permutation(50), seed=(0, 3))
     assert found.values == {"a": column.mean()}
     resampled = bootstrap_means(column[:, None], seed=(0, 3))
     np.testing.assert_array_equal(found.resampled["a"], resampled[:, 0])
     (interval,) = intervals(resampled)
     assert found.numbers() == {"a": (column.mean(), interval)}
-    assert estimate_means({"unknown": np.full(50, NAN)}).numbers() == {}
+    assert estimate_means({"unknown": np.full(50, NAN)}, np.arange(50)).numbers() == {}
+
+
+def test_units_are_drawn_with_all_of_their_rows() -> None:
+    """Against a loop: an image that is drawn twice has each of its questions counted twice."""
+    units = np.array([7, 7, 3, 9, 7, 3])
+    column = np.array([1.0, 2.0, 4.0, NAN, 8.0, 16.0])
+    found = estimate_means({"a": column}, units, seed=5)
+    assert found.values == {"a": 31 / 5}
+    rng = np.random.default_rng(5)
+    means = []
+    for drawn in rng.integers(0, 3, (1000, 3)):
+        rows = [value for unit in np.array([7, 3, 9])[drawn] for value in column[units == unit] if not np.isnan(value)]
+        means.append(np.mean(rows) if rows else NAN)
+    np.testing.assert_allclose(found.resampled["a"], means, rtol=1e-12)

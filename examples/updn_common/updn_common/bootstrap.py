@@ -5,8 +5,8 @@ bootstrap draws as many from the sample itself, with replacement, many times, an
 numbers fall into. This is the uncertainty that comes from *which questions were asked* (or which images were shown). It
 says nothing of which weights training began with: that is the spread over seeds, which no resampling can see.
 
-Each row is drawn by itself. So rows should be what was sampled independently: what belongs together, such as the words
-of an image's captions, goes into the sums of one row.
+Each row is drawn by itself. So rows should be what was sampled independently: what belongs together, such as the
+questions about an image or the words of its captions, goes into the sums of one row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -103,9 +103,24 @@ def estimate(statistics: Mapping[str, Statistic], *, seed: Seed = 0, resamples: 
     return Estimates({name: float(totals[name]) for name in known}, resampled)
 
 
-def estimate_means(columns: Columns, *, seed: Seed = 0) -> Estimates:
-    """The means of columns over what they know; without columns that know nothing."""
-    return estimate({name: mean(column) for name, column in columns.items()}, seed=seed)
+def estimate_means(columns: Columns, units: Int[np.ndarray, " N"], *, seed: Seed = 0) -> Estimates:
+    """The means of columns over what they know; without columns that know nothing.
+
+    Args:
+        columns: The columns, of N rows.
+        units: Which unit each row belongs to, such as the image that a question is about: units are drawn, with all of
+            their rows.
+        seed: Of the draws.
+    """
+    _, first, row = np.unique(units, return_index=True, return_inverse=True)
+    places = np.argsort(np.argsort(first))[row]  # of the units, in the order in which they come
+
+    def by_unit(statistic: Statistic) -> Statistic:
+        sums = np.zeros((len(first), statistic.columns.shape[1]))
+        np.add.at(sums, places, statistic.columns)
+        return statistic._replace(columns=sums)
+
+    return estimate({name: by_unit(mean(column)) for name, column in columns.items()}, seed=seed)
 
 
 def bootstrap_sums(

@@ -110,7 +110,7 @@ class Cell(NamedTuple):
     Attributes:
         value: The mean over its runs.
         spread: Standard deviation over the runs; None for one run.
-        interval: 95 % confidence interval of ``value``, over questions: the runs are given.
+        interval: 95 % confidence interval of ``value``, over images: the runs are given.
     """
 
     value: float

@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from updn_common.bootstrap import estimate_means
+from updn_common.bootstrap import Interval, estimate_means
 from updn_common.comparison import Cell, Row, compare_runs
 from updn_common.errors import InputError
 from updn_vqa.compare import CompareConfig, compare
-from updn_vqa.compare_report import supervision, tables
+from updn_vqa.compare_report import _draw, supervision, tables
 from updn_vqa.data import PreparedData
 from updn_vqa.evaluation import evaluate_run
 from updn_vqa.presets import METHODS
@@ -31,7 +31,11 @@ Untrained = Callable[..., Path]
 
 def rows_of(*paths: Path) -> list[Row[ComparedRun]]:
     runs = read_runs(paths, None, None)
-    return compare_runs(runs, {run.path: estimate_means(columns(run), seed=(0, run.world)) for run in runs})
+    measured = {run.path: columns(run) for run in runs}
+    asked = {path: np.arange(len(found["all"])) for path, found in measured.items()}  # one question an image
+    return compare_runs(
+        runs, {run.path: estimate_means(measured[run.path], asked[run.path], seed=(0, run.world)) for run in runs}
+    )
 
 
 def columns(run: ComparedRun) -> dict[str, NDArray[np.float64]]:
@@ -402,3 +406,10 @@ def test_what_cannot_be_compared(tiny: Tiny, untrained: Untrained, tmp_path: Pat
 
 def test_every_method_of_the_paper_is_a_preset() -> None:
     assert {"base", "hint", "hint-paper", "attn-align", "adv-reg"} <= METHODS.keys()
+
+
+def test_dollar_signs_in_names_are_no_formulas(tmp_path: Path) -> None:
+    """Matplotlib would stop at this one, which may be the name of a directory."""
+    points = [(share, Cell(50 + share, None, Interval(49.0, 51.0))) for share in (0.0, 0.06)]
+    _draw(tmp_path / "a.png", {"$x_{$": points, "hint": points}, "test of $x_{$")
+    assert (tmp_path / "a.png").stat().st_size > 1000

@@ -93,7 +93,10 @@ def test_a_run_without_a_checkpoint(tiny: Tiny, untrained: Untrained) -> None:
 def test_the_accuracies_are_the_official_ones(tiny: Tiny, untrained: Untrained) -> None:
     evaluation = evaluated(untrained("run"), tiny[1])
     for version, report in evaluation.reports.items():
-        told = {name: round(number.value, 2) for name, number in numbers(evaluation.accuracy(version)).items()}
+        told = {
+            name: round(number.value, 2)
+            for name, number in numbers(evaluation.accuracy(version), evaluation.images).items()
+        }
         assert told == {
             "all": report.overall,
             **report.by_answer_type,
@@ -103,19 +106,19 @@ def test_the_accuracies_are_the_official_ones(tiny: Tiny, untrained: Untrained) 
 
 def test_numbers_are_means_of_what_is_known() -> None:
     columns = {"a": np.array([1.0, NAN, 0.0, 4.0, NAN]), "unknown": np.full(5, NAN), "b": np.arange(5.0)}
-    found = numbers(columns)
+    found = numbers(columns, np.arange(5))
     assert list(found) == ["a", "b"]
     assert found["a"].value == pytest.approx(5 / 3)
     expected = bootstrap(
         (columns["b"],), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
     assert found["b"].interval == pytest.approx(tuple(expected))
-    assert numbers({"unknown": columns["unknown"]}) == {}
+    assert numbers({"unknown": columns["unknown"]}, np.arange(5)) == {}
 
 
 def test_fpvg_and_its_parts_add_up(tiny: Tiny, untrained: Untrained) -> None:
     evaluation = evaluated(untrained("run"), tiny[1])
-    found = {name: number.value for name, number in numbers(evaluation.grounding()).items()}
+    found = {name: number.value for name, number in numbers(evaluation.grounding(), evaluation.images).items()}
     assert found["ggc"] + found["ggw"] == pytest.approx(found["fpvg"])
     assert sum(found[name] for name in ("ggc", "ggw", "bgc", "bgw")) == pytest.approx(100)
     assert found["sufficiency"] == pytest.approx(evaluation.measured["sufficiency"].nanmean().item(), abs=1e-6)
@@ -143,10 +146,10 @@ def test_evaluate_tells_every_number_with_its_interval(
         found = told["accuracy"][version]
         assert found["overall"] == report.overall
         assert {int(key): value for key, value in found["by_question"].items()} == report.by_question
-        for name, number in numbers(evaluation.accuracy(version)).items():
+        for name, number in numbers(evaluation.accuracy(version), evaluation.images).items():
             assert told["intervals"]["accuracy"][version][name] == list(number.interval)
             assert f"{number.value:.2f} [{number.interval.low:.2f}, {number.interval.high:.2f}]" in printed
-    for name, number in numbers(evaluation.grounding()).items():
+    for name, number in numbers(evaluation.grounding(), evaluation.images).items():
         assert told[name] == number.value
         assert told["intervals"][name] == list(number.interval)
         digits = 2 if "%" in NAMES[name] else 3

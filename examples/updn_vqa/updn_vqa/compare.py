@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from accelerate import Accelerator
 from rich.console import Console
 
 from updn_common.bootstrap import estimate_means
 from updn_common.comparison import by_data_set
 from updn_common.errors import InputError
 from updn_common.measurements import CheckpointName
+from updn_common.processes import make_accelerator
 from updn_common.progress import track
 from updn_vqa.accuracy import AccuracyVersion
 from updn_vqa.compare_report import print_tables, write_tables
@@ -52,7 +52,7 @@ def compare(config: CompareConfig) -> None:
     if not config.runs:
         raise InputError("Give the directories of the runs to compare.")
     runs = read_runs(config.runs, config.data, config.split)
-    accelerator = Accelerator(cpu=config.cpu)
+    accelerator = make_accelerator(cpu=config.cpu)
     measured = {}
     for run in track(runs, "runs"):
         found = evaluate_run(
@@ -65,7 +65,8 @@ def compare(config: CompareConfig) -> None:
             reuse=True,
         )
         columns = found.accuracy(config.version) | found.grounding()
-        measured[run.path] = estimate_means(columns, seed=(0, run.world))  # all runs of a world are resampled alike
+        # All runs of a world are resampled alike.
+        measured[run.path] = estimate_means(columns, found.images, seed=(0, run.world))
     if accelerator.is_main_process:
         rows = by_data_set(runs, measured)
         written = write_tables(config.out, rows, config.version)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from updn_common.comparison import Cell, Row, told_data
+from updn_common.figures import plain_text
 from updn_common.files import atomic_file
 from updn_common.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
 from updn_vqa.accuracy import AccuracyVersion
@@ -30,8 +31,8 @@ GROUNDING = {
 FPVG = {"fpvg": "FPVG", "ggc": "GGC", "ggw": "GGW", "bgc": "BGC", "bgw": "BGW"}
 GUIDE = (
     "Means over runs of different seeds or data ± their standard deviation. In brackets: 95 % confidence intervals of "
-    "the means, by the percentile bootstrap over questions; they know nothing of other seeds. Differences are paired: "
-    "of runs with the same seed and data, over the same questions."
+    "the means, by the percentile bootstrap over images, each with all of its questions; they know nothing of other "
+    "seeds. Differences are paired: of runs with the same seed and data, over the same questions."
 )
 GROUNDING_GUIDE = (
     "Rank correlation is Spearman's, of importance and human importance; pointing: the most important proposal shows "
@@ -92,7 +93,7 @@ def _told(cell: Cell, column: str) -> tuple[str, str]:
 def print_tables(rows: Rows) -> None:
     """Print them, each number above its interval."""
     print_blocks(tables(rows))
-    Console().print(f"± standard deviation over runs; [95 % interval over questions]. {GROUNDING_GUIDE}")
+    Console().print(f"± standard deviation over runs; [95 % interval over images]. {GROUNDING_GUIDE}")
 
 
 def write_tables(out: Path, rows: Rows, version: AccuracyVersion) -> list[Path]:
@@ -149,8 +150,9 @@ def _square(x: Float[np.ndarray, " N"]) -> NDArray[np.float64]:
     return square
 
 
+@plain_text()
 def _draw(path: Path, curves: Mapping[str, Sequence[tuple[float, Cell]]], where: str) -> None:
-    """Means; the bars are standard deviations over runs, the bands confidence intervals over questions."""
+    """Means; the bars are standard deviations over runs, the bands confidence intervals over images."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for i, (name, points) in enumerate(curves.items()):
         x = [100 * share for share, _ in points]

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from updn_common.bootstrap import Number
 from updn_common.errors import InputError
 from updn_common.files import write_json
 from updn_common.measurements import CheckpointName
+from updn_common.processes import make_accelerator
 from updn_common.tables import told
 from updn_vqa.accuracy import AccuracyVersion
 from updn_vqa.data import PreparedData, VqaSplit
@@ -78,7 +78,7 @@ def evaluate(config: EvaluateConfig) -> None:
         evaluation = evaluate_answers([results[question_id] for question_id in split.question_ids], split)
         _print(f"{config.results} on {config.split}", _accuracy(evaluation), {})
     if config.run is not None:
-        accelerator = Accelerator(cpu=config.cpu)
+        accelerator = make_accelerator(cpu=config.cpu)
         evaluation = evaluate_run(config.run, data, split, accelerator, checkpoint=config.checkpoint)
         if accelerator.is_main_process:
             _write(config, config.run, data, split, evaluation)
@@ -98,7 +98,7 @@ def _read_results(path: Path, data: PreparedData, split: VqaSplit) -> dict[int, 
 
 
 def _write(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSplit, evaluation: Evaluation) -> None:
-    accuracy, grounding = _accuracy(evaluation), numbers(evaluation.grounding())
+    accuracy, grounding = _accuracy(evaluation), numbers(evaluation.grounding(), evaluation.images)
     out = run / "evaluation" / config.split
     write_results(out / "results.json", zip(split.question_ids, evaluation.answers, strict=True))
     told = {
@@ -116,7 +116,7 @@ def _write(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSpli
 
 
 def _accuracy(evaluation: Evaluation) -> dict[AccuracyVersion, dict[str, Number]]:
-    return {version: numbers(evaluation.accuracy(version)) for version in evaluation.reports}
+    return {version: numbers(evaluation.accuracy(version), evaluation.images) for version in evaluation.reports}
 
 
 def _intervals(found: Mapping[str, Number]) -> dict[str, list[float]]:
@@ -127,7 +127,7 @@ def _print(
     title: str, accuracy: Mapping[AccuracyVersion, Mapping[str, Number]], grounding: Mapping[str, Number]
 ) -> None:
     """Print two tables; the second is left out where nothing is known."""
-    caption = "in brackets: 95 % confidence intervals, over questions"
+    caption = "in brackets: 95 % confidence intervals, over images"
     table = Table(title=f"{title}: official VQA accuracy", caption=caption)
     table.add_column("questions")
     for version in accuracy:

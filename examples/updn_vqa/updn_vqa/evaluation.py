@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
+from jaxtyping import Int64
 from torch import Tensor
 
 from updn_common.bootstrap import Columns, Number, estimate_means
@@ -44,6 +45,11 @@ class Evaluation:
     annotations: Sequence[Annotation]
     measured: Mapping[str, Tensor]
 
+    @property
+    def images(self) -> Int64[np.ndarray, " N"]:
+        """The image that each question is about."""
+        return np.array([annotation.image_id for annotation in self.annotations])
+
     def accuracy(self, version: AccuracyVersion = "2016") -> Columns:
         """Official accuracies in percent: of all questions, of each answer type and of each question type."""
         by_question = self.reports[version].by_question
@@ -77,9 +83,9 @@ class Evaluation:
         }
 
 
-def numbers(columns: Columns) -> dict[str, Number]:
-    """The means of columns over the questions that they know, with confidence intervals; without what none knows."""
-    return estimate_means(columns).numbers()
+def numbers(columns: Columns, images: Int64[np.ndarray, " N"]) -> dict[str, Number]:
+    """The means of columns over the questions that they know; intervals are over images with all their questions."""
+    return estimate_means(columns, images).numbers()
 
 
 def evaluate_answers(
