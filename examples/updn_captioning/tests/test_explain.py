@@ -233,6 +233,12 @@ def test_a_word_of_several_tokens_is_marked(drawing: Callable[..., list[Panel]],
     assert panels[7].marked == [("cat", RED)]
 
 
+def test_dollar_signs_are_no_formulas(drawing: Callable[..., list[Panel]]) -> None:
+    """Matplotlib would stop at what is no formula."""
+    panels = drawing(said("a $x_{$ for $5", [], []), said("", [], []), there=set())
+    assert panels[2].title == "before: a $x_{$ for $5"
+
+
 def test_captions_that_name_nothing(drawing: Callable[..., list[Panel]]) -> None:
     panels = drawing(said("grass", [], []), said("", [], []), there=set())
     assert [panel.text for panel in panels] == ["", "", "names nothing", "names nothing"]

@@ -16,7 +16,7 @@ from updn_captioning.data import CaptionBatch, CaptionSplit, PreparedData
 from updn_captioning.grounding import generated_batch, looks
 from updn_captioning.network import UpDnCaptioner
 from updn_captioning.visual_words import VisualWord
-from updn_common.figures import draw_importance, draw_words
+from updn_common.figures import draw_importance, draw_words, plain_text
 from updn_common.gallery import COLOURS
 
 By = Literal["gradient", "attention"]
@@ -54,6 +54,7 @@ def look(
     return Said(text, words, looked, correlations.nanmean().item(), points.nanmean().item())
 
 
+@plain_text()
 def draw_explanation(
     image: Image.Image,
     batch: CaptionBatch,

@@ -12,7 +12,15 @@ from matplotlib.text import Text
 from PIL import Image
 
 from updn_common.errors import InputError
-from updn_common.figures import MOST_IMPORTANT, draw_importance, draw_words, find_images, importance_map, open_image
+from updn_common.figures import (
+    MOST_IMPORTANT,
+    draw_importance,
+    draw_words,
+    find_images,
+    importance_map,
+    open_image,
+    plain_text,
+)
 
 BOXES = np.array([[0, 0, 4, 2], [2, 1, 6, 3], [5, 0, 6, 4]], dtype=np.float32)
 
@@ -116,6 +124,17 @@ def test_words_above_a_picture() -> None:
     assert boxes["a"].x1 < boxes["dog"].x0
     assert boxes["a"].y0 > boxes["on grass"].y1 - 1
     assert boxes["on grass"].y0 > axes.get_window_extent().y1
+    plt.close(figure)
+
+
+def test_dollar_signs_are_no_formulas() -> None:
+    with plain_text():
+        figure, axes = plt.subplots()
+    draw_words(axes, [[("$x_{$", "#1a7f37"), ("$5", ""), ("or", ""), ("$10", "")]])
+    axes.set_title("$x_{$")
+    axes.set_ylabel("$5 or $10")
+    figure.canvas.draw()
+    assert plt.rcParams["text.parse_math"] is True
     plt.close(figure)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.study import Arm, Study, check_worlds, directories, made_by, spread
+from updn_common.study import Arm, Study, check_worlds, directories, draw, made_by, spread
 
 START = Arm("start", "base", 1.0, "long")
 STUDY = Study(
@@ -56,3 +56,9 @@ def test_spread() -> None:
     assert spread([]) == "-"
     assert spread([1.25], digits=2) == "1.25"
     assert spread([1.0, 2.0, 6.0]) == "3.0 ± 2.6"  # the sample's: n - 1
+
+
+def test_dollar_signs_in_a_figure(tmp_path: Path) -> None:
+    """They are no formulas; matplotlib would stop at this one."""
+    draw(tmp_path / "a.png", lambda axes: axes.set(ylabel="$x_{$") and None)
+    assert (tmp_path / "a.png").stat().st_size > 1000

@@ -1,7 +1,8 @@
 """Pictures of importance: which proposals mattered, painted over the image."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,13 @@ from updn_common.errors import InputError
 
 _IMAGE_NAME = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)\.(?:jpe?g|png)", re.IGNORECASE)  # not VQA-HAT's 150_1.png
 MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour map have much of
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Figures that begin in here show text as it is; others take what is between two dollar signs for a formula."""
+    with matplotlib.rc_context({"text.parse_math": False}):
+        yield
 
 
 class ImageFolder(NamedTuple):
@@ -114,6 +122,7 @@ def draw_importance(
     axes.set_axis_off()
 
 
+@plain_text()
 def draw_words(axes: Axes, lines: Sequence[Sequence[tuple[str, str]]], size: float = 11) -> None:
     """Writes a title above axes, word by word: each line holds words and their colours, a coloured one in bold."""
     boxes: list[Artist] = [

@@ -16,6 +16,7 @@ import torch
 from matplotlib.axes import Axes
 
 from updn_common.errors import InputError
+from updn_common.figures import plain_text
 from updn_common.files import read_json
 from updn_common.progress import track
 from updn_common.training import RunOptions
@@ -176,6 +177,7 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{fmean(values):.{digits}f}{deviation}"
 
 
+@plain_text()
 def draw(path: Path, into: Callable[[Axes], None]) -> None:
     """Draw a figure of a report into a file."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")

@@ -112,8 +112,8 @@ def test_before_is_before_and_after_is_after(
     explain(options)
     assert panels == [
         [
-            Panel("What color is the cat?", "#000000", []),
-            Panel("people (answer: red)", "#000000", [[0, 0, 20, 15]]),
+            Panel("What color is the cat?\n(answer: red)", "#000000", []),
+            Panel("people", "#000000", [[0, 0, 20, 15]]),
             Panel("before: blue", RED, [[20, 15, 40, 30]]),
             # All importances are negative: the picture is dark, but one proposal is the first all the same.
             Panel('after: red\n(no proposal speaks for "red")', GREEN, [[0, 0, 20, 15]]),
@@ -137,9 +137,23 @@ def test_an_accepted_alternative_is_not_wrong(options: ExplainConfig, panels: li
 def test_a_question_without_a_hint_has_no_panel_of_people(options: ExplainConfig, panels: list[list[Panel]]) -> None:
     explain(replace(options, split="test", questions=(12000, 11001)))
     assert [[panel.title.partition(":")[0] for panel in picture] for picture in panels] == [
-        ["What color is the cat?", "before", "after"],
-        ["Is it Bob's dog, then?", "before", "after"],
+        ["What color is the cat?\n(answer", "before", "after"],
+        ["Is it Bob's dog, then?\n(answer", "before", "after"],
     ]
+    assert [picture[0].title.partition("\n")[2] for picture in panels] == ["(answer: red)", "(answer: yes)"]
+
+
+def test_dollar_signs_are_no_formulas(options: ExplainConfig, panels: list[list[Panel]]) -> None:
+    """Matplotlib would set what stands between two of them in italics, or stop at what is no formula."""
+    for name, text, ours in (
+        ("questions", "What color is the cat?", "Is it $5 or $10?"),
+        ("annotations", '"red"', '"$x_{$"'),
+    ):
+        file = options.data / "train" / f"{name}.json"
+        file.write_text(file.read_text().replace(text, ours))
+    explain(options)
+    assert panels[0][0].title == "Is it $5 or $10?\n(answer: $x_{$)"
+    assert panels[0][3].title == 'after: red\n(no proposal speaks for "$x_{$")'
 
 
 def test_padding_is_no_proposal(options: ExplainConfig, panels: list[list[Panel]]) -> None:

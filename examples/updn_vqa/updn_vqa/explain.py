@@ -1,6 +1,7 @@
 """What a network looked at, before and after: ``updn-vqa explain`` (the paper's Figures 3 and 6)."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from hint_loss import proposal_importance, rank_correlation
 from updn_common.errors import check_range
-from updn_common.figures import ImageFolder, draw_importance, find_images, open_image
+from updn_common.figures import ImageFolder, draw_importance, find_images, open_image, plain_text
 from updn_common.files import new_directory
 from updn_common.gallery import COLOURS, Card, Fact, Tone, write_gallery
 from updn_common.progress import track
@@ -35,6 +36,8 @@ CHOSEN: dict[Choice, str] = {
     "random": "Questions chosen at random",
 }
 """What a page calls them."""
+WIDTH = 34
+"""Characters in a line of a question."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ def _explain(model: VqaNetwork, batch: VqaBatch, data: PreparedData) -> Explaine
     return Explained(data.answers.answers[answer], float(batch.answer_scores[0, answer]), alpha[0], float(correlation))
 
 
+@plain_text()
 def _draw(
     image: ImageFile.ImageFile,
     batch: VqaBatch,
@@ -177,10 +181,10 @@ def _draw(
     panels = list(axes[0])
     panels[0].imshow(image)
     panels[0].set_axis_off()
-    panels[0].set_title(question, fontsize=12, wrap=True)
+    panels[0].set_title(f"{textwrap.fill(question, WIDTH)}\n(answer: {truth})", fontsize=12)
     if hinted:
         draw_importance(panels[1], image, boxes, batch.human[0].numpy() - 0.5)  # above 0: looked inside more
-        panels[1].set_title(f"people (answer: {truth})", fontsize=12)
+        panels[1].set_title("people", fontsize=12)
     for panel, network, when in zip(panels[-2:], explained, ("before", "after"), strict=True):
         draw_importance(panel, image, boxes, network.importance.numpy())
         note = "" if network.importance.max() > 0 else f'\n(no proposal speaks for "{truth}")'
