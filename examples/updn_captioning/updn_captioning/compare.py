@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from accelerate import Accelerator
 from rich.console import Console
 
 from updn_captioning.compare_report import print_tables, write_tables
@@ -15,6 +14,7 @@ from updn_common.bootstrap import estimate
 from updn_common.comparison import by_data_set
 from updn_common.errors import InputError
 from updn_common.measurements import CheckpointName
+from updn_common.processes import make_accelerator
 from updn_common.progress import track
 
 
@@ -53,7 +53,7 @@ def compare(config: CompareConfig) -> None:
     if not config.runs:
         raise InputError("Give the directories of the runs to compare.")
     runs = read_runs(config.runs, config.data, config.split)
-    accelerator = Accelerator(cpu=config.cpu)
+    accelerator = make_accelerator(cpu=config.cpu)
     estimates = {}
     for run in track(runs, "runs"):
         found = evaluate_run(

@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from accelerate import Accelerator
-
 from updn_captioning.data import CaptionSplit, PreparedData
 from updn_captioning.evaluate_report import print_evaluation, record
 from updn_captioning.evaluation import Evaluation, evaluate_captions, evaluate_on_split, evaluate_run
@@ -18,6 +16,7 @@ from updn_captioning.visual_words import VisualWords
 from updn_common.errors import InputError
 from updn_common.files import write_json
 from updn_common.measurements import CheckpointName
+from updn_common.processes import make_accelerator
 
 JavaName = Literal["METEOR", "SPICE"]
 _JAVA = {"METEOR": meteor, "SPICE": spice}
@@ -130,7 +129,7 @@ def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
         evaluation = evaluate_on_split(_results_of_split(config.results, data, split), data, split)
         _tell(config, evaluation, config.out, f"{config.results} on {split.name}", objects)
     if config.run is not None:
-        accelerator = Accelerator(cpu=config.cpu)
+        accelerator = make_accelerator(cpu=config.cpu)
         evaluation = evaluate_run(
             config.run, data, split, accelerator, checkpoint=config.checkpoint, decoding=config.decoding
         )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from accelerate import Accelerator
 from jaxtyping import Float64, Int64
 from rich.console import Console
 from torch import Tensor
@@ -25,6 +24,7 @@ from updn_common.errors import check_range
 from updn_common.figures import ImageFolder, find_images, open_image
 from updn_common.files import new_directory
 from updn_common.gallery import Card, Fact, write_gallery
+from updn_common.processes import make_accelerator
 from updn_common.progress import track
 from updn_common.stream import generator
 
@@ -125,7 +125,7 @@ def choose_images(config: ExplainConfig, data: PreparedData, split: CaptionSplit
     """Positions of images. Changes are those of the mean rank correlation of the words of people's captions."""
     if config.choose == "random":
         return torch.randperm(len(split.image_ids), generator=generator(config.seed))[: config.count]
-    accelerator = Accelerator(cpu=config.cpu)
+    accelerator = make_accelerator(cpu=config.cpu)
     before, after = (
         evaluate_run(run, data, split, accelerator, decoding=config.decoding, reuse=True).words["reference"]
         for run in (config.before, config.after)
@@ -154,7 +154,7 @@ def draw_explanations(
     out: Path,
 ) -> list[Card]:
     """One PNG for each image."""
-    accelerator = Accelerator(cpu=config.cpu)
+    accelerator = make_accelerator(cpu=config.cpu)
     own = [
         generate(model.to(accelerator.device), split, accelerator, config.decoding, positions=positions)
         for model in models

@@ -26,6 +26,7 @@ from updn_captioning.vocabulary import PAD, CaptionVocabulary
 from updn_common.controls import control_hints
 from updn_common.errors import InputError
 from updn_common.loading import load_ahead
+from updn_common.processes import make_accelerator
 from updn_common.progress import track
 from updn_common.stream import Stream, fold, generator
 from updn_common.training import check_cut, check_finite, cut, load_start, open_run
@@ -44,7 +45,7 @@ def train(config: TrainConfig) -> None:
     """
     config.check()
     method, scale = config.method, config.scale
-    accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.precision)
+    accelerator = make_accelerator(cpu=config.cpu, precision=config.precision)
     data = PreparedData.open(config.data)
     validation = Validation(data.split("val"), data.vocabulary)
     steps = TrainingSteps(data.split("train"), config, accelerator)

@@ -1,4 +1,5 @@
 import base64
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -82,3 +83,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small disk cannot be mounted here (needs root on Linux)")
     yield path
     subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

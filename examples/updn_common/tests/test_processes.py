@@ -1,13 +1,17 @@
 """Items shared among processes come back in their order."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from updn_common.processes import over_processes
+from updn_common.processes import make_accelerator, over_processes
 
 
 def squares(positions: Tensor) -> list[int]:
@@ -37,3 +41,31 @@ def test_several_share(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = [pair for share in reversed(shares) for pair in share]
     monkeypatch.setattr("updn_common.processes.gather_object", lambda found: everything)
     assert run(1) == [i * i for i in range(total)]
+
+
+def test_processes_know_of_each_other_without_an_accelerator(unused_tcp_port: int) -> None:
+    """Whether or not they were told to compute on the CPU: one of them is the main one."""
+    code = (
+        "from torch import distributed\n"
+        "from updn_common.processes import make_accelerator\n"
+        "accelerator = make_accelerator(cpu=False)\n"
+        "print(accelerator.num_processes, accelerator.is_main_process, accelerator.device)\n"
+        "distributed.destroy_process_group()\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={unused_tcp_port}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    arguments = [*launch, "--no-python", sys.executable, "-c", code]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert sorted(done.stdout.splitlines()) == ["2 False cpu", "2 True cpu"], done.stderr
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_a_process_alone_takes_what_there_is(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("updn_common.processes.Accelerator", lambda **options: asked.append(options))
+    for world_size, available in (("1", True), ("1", False), ("2", True), ("2", False)):
+        monkeypatch.setenv("WORLD_SIZE", world_size)
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda found=available: found)
+        make_accelerator(cpu=cpu, precision="bf16")
+    assert [options["cpu"] for options in asked] == [cpu, cpu, cpu, True]
+    assert {options["mixed_precision"] for options in asked} == {"bf16"}

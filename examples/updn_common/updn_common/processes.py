@@ -1,7 +1,8 @@
-"""What is done to every item of a data set, shared among processes."""
+"""Where a command computes, alone or as one of several processes, and how these share what is done to every item."""
 
+import os
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +13,21 @@ from torch import Tensor
 from updn_common.progress import track
 
 T = TypeVar("T")
+
+
+def make_accelerator(*, cpu: bool, precision: Literal["no", "bf16"] = "no") -> Accelerator:
+    """What places tensors, and knows the other processes that ``torchrun`` has started.
+
+    On a machine without an accelerator, accelerate has to be told so: each process would take itself for the only one,
+    and write over what the others write.
+
+    Args:
+        cpu: Compute on the CPU even where there is an accelerator.
+        precision: Of the forward pass.
+    """
+    among_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    no_choice = among_several and not torch.accelerator.is_available()
+    return Accelerator(cpu=cpu or no_choice, mixed_precision=precision)
 
 
 def over_processes(

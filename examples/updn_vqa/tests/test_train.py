@@ -170,6 +170,7 @@ def test_micro_batches_change_nothing(config: Callable[..., TrainConfig]) -> Non
 
 @pytest.mark.parametrize("method", ["hint", "adv-reg"])
 def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int, method: str) -> None:
+    """Also where nobody says --cpu, but there is nothing else."""
     scale = ["--model.attention-dropout", "0", "--steps", "1", "--batch-size", "8", "--hint-batch-size", "4"]
     one, two = config("one"), config("two")
     command = [
@@ -181,11 +182,10 @@ def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_t
         "shapes",
         "--data",
         str(one.data),
-        "--cpu",
         *scale,
     ]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={unused_tcp_port}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     for prefix, out in (([], one.out), ([*launch, "-m"], two.out)):
         arguments = [*prefix, *(command[2:] if prefix else command), "--out", str(out)]
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from updn_common.controls import control_hints
 from updn_common.errors import InputError
 from updn_common.loading import load_ahead
+from updn_common.processes import make_accelerator
 from updn_common.progress import track
 from updn_common.stream import Stream, fold, generator
 from updn_common.training import check_cut, check_finite, cut, load_start, open_run
@@ -37,7 +38,7 @@ def train(config: TrainConfig) -> None:
     """
     config.check()
     method, scale = config.method, config.scale
-    accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.precision)
+    accelerator = make_accelerator(cpu=config.cpu, precision=config.precision)
     data = PreparedData.open(config.data)
     development = data.split("dev")
     steps = TrainingSteps(data.split("train"), config, accelerator)
