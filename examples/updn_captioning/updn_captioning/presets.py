@@ -26,7 +26,7 @@ class Method:
     supervision: Supervision = "none"
     """Rank importance (HINT) or attention weights as the hints do."""
     hints: Hints = "human"
-    """Whose they are: permuted takes those of another image and category, irrelevant is 1 - s."""
+    """permuted deals them anew among all images and categories (some keep their category), irrelevant is 1 - s."""
     words: Words = "sampled"
     """Of a caption's visual words, one drawn at random in each step, or all: their mean is estimated, or computed."""
     weight: float = 3.0
@@ -65,7 +65,7 @@ METHODS: dict[str, Method] = {
 METHOD_HELP = {
     "base": "Without hints: the control of equal budget.",
     "hint": "Importance ranks as people do: recommended form.",
-    "permuted": "Control: hint, with another image's hints.",
+    "permuted": "Control: hint, with hints dealt anew at random.",
     "random-per-epoch": "Control: hint, random hints drawn anew each epoch.",
     "attn-align": "Attention weights, not importance, rank so.",
     "irrelevant": "Hint, with inverted hints, 1 - s.",

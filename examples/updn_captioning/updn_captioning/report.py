@@ -91,7 +91,8 @@ GUIDE = (
     "trained on without hints; gains are paired differences to it. All columns after the first gain are of the same "
     "split as the one before it. Hallucinated: mentions of objects that are not there, of all mentions (CHAIRi). "
     "Pointing: % of the visual words of people's captions whose most important proposal, by gradient or by attention, "
-    "overlaps an object that they name; own words: the same of words of the network's captions whose object is there. "
+    "overlaps an object that they name by more than half, of those words where any proposal does (the thin bars and "
+    "pillars have none); own words: the same of words of the network's captions whose object is there. "
     "Rank correlation is Spearman's, of gradients and human importance."
 )
 

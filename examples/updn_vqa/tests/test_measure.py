@@ -19,14 +19,20 @@ from updn_vqa.networks import VqaNetwork, VqaOutput
 from updn_vqa.prepare import PrepareConfig, prepare
 
 NAN = float("nan")
-PREDICTED = [2, 0, 1, 1]
-SCORES = [[0.0, 0.3, 1.0], [0.6, 1.0, 0.0], [1.0, 0.0, 0.9], [0.9, 0.3, 0.0]]
-HUMAN = [[0.1, 0.9, 0.4, 0.6], [0.8, 0.2, 0.5, NAN], [NAN] * 4, [0.3, 0.2, 0.7, 0.6]]
-"""The second question's image has three proposals; nobody gave a hint for the third question."""
+PREDICTED = [2, 0, 1, 1, 2]
+TRUTH = [2, 1, 0, 0, -1]
+SCORES = [[0.0, 0.3, 1.0], [0.6, 1.0, 0.0], [1.0, 0.0, 0.9], [0.9, 0.3, 0.0], [0.0, 0.0, 0.0]]
+HUMAN = [[0.1, 0.9, 0.4, 0.6], [0.8, 0.2, 0.5, NAN], [NAN] * 4, [0.3, 0.2, 0.7, 0.6], [0.5, 0.1, 0.2, 0.3]]
+"""The second question's image has three proposals; nobody gave a hint for the third question; the vocabulary lacks the
+true answer to the fifth."""
 
 
 class HandMade(nn.Module):
-    """Answers what the question's last word says; the importance of a proposal is `sign` times its first feature."""
+    """Answers what the question's last word says.
+
+    The importance of a proposal is `sign` times its first feature for the answer that the first word says, the true one,
+    and the opposite for all others.
+    """
 
     def __init__(self, sign: float) -> None:
         super().__init__()
@@ -35,12 +41,14 @@ class HandMade(nn.Module):
 
     def forward(self, tokens: Tensor, features: Tensor, mask: Tensor) -> VqaOutput:
         value = self.sign * self.dropout(features)[..., 0].square().sum(-1) / 2
-        answer = nn.functional.one_hot(tokens[:, -1], 3) * 100.0
-        return VqaOutput(answer + value[:, None], mask / mask.sum(-1, keepdim=True), tokens.float())
+        truth, answer = (nn.functional.one_hot(tokens[:, i].clamp(min=0), 3) for i in (0, 1))
+        return VqaOutput(
+            100.0 * answer + value[:, None] * (2 * truth - 1), mask / mask.sum(-1, keepdim=True), tokens.float()
+        )
 
 
 class HandMadeSplit:
-    """Four questions. The first feature is the human importance; padding has a larger one."""
+    """Five questions. The first feature is the human importance; padding has a larger one."""
 
     def __len__(self) -> int:
         return len(PREDICTED)
@@ -48,17 +56,17 @@ class HandMadeSplit:
     def batch(self, indices: Tensor) -> VqaBatch:
         human, B = torch.tensor(HUMAN)[indices], len(indices)
         features = torch.stack([human.nan_to_num(9.0), torch.full_like(human, 5.0)], dim=-1)
-        mask = torch.ones(4, 4, dtype=torch.bool)
+        mask = torch.ones(len(self), 4, dtype=torch.bool)
         mask[1, 3] = False
         return VqaBatch(
             question_ids=indices,
-            tokens=torch.tensor([[0, answer] for answer in PREDICTED])[indices],
+            tokens=torch.tensor([TRUTH, PREDICTED]).T[indices],
             features=features,
             boxes=torch.zeros(B, 4, 4),
             mask=mask[indices],
             sizes=torch.ones(B, 2, dtype=torch.int32),
             answer_scores=torch.tensor(SCORES)[indices],
-            ground_truth=torch.tensor([2, 1, 0, 0])[indices],
+            ground_truth=torch.tensor(TRUTH)[indices],
             human=human,
             relevant=human == human.nan_to_num(-1.0).amax(-1, keepdim=True),
             grounded=~human.isnan().all(-1),
@@ -76,12 +84,12 @@ def test_importance_as_peoples_and_as_its_opposite(
     sign: float, correlation: float, pointing: float, batch_size: int
 ) -> None:
     measured = measure_by_hand(HandMade(sign), batch_size)
-    expected = [correlation, correlation, NAN, correlation]
+    expected = [correlation, correlation, NAN, correlation, NAN]
     assert measured.rank_correlation.tolist() == pytest.approx(expected, nan_ok=True)
-    assert measured.pointing.tolist() == pytest.approx([pointing, pointing, NAN, pointing], nan_ok=True)
+    assert measured.pointing.tolist() == pytest.approx([pointing, pointing, NAN, pointing, NAN], nan_ok=True)
     assert measured.answers.tolist() == PREDICTED
-    assert measured.scores.tolist() == pytest.approx([1.0, 0.6, 0.0, 0.3])
-    summary = {"accuracy": 47.5, "rank_correlation": correlation, "pointing": 100 * pointing}
+    assert measured.scores.tolist() == pytest.approx([1.0, 0.6, 0.0, 0.3, 0.0])
+    summary = {"accuracy": 38.0, "rank_correlation": correlation, "pointing": 100 * pointing}
     assert measured.summary() == pytest.approx(summary)
 
 

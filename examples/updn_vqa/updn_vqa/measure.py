@@ -27,9 +27,10 @@ class Measured(NamedTuple):
     scores: Float[Tensor, " N"]
     """Soft score of the predicted answer."""
     rank_correlation: Float[Tensor, " N"]
-    """Of importance and human importance; NaN without a hint."""
+    """Of importance and human importance; NaN without a hint, or a true answer in the vocabulary."""
     pointing: Float[Tensor, " N"]
-    """Whether the most important proposal shows the asked object; NaN where that is not known."""
+    """Whether the most important proposal shows the asked object; NaN where that is not known, or the true answer is not
+    in the vocabulary."""
 
     def summary(self) -> dict[str, float]:
         """Means in percent (accuracy, pointing) and Spearman's rho, over the questions that have them."""
@@ -56,11 +57,12 @@ def measure(model: VqaNetwork, split: VqaSplit, accelerator: Accelerator, *, bat
             logits = model(batch.tokens, features, batch.mask).logits
             alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False).cpu()
         answers = logits.argmax(-1).cpu()
+        known = asked.grounded & (asked.ground_truth >= 0)  # nothing matters for an answer that is not there
         return (  # metrics are in float64, on the CPU: not every device has it
             answers,
             asked.answer_scores.gather(1, answers[:, None]).squeeze(1),
             rank_correlation(alpha, asked.human, mask=~asked.human.isnan()),
-            torch.where(asked.grounded, pointing_game(alpha, asked.relevant, mask=asked.mask), torch.nan),
+            torch.where(known, pointing_game(alpha, asked.relevant, mask=asked.mask), torch.nan),
         )
 
     return Measured(*measure_all(columns, model, split, accelerator, batch_size))
