@@ -30,8 +30,8 @@ true answer to the fifth."""
 class HandMade(nn.Module):
     """Answers what the question's last word says.
 
-    The importance of a proposal is `sign` times its first feature for the answer that the first word says, the true one,
-    and the opposite for all others.
+    The importance of a proposal is `sign` times its first feature for the answer that the first word says, the true
+    one, and the opposite for all others.
     """
 
     def __init__(self, sign: float) -> None:
@@ -43,7 +43,7 @@ class HandMade(nn.Module):
         value = self.sign * self.dropout(features)[..., 0].square().sum(-1) / 2
         truth, answer = (nn.functional.one_hot(tokens[:, i].clamp(min=0), 3) for i in (0, 1))
         return VqaOutput(
-            100.0 * answer + value[:, None] * (2 * truth - 1), mask / mask.sum(-1, keepdim=True), tokens.float()
+            1000.0 * answer + value[:, None] * (2 * truth - 1), mask / mask.sum(-1, keepdim=True), tokens.float()
         )
 
 

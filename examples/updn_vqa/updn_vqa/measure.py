@@ -29,7 +29,7 @@ class Measured(NamedTuple):
     rank_correlation: Float[Tensor, " N"]
     """Of importance and human importance; NaN without a hint, or a true answer in the vocabulary."""
     pointing: Float[Tensor, " N"]
-    """Whether the most important proposal shows the asked object; NaN where that is not known, or the true answer is not
+    """Whether the most important proposal shows the asked object; NaN where that is not known, or without a true answer
     in the vocabulary."""
 
     def summary(self) -> dict[str, float]:
