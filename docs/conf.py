@@ -34,6 +34,8 @@ napoleon_numpy_docstring = False
 doctest_global_setup = "import torch; torch.manual_seed(0); torch.set_num_threads(1)"
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"{project} {release}"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -80,11 +80,16 @@ def _table(results: Results) -> nodes.table:
     group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in results.header), cols=len(results.header))
     group += nodes.thead("", _row(results.header))
     group += nodes.tbody("", *map(_row, results.rows))
-    return nodes.table("", group)
+    return nodes.table("", group, classes=["numbers"])  # as tables.css lays it out
 
 
 def _row(cells: Sequence[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
+    return nodes.row("", *map(_entry, cells))
+
+
+def _entry(cell: str) -> nodes.entry:
+    is_number = cell == "-" or cell.removeprefix("-")[:1].isdigit()
+    return nodes.entry("", nodes.paragraph(text=cell), classes=["number"] if is_number else [])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
