@@ -121,6 +121,9 @@ def salicon(fixations: list[object], image_id: int = 5) -> dict[str, object]:
     }
 
 
+FIXATIONS = ": image 5: fixations should be a list of [row, column] in numbers, found "
+
+
 def test_salicon_joins_trials(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(salicon([[[1, 2], [10, 20]], [], [[3, 4]]])))
@@ -134,20 +137,32 @@ def test_salicon_joins_trials(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], " is not a SALICON fixation file (TypeError: list indices must be integers or slices, not str)."),
-        ({"images": []}, " is not a SALICON fixation file (KeyError: 'annotations')."),
-        (salicon([[[1, 2]]], image_id=7), " is not a SALICON fixation file (KeyError: 7)."),
+        ([], " should be an object with the key 'images', found list."),
+        ({"images": []}, " has no 'annotations'; it has 'images'."),
+        ({"images": [{"id": 1, "width": "10", "height": 3}]}, ", image 0: 'width' should be int, found '10' (str)."),
         (
-            salicon([[[1, 2, 3]]]),
-            " is not a SALICON fixation file (ValueError: cannot reshape array of size 3 into shape (1,2)).",
+            {"images": [{"id": 1, "width": 10, "height": None}]},
+            ", image 0: 'height' should be int, found None (NoneType).",
+        ),
+        (
+            salicon([[[1, 2]]], image_id=7),
+            ", annotation 0 is about image 7, which is not among the images of the file.",
+        ),
+        (salicon([[[1, 2, 3]]]), f"{FIXATIONS}[[1, 2, 3]]."),
+        (salicon([[[1, 2], [3]]]), f"{FIXATIONS}[[1, 2], [3]]."),
+        (salicon([[["1", "2"]]]), f"{FIXATIONS}[['1', '2']]."),
+        (salicon([[[10**400, 2]]]), f"{FIXATIONS}{str([[10**400, 2]])[:60]}."),
+        (
+            salicon([[[1e300, 2]]]),
+            ": image 5: fixation [row, column] [1e+300, 2.0] is outside 10 rows x 20 columns (from 1).",
         ),
         (
             salicon([[[1, 2], [0, 3]]]),
-            ": image 5: fixation [row, column] [0.0, 3.0] is outside 10 rows x 20 columns (from 1).",
+            ": image 5: fixation [row, column] [0, 3] is outside 10 rows x 20 columns (from 1).",
         ),
         (
             salicon([[[11, 2]]]),
-            ": image 5: fixation [row, column] [11.0, 2.0] is outside 10 rows x 20 columns (from 1).",
+            ": image 5: fixation [row, column] [11, 2] is outside 10 rows x 20 columns (from 1).",
         ),
     ],
 )

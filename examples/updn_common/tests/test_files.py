@@ -363,3 +363,31 @@ def test_read_json_compacts_the_inner_objects_first(tmp_path):
 
     assert read_json(path, compact=compact) == (("a", (("b", (("c", 1),)),)), ("d", [(("c", 2),)]))
     assert seen[0] == {"c": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 100_000, "lists or objects in one another, too deep to be read; repair the file."),
+        ('{"id": ' + "9" * 5000 + "}", "a number has thousands of digits; repair the file."),
+    ],
+)
+def test_json_that_python_refuses_to_read(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=whole(f"{path}: {told}")):
+        read_json(path)
+    path.write_text(f"1\n{text}\n")
+    with pytest.raises(InputError, match=whole(f"{path}, line 2: {told}")):
+        list(read_json_lines(path))
+
+
+def test_a_key_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"a": 1}, {"b": {"1": 1, "2": 1, "1": 2}}]')
+    assert read_json(path) == [{"a": 1}, {"b": {"1": 2, "2": 1}}]
+    message = f"{path}: an object has the key '1' twice. Keep one of them."
+    with pytest.raises(InputError, match=whole(message)):
+        read_json(path, unique=True)
+    path.write_text('[{"a": 1}, {"a": 2}]')
+    assert read_json(path, unique=True) == [{"a": 1}, {"a": 2}]

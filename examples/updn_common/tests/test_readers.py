@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -230,6 +231,19 @@ def test_tsv_truncated_anywhere_in_a_line_is_noticed(
             list(read_tsv(path))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n \n"])
+def test_tsv_with_empty_lines(
+    tmp_path: Path, images: list[ImageProposals], tsv_cells: TsvCells, assert_same_image: AssertSame, end: str
+) -> None:
+    """They are no images, neither read nor skipped."""
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"".join(("\t".join(tsv_cells(image)) + "\n" + end).encode() for image in images))
+    for found, expected in zip(read_tsv(path), images, strict=True):
+        assert_same_image(found, expected)
+    for found, expected in zip(read_tsv(path, skip=1), images[1:], strict=True):
+        assert_same_image(found, expected)
+
+
 def test_tsv_wrong_number_of_columns(tmp_path: Path) -> None:
     path = write_tsv(tmp_path / "a.tsv", ["1", "2", "3"])
     message = (
@@ -308,22 +322,88 @@ def test_hdf5_errors(tmp_path: Path, make_image: MakeImage) -> None:
         list(read_hdf5(path, [1, 2]))
 
 
-def test_image_ids_from_json_and_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "data", "found"),
+    [
+        ("image_features", None, "a group; expected (images, proposals, size) of numbers."),
+        ("image_features", np.array([[b"a"]]), "(1, 1) of |S1; expected (images, proposals, size) of numbers."),
+        ("image_features", np.ones((2, 3, 4), complex), "(2, 3, 4) of complex128; expected (images, proposals, size)"),
+        ("image_bb", np.ones(2), "(2,) of float64; expected (images, proposals, 4) of numbers."),
+        ("image_bb", np.float32(3), "() of float32; expected (images, proposals, 4) of numbers."),
+        ("image_bb", np.ones((2, 3, 3)), "(2, 3, 3) of float64; expected (images, proposals, 4) of numbers."),
+        ("spatial_features", np.ones((2, 3, 4)), "(2, 3, 4) of float64; expected (images, proposals, 6) of numbers."),
+    ],
+)
+def test_hdf5_of_other_shapes(tmp_path: Path, make_image: MakeImage, name: str, data: Any, found: str) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=False)
+    with h5py.File(path, "a") as file:
+        del file[name]
+        if data is None:
+            file.create_group(name)
+        else:
+            file[name] = data
+    with pytest.raises(InputError, match=f"^{re.escape(f'{path}: data set {name!r} is {found}')}"):
+        list(read_hdf5(path, [1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ([0, 6], ": data set 'pos_boxes' is (2,) of int64; expected (images, 2) of int."),
+        ([[0, 3, 3], [3, 6, 3]], ": data set 'pos_boxes' is (2, 3) of int64; expected (images, 2) of int."),
+        ([[0.0, 3.0], [3.0, 6.0]], ": data set 'pos_boxes' is (2, 2) of float64; expected (images, 2) of int."),
+        ([[0, 3], [3, 7]], ", row 1: pos_boxes [3, 7] are no rows of 6."),
+        ([[-3, 3], [3, 6]], ", row 0: pos_boxes [-3, 3] are no rows of 6."),
+        ([[0, 3], [3, 3]], ", row 1: pos_boxes [3, 3] are no rows of 6."),
+    ],
+)
+def test_hdf5_rows_that_are_none(tmp_path: Path, make_image: MakeImage, ends: Any, told: str) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=True)
+    with h5py.File(path, "a") as file:
+        del file["pos_boxes"]
+        file["pos_boxes"] = np.array(ends)
+    with pytest.raises(InputError, match=whole(f"{path}{told}")):
+        list(read_hdf5(path, [1, 2]))
+
+
+def test_a_damaged_part_of_hdf5(tmp_path: Path, make_image: MakeImage) -> None:
+    images = [make_image(i, feature_size=500) for i in range(1, 9)]
+    path = write_hdf5(tmp_path / "a.hdf5", images, adaptive=False)
+    with h5py.File(path, "a") as file:
+        features = file["image_features"][:]
+        del file["image_features"]
+        file.create_dataset("image_features", data=features, compression="gzip", chunks=(2, 3, 500))
+        place = file["image_features"].id.get_chunk_info(2).byte_offset
+    data = bytearray(path.read_bytes())
+    data[place : place + 1000] = bytes(1000)
+    path.write_bytes(data)
+
+    with pytest.raises(InputError, match=rf"^{re.escape(str(path))}, row 4: this part of the file cannot be read \("):
+        list(read_hdf5(path, range(1, 9)))
+
+
+def test_hdf5_in_float64_beyond_float32(tmp_path: Path, make_image: MakeImage) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
+    with h5py.File(path, "a") as file:
+        features = file["image_features"][:].astype(np.float64) * 1e300
+        del file["image_features"]
+        file["image_features"] = features
+    message = f"{path}, row 0: the features of proposal 0 are not finite; extract them again."
+    with pytest.raises(InputError, match=whole(message)):
+        list(read_hdf5(path, [1]))
+
+
+def test_image_ids(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[3, "COCO_train2014_000000000005.jpg"]')
     assert read_image_ids(tmp_path / "a.json") == [3, 5]
-    (tmp_path / "a.txt").write_text("3\nCOCO_train2014_000000000005.jpg\n")
-    assert read_image_ids(tmp_path / "a.txt") == [3, 5]
     (tmp_path / "b.json").write_text('{"3": 0}')
     message = f"{tmp_path / 'b.json'} holds a dict; expected a list of image ids."
     with pytest.raises(InputError, match=whole(message)):
         read_image_ids(tmp_path / "b.json")
-    (tmp_path / "b.txt").write_text("3\nx\n")
-    message = f"{tmp_path / 'b.txt'}: image 'x' is neither an integer nor a COCO file name."
+    (tmp_path / "c.json").write_text('[3, "x"]')
+    message = f"{tmp_path / 'c.json'}: image 'x' is neither an integer nor a COCO file name."
     with pytest.raises(InputError, match=whole(message)):
-        read_image_ids(tmp_path / "b.txt")
-    message = f"{tmp_path / 'c.txt'} does not exist; expected a list of the image id of each row."
-    with pytest.raises(InputError, match=whole(message)):
-        read_image_ids(tmp_path / "c.txt")
+        read_image_ids(tmp_path / "c.json")
 
 
 # --- npz
@@ -370,6 +450,10 @@ def test_npz(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSam
         (
             {"x": np.array([{}] * 3, dtype=object)},
             "not a readable npz of plain arrays (Object arrays cannot be loaded when allow_pickle=False).",
+        ),
+        (
+            {"image_h": 79.5},
+            "not a readable npz of plain arrays (image_h should be a whole number, found 79.5).",
         ),
         ({"image_w": 20}, None),
     ],
@@ -425,6 +509,18 @@ def test_unknown_and_missing_paths(tmp_path: Path) -> None:
             9,
             "boxes (2, 4) and features (3, 2); expected (n, 4) and (n, D), n at least 1.",
         ),
+        (
+            np.array([[9, 0, 9.5, 5]]),  # within the tolerance, but not in the image
+            np.ones((1, 2)),
+            9,
+            "box 0 [9.0, 0.0, 9.5, 5.0] leaves the 9 x 9 image; expected x1 y1 x2 y2 in pixels.",
+        ),
+        (
+            np.array([[0, -1, 5, 0]]),
+            np.ones((1, 2)),
+            9,
+            "box 0 [0.0, -1.0, 5.0, 0.0] leaves the 9 x 9 image; expected x1 y1 x2 y2 in pixels.",
+        ),
         (np.ones((1, 4)), np.ones((1, 2)), 0, "the image has 0 x 9 pixels; expected positive sizes."),
     ],
 )
@@ -433,3 +529,12 @@ def test_image_proposals_are_valid_by_construction(
 ) -> None:
     with pytest.raises(InputError, match=whole(message)):
         ImageProposals(1, width, 9, boxes.astype(np.float32), features.astype(np.float32))
+
+
+def test_an_object_of_no_list_of_names() -> None:
+    """It would wrap where it is stored."""
+    boxes, features = np.ones((2, 4), np.float32), np.ones((2, 2), np.float32)
+    ImageProposals(1, 9, 9, boxes, features, np.array([2**31 - 1, 0]))
+    message = f"object {2**40 + 3} is in no detector's list of names; extract them again."
+    with pytest.raises(InputError, match=whole(message)):
+        ImageProposals(1, 9, 9, boxes, features, np.array([2**40 + 3, 0]))

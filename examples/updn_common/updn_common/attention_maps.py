@@ -5,13 +5,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image, UnidentifiedImageError
 
 from updn_common.errors import InputError
 from updn_common.files import read_json
+from updn_common.images import read_image
+from updn_common.records import field
 
 _HAT_NAME = re.compile(r"(\d+)_(\d+)\.png")
 
@@ -26,14 +28,9 @@ def read_attention_map(path: Path, size: tuple[int, int] | None = None) -> Float
     Raises:
         InputError: If the file is missing or damaged, has colours or another size, or is zero everywhere.
     """
-    try:
-        with Image.open(path) as image:
-            largest = {"1": 1, "I": 65535, "I;16": 65535}.get(image.mode, 255)
-            values = np.asarray(image.convert("RGB") if image.mode in ("P", "PA") else image)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected a greyscale attention map.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"{path} is not a readable image ({error}).") from None
+    with read_image(path, expected="a greyscale attention map") as image:
+        largest = {"1": 1, "I": 65535, "I;16": 65535}.get(image.mode, 255)
+        values = np.asarray(image.convert("RGB") if image.mode in ("P", "PA") else image)
     if values.ndim == 3 and values.shape[2] >= 3 and (values[..., :3] != values[..., :1]).any():
         raise InputError(f"{path} has colours; an attention map is greyscale, as VQA-HAT's are.")
     grey = values[..., 0] if values.ndim == 3 else values
@@ -106,26 +103,35 @@ def read_salicon(path: Path) -> dict[int, Fixations]:
         InputError: If the file is not of this shape, or a fixation is outside its image.
     """
     data = read_json(path, expected="SALICON fixations")
+    sizes = {}
+    for index, image in enumerate(field(data, "images", list, str(path))):
+        where = f"{path}, image {index}"
+        sizes[field(image, "id", int, where)] = field(image, "width", int, where), field(image, "height", int, where)
+    trials = defaultdict(list)
+    for index, annotation in enumerate(field(data, "annotations", list, str(path))):
+        where = f"{path}, annotation {index}"
+        image_id = field(annotation, "image_id", int, where)
+        if image_id not in sizes:
+            raise InputError(f"{where} is about image {image_id}, which is not among the images of the file.")
+        trials[image_id].extend(field(annotation, "fixations", list, where))
+    return {
+        image_id: _fixations(trial, *sizes[image_id], f"{path}: image {image_id}")
+        for image_id, trial in trials.items()
+        if trial
+    }
+
+
+def _fixations(trial: list[Any], width: int, height: int, where: str) -> Fixations:
     try:
-        sizes = {image["id"]: (image["width"], image["height"]) for image in data["images"]}
-        trials = defaultdict(list)
-        for annotation in data["annotations"]:
-            trials[annotation["image_id"]].extend(annotation["fixations"])
-        images = {
-            image_id: (np.array(trial, dtype=np.float32).reshape(len(trial), 2), *sizes[image_id])
-            for image_id, trial in trials.items()
-            if trial
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a SALICON fixation file ({type(error).__name__}: {error}).") from None
-    return {image_id: _fixations(*image, f"{path}: image {image_id}") for image_id, image in images.items()}
-
-
-def _fixations(rows_columns: Float32[np.ndarray, "N 2"], width: int, height: int, where: str) -> Fixations:
+        rows_columns = np.array(trial)
+    except ValueError:  # of unlike lengths
+        rows_columns = np.empty(0)
+    if rows_columns.shape != (len(trial), 2) or rows_columns.dtype.kind not in "if":
+        raise InputError(f"{where}: fixations should be a list of [row, column] in numbers, found {str(trial)[:60]}.")
     inside = np.all((rows_columns >= 1) & (rows_columns <= (height, width)), axis=1)
     if not np.all(inside):
         outside = rows_columns[np.argmin(inside)].tolist()
         raise InputError(
             f"{where}: fixation [row, column] {outside} is outside {height} rows x {width} columns (from 1)."
         )
-    return Fixations(np.ascontiguousarray(rows_columns[:, ::-1]) - 1, width, height)
+    return Fixations(np.ascontiguousarray(rows_columns[:, ::-1], dtype=np.float32) - 1, width, height)

@@ -64,9 +64,16 @@ class Group:
 
 
 def count_lines(path: Path) -> int:
-    """The lines of a text file, of any size."""
-    with open_tracked(path, f"counting {path.name}") as file:
-        return sum(1 for _ in file)
+    """The lines of a text file, of any size.
+
+    Raises:
+        InputError: If it is no file, or cannot be read.
+    """
+    try:
+        with open_tracked(path, f"counting {path.name}") as file:
+            return sum(1 for _ in file)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from None
 
 
 def _images(path: Path) -> int:
@@ -77,7 +84,7 @@ def _images(path: Path) -> int:
     try:
         with h5py.File(path, "r") as file:
             return len(file["pos_boxes"] if "pos_boxes" in file else file["image_features"])
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError) as error:  # a data set without a length
         raise InputError(f"{path} is not a readable HDF5 file of features ({error}).") from None
 
 

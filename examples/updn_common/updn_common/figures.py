@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from updn_common.errors import InputError
+from updn_common.images import read_image
 
 _IMAGE_NAME = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)\.(?:jpe?g|png)", re.IGNORECASE)  # not VQA-HAT's 150_1.png
 MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour map have much of
@@ -73,9 +74,9 @@ def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[
         size: The width and height that its proposals were prepared for.
 
     Raises:
-        InputError: it is not there, or of another size.
+        InputError: it is not there, damaged, or of another size.
     """
-    image = Image.open(images.file(image_id, coco_split))
+    image = read_image(images.file(image_id, coco_split))
     if image.size != size:
         image.close()
         raise InputError(

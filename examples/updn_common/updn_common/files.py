@@ -29,7 +29,11 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_json(
-    path: Path, *, expected: str = "a JSON file", compact: Callable[[dict[str, Any]], Any] | None = None
+    path: Path,
+    *,
+    expected: str = "a JSON file",
+    compact: Callable[[dict[str, Any]], Any] | None = None,
+    unique: bool = False,
 ) -> Any:
     """Reads a JSON file, plain or gzip-compressed (told apart by content, whatever the name).
 
@@ -37,16 +41,14 @@ def read_json(
         path: The file.
         expected: What the file should be, for the error message when it is missing.
         compact: What becomes of each object as soon as it is read, the inner ones first: to keep large files small.
+        unique: Refuse an object that has a key twice; otherwise the last is believed. It takes time for each object.
 
     Raises:
         InputError: If the file is missing, unreadable, not gzip after all, not UTF-8, or malformed JSON
             (the message gives line and column).
     """
     text = read_text(path, expected=expected)
-    try:
-        return json.loads(text, object_hook=compact)
-    except json.JSONDecodeError as error:
-        raise _malformed(error, f"{path}, line {error.lineno}") from None
+    return _parse(text, str(path), compact=compact, unique=unique)
 
 
 def read_json_lines(path: Path, *, expected: str = "a file of JSON lines") -> Iterator[tuple[str, Any]]:
@@ -57,11 +59,8 @@ def read_json_lines(path: Path, *, expected: str = "a file of JSON lines") -> It
     """
     for number, line in enumerate(read_text(path, expected=expected).split("\n"), start=1):
         where = f"{path}, line {number}"
-        try:
-            if line.strip():
-                yield where, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _malformed(error, where) from None
+        if line.strip():
+            yield where, _parse(line, where, line_by_line=True)
 
 
 def read_text(path: Path, *, expected: str = "a text file") -> str:
@@ -81,9 +80,33 @@ def read_text(path: Path, *, expected: str = "a text file") -> str:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); expected {expected}.") from None
 
 
-def _malformed(error: json.JSONDecodeError, where: str) -> InputError:
-    message = f"{where}, column {error.colno}: malformed JSON ({error.msg}); repair or fetch the file again."
-    return InputError(message)
+def _parse(
+    text: str,
+    where: str,
+    *,
+    compact: Callable[[dict[str, Any]], Any] | None = None,
+    unique: bool = False,
+    line_by_line: bool = False,
+) -> Any:
+    def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            key = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+            raise InputError(f"{where}: an object has the key {key!r} twice. Keep one of them.")
+        return found
+
+    try:
+        return json.loads(text, object_hook=compact, object_pairs_hook=without_doubles if unique else None)
+    except json.JSONDecodeError as error:
+        place = where if line_by_line else f"{where}, line {error.lineno}"
+        message = f"{place}, column {error.colno}: malformed JSON ({error.msg}); repair or fetch the file again."
+        raise InputError(message) from None
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{where}: lists or objects in one another, too deep to be read; repair the file.") from None
+    except ValueError:  # Python refuses to read integers of thousands of digits
+        raise InputError(f"{where}: a number has thousands of digits; repair the file.") from None
 
 
 def read_record(path: Path, version: int, *, expected: str) -> dict[str, Any]:

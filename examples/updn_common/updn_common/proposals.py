@@ -9,6 +9,8 @@ from updn_common.errors import InputError
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a box may leave its image: detectors differ on whether the last pixel counts."""
+LARGEST_OBJECT = 2**31 - 1
+"""Objects are stored as int32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +26,8 @@ class ImageProposals:
         objects: What the detector took each for, as an index into its list of names; None if the file does not say.
 
     Raises:
-        InputError: If there are no proposals, a feature is not finite, a box is inverted or leaves the image by
-            more than `BOX_TOLERANCE`, or objects are not one a box.
+        InputError: If there are no proposals, a feature is not finite, a box is inverted, lies outside of the image or
+            leaves it by more than `BOX_TOLERANCE`, or objects are not one a box.
     """
 
     image_id: int
@@ -42,6 +44,8 @@ class ImageProposals:
             raise InputError(f"{shapes}; expected (n, 4) and (n, D), n at least 1.")
         if self.objects is not None and (self.objects.shape != (n,) or self.objects.min() < 0):
             raise InputError(f"objects are {self.objects.shape}; expected one index from 0 for each of {n} boxes.")
+        if self.objects is not None and self.objects.max() > LARGEST_OBJECT:
+            raise InputError(f"object {self.objects.max()} is in no detector's list of names; extract them again.")
         if self.width < 1 or self.height < 1:
             raise InputError(f"the image has {self.width} x {self.height} pixels; expected positive sizes.")
         finite = np.isfinite(features).all(axis=1)
@@ -49,6 +53,8 @@ class ImageProposals:
             raise InputError(f"the features of proposal {finite.argmin()} are not finite; extract them again.")
         limit = np.array([self.width, self.height], dtype=np.float32) + BOX_TOLERANCE
         inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)
+        visible = np.all((boxes[:, 2:] > 0) & (boxes[:, :2] < limit - BOX_TOLERANCE), axis=1)
+        inside &= visible | np.any(boxes[:, :2] == boxes[:, 2:], axis=1)  # one without an area may be anywhere
         upright = np.all(boxes[:, :2] <= boxes[:, 2:], axis=1)
         if not np.all(inside & upright):
             i = int(np.argmin(inside & upright))

@@ -30,19 +30,21 @@ _LXMERT_COLUMNS = (
     *("image_id", "image_h", "image_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf"),
     *("num_boxes", "boxes", "features"),
 )
+_HDF5_COLUMNS = {"image_features": None, "image_bb": 4, "spatial_features": 6}
+"""How many numbers a proposal has in each data set; features may have any."""
 _NPZ_ENTRIES = ("x", "bbox", "num_bbox", "image_h", "image_w")
 _TSV_COLUMNS = {len(columns): columns for columns in (_ORIGINAL_COLUMNS, _LXMERT_COLUMNS)}
 
 
 def read_proposals(
-    path: Path, *, image_ids: Path | None = None, skip: int = 0, on_bytes: Callable[[bytes], object] | None = None
+    path: Path, *, skip: int = 0, on_bytes: Callable[[bytes], object] | None = None
 ) -> Iterator[ImageProposals]:
     """Reads whatever `path` is: a TSV (also `.tsv.0`), an HDF5 file (`.hdf5`, `.h5`), a folder of npz files.
 
+    Beside an HDF5 file, `<name>.ids.json` lists the image id of each row; see `read_image_ids`.
+
     Args:
         path: The file or folder.
-        image_ids: For HDF5, the file that lists the image id of each row (see `read_image_ids`); by default
-            the sibling `<name>.ids.json`.
         skip: Leave out so many images at the beginning, without a look at what they hold.
         on_bytes: For a TSV, is called with every piece of it, skipped or not: to compute a checksum on the way.
 
@@ -54,7 +56,7 @@ def read_proposals(
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a TSV or HDF5 file, or a folder of npz files.")
     if path.suffix in _HDF5_SUFFIXES:
-        return read_hdf5(path, read_image_ids(image_ids or path.with_suffix(".ids.json")), skip=skip)
+        return read_hdf5(path, read_image_ids(path.with_suffix(".ids.json")), skip=skip)
     if is_tsv(path):
         return read_tsv(path, skip=skip, on_bytes=on_bytes)
     raise InputError(f"{path} has an unknown kind; expected .tsv, .hdf5 or .h5, or a folder of npz files.")
@@ -77,6 +79,7 @@ def read_tsv(
 
     Six columns are the original order (width before height), ten are LXMERT's (height before width, and detected
     objects; attributes and confidences are not read). The last two columns are base64 of little-endian float32.
+    Empty lines are left out.
 
     Raises:
         InputError: For the first wrong line, by its number: column count, a number, base64, a length, a value
@@ -84,7 +87,7 @@ def read_tsv(
     """
     with path.open("rb") as file:
         lines = ((f"{path}, line {number}", line) for number, line in enumerate(_seen(file, on_bytes), start=1))
-        yield from _images(islice(lines, skip, None), _tsv_image)
+        yield from _images(islice((line for line in lines if line[1].strip()), skip, None), _tsv_image)
 
 
 def _seen(lines: Iterable[bytes], on_bytes: Callable[[bytes], object] | None) -> Iterator[bytes]:
@@ -113,14 +116,7 @@ def read_hdf5(path: Path, image_ids: Sequence[int], *, skip: int = 0) -> Iterato
     except OSError as error:
         raise InputError(f"{path} is not a readable HDF5 file ({error}).") from None
     with file:
-        for name in ("image_features", "image_bb", "spatial_features"):
-            if name not in file:
-                raise InputError(f"{path} has no data set {name!r}; it has {sorted(file)}.")
-        lengths = {name: len(file[name]) for name in ("image_features", "image_bb", "spatial_features")}
-        if len(set(lengths.values())) > 1:
-            raise InputError(f"{path} has data sets of unlike lengths: {lengths}; it was not finished.")
-        ranges = [slice(*pair) for pair in file["pos_boxes"][:].tolist()] if "pos_boxes" in file else None
-        rows = range(len(file["image_bb"])) if ranges is None else ranges
+        rows = _hdf5_rows(file, path)
         if len(image_ids) != len(rows):
             raise InputError(f"{path} holds {len(rows)} images, but {len(image_ids)} image ids were given.")
         located = ((f"{path}, row {i}", pair) for i, pair in enumerate(zip(image_ids, rows, strict=True)))
@@ -143,15 +139,10 @@ def read_npz(folder: Path, *, skip: int = 0) -> Iterator[ImageProposals]:
 
 
 def read_image_ids(path: Path) -> list[int]:
-    """Reads image ids, or COCO file names, from a JSON list or from text with one a line."""
-    if path.suffix == ".json":
-        names = read_json(path, expected="a JSON list of the image id of each row")
-        if not isinstance(names, list):
-            raise InputError(f"{path} holds a {type(names).__name__}; expected a list of image ids.")
-    elif path.exists():
-        names = path.read_text(encoding="utf-8").split()
-    else:
-        raise InputError(f"{path} does not exist; expected a list of the image id of each row.")
+    """Reads image ids, or COCO file names, from a JSON list."""
+    names = read_json(path, expected="a JSON list of the image id of each row")
+    if not isinstance(names, list):
+        raise InputError(f"{path} holds a {type(names).__name__}; expected a list of image ids.")
     with _at(str(path)):
         return [_image_id(str(name)) for name in names]
 
@@ -221,11 +212,50 @@ def _image_id(name: str) -> int:
     return int(match[1])
 
 
+def _hdf5_rows(file: h5py.File, path: Path) -> Sequence[int | slice]:
+    """The rows of each image in the data sets, whose shapes are checked."""
+    for name in _HDF5_COLUMNS:
+        if name not in file:
+            raise InputError(f"{path} has no data set {name!r}; it has {sorted(file)}.")
+    several = "pos_boxes" in file  # images have any number of proposals, one after another
+    for name, columns in _HDF5_COLUMNS.items():
+        data = file[name]
+        shape = getattr(data, "shape", None)  # a group has none
+        fits = shape is not None and len(shape) == (2 if several else 3) and columns in (None, shape[-1])
+        if not fits or data.dtype.kind not in "fiu":
+            found = f"{shape} of {data.dtype}" if isinstance(data, h5py.Dataset) else "a group"
+            expected = f"({'rows' if several else 'images, proposals'}, {columns or 'size'})"
+            raise InputError(f"{path}: data set {name!r} is {found}; expected {expected} of numbers.")
+    lengths = {name: len(file[name]) for name in _HDF5_COLUMNS}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"{path} has data sets of unlike lengths: {lengths}; it was not finished.")
+    total = lengths["image_bb"]
+    if not several:
+        return range(total)
+    with _at(str(path)), _readable():
+        ends = np.asarray(file["pos_boxes"])
+    if ends.ndim != 2 or ends.shape[1] != 2 or ends.dtype.kind not in "iu":
+        raise InputError(f"{path}: data set 'pos_boxes' is {ends.shape} of {ends.dtype}; expected (images, 2) of int.")
+    wrong = (ends[:, 0] < 0) | (ends[:, 0] >= ends[:, 1]) | (ends[:, 1] > total)
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise InputError(f"{path}, row {i}: pos_boxes {ends[i].tolist()} are no rows of {total}.")
+    return [slice(*pair) for pair in ends.tolist()]
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # a damaged part of an HDF5 file
+        raise InputError(f"this part of the file cannot be read ({error}); fetch it again.") from None
+
+
 def _hdf5_image(file: h5py.File, item: tuple[int, int | slice]) -> ImageProposals:
     image_id, rows = item
-    boxes, features, spatial = (
-        np.asarray(file[name][rows], dtype=np.float32) for name in ("image_bb", "image_features", "spatial_features")
-    )
+    columns = ("image_bb", "image_features", "spatial_features")
+    with _readable(), np.errstate(over="ignore"):  # what is not finite is refused
+        boxes, features, spatial = (np.asarray(file[name][rows], dtype=np.float32) for name in columns)
     width, height = _image_size(boxes, spatial)
     return ImageProposals(image_id, width, height, boxes, features)
 
@@ -248,7 +278,7 @@ def _npz_image(path: Path) -> ImageProposals:
             if missing := [name for name in _NPZ_ENTRIES if name not in entries]:
                 raise KeyError(*missing)
             x, boxes = (_real(entries[name]) for name in ("x", "bbox"))
-            n, height, width = (int(entries[name]) for name in ("num_bbox", "image_h", "image_w"))
+            n, height, width = (_whole(entries[name], name) for name in ("num_bbox", "image_h", "image_w"))
     except KeyError as error:
         raise InputError(f"has no {', '.join(error.args)}; expected {', '.join(_NPZ_ENTRIES)}.") from None
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged archive
@@ -260,6 +290,13 @@ def _npz_image(path: Path) -> ImageProposals:
         raise InputError(f"x {x.shape} is square, so whether it is transposed cannot be told.")
     features = np.ascontiguousarray(x if x.shape[0] == n else x.T)
     return ImageProposals(_image_id(path.stem), width, height, boxes, features)
+
+
+def _whole(array: npt.NDArray[Any], name: str) -> int:
+    number = array.item()
+    if not float(number).is_integer():
+        raise ValueError(f"{name} should be a whole number, found {number}")
+    return int(number)
 
 
 def _real(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -1,14 +1,21 @@
 """Records of JSON files, looked into with errors that say where."""
 
+import re
+from pathlib import Path
 from typing import Any, TypeVar
 
 from updn_common.errors import InputError
 
 Value = TypeVar("Value", int, str, list[Any])
+LARGEST_ID = 2**63 - 1
+"""Ids are stored as int64."""
+LARGEST_NUMBER = 3.4e38
+"""Pixels and the like are stored as float32."""
+_DIGITS = re.compile("[0-9]{1,30}")
 
 
 def field(record: Any, key: str, kind: type[Value], where: str) -> Value:
-    """`record[key]`, checked to be there and to be of the type that the format says.
+    """`record[key]`, checked to be there, to be of the type that the format says, and to be storable.
 
     Args:
         record: What should be an object with this key.
@@ -26,7 +33,60 @@ def field(record: Any, key: str, kind: type[Value], where: str) -> Value:
     value = record[key]
     if type(value) is not kind:  # isinstance would take True for an int
         raise InputError(f"{where}: {key!r} should be {kind.__name__}, found {value!r} ({kind_of(value)}).")
+    if isinstance(value, int) and abs(value) > LARGEST_ID:
+        raise InputError(f"{where}: {key!r} should be an integer of 64 bits, found {str(value)[:40]}.")
+    if isinstance(value, str) and not is_text(value):
+        raise InputError(f"{where}: {key!r} should be text, found half of a character in {value!r}.")
     return value
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a string that can be written: JSON can also escape halves of characters, which cannot."""
+    if not isinstance(value, str):
+        return False
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number that float32 can hold: True is none."""
+    return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER  # false for NaN
+
+
+def as_id(value: Any) -> int | None:
+    """An id of at most 64 bits from an integer or its digits; None if it is neither."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    return value if type(value) is int and abs(value) <= LARGEST_ID else None
+
+
+def by_id(document: Any, path: Path, values: str) -> dict[int, Any]:
+    """An object whose keys are question ids, by these as numbers.
+
+    Args:
+        document: What the file holds.
+        path: The file.
+        values: What an error should call the values, such as `"boxes"`.
+
+    Raises:
+        InputError: If it is no such object, a key is no id, or two keys are the same one, such as "1" and "01".
+    """
+    if not isinstance(document, dict):
+        raise InputError(f"{path} should hold an object from question ids to {values}, found {kind_of(document)}.")
+    found: dict[int, Any] = {}
+    for key, value in document.items():
+        number = as_id(key)
+        if number is None:
+            raise InputError(f"{path}: {key[:60]!r} is no question id. Keys are question ids.")
+        if number in found:
+            raise InputError(f"{path} has question {number} twice, once as {key!r}. Keep one of the two.")
+        found[number] = value
+    return found
 
 
 def kind_of(value: Any) -> str:

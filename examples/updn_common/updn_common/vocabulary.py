@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from updn_common.errors import InputError
+from updn_common.records import is_text
 from updn_common.run import read_config
 
 
@@ -23,6 +24,8 @@ def distinct_strings(document: Any, path: Path) -> tuple[str, ...]:
     """
     if not isinstance(document, list) or not document or not all(isinstance(item, str) for item in document):
         raise InputError(f"{path} should hold a JSON list of strings, found {type(document).__name__}.")
+    if broken := next((item for item in document if not is_text(item)), None):
+        raise InputError(f"{path} holds {broken!r}, which has half of a character. Repair it.")
     if len(set(document)) != len(document):
         twice = next(item for item, count in Counter(document).items() if count > 1)
         raise InputError(f"{path} lists {twice!r} twice. Every entry needs an index of its own.")
