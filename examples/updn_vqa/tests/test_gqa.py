@@ -79,9 +79,10 @@ def test_one_kind_of_file(files: Callable[..., list[Path]], dump: Callable[..., 
     [
         (lambda q, g: q["02930152"].pop("annotations"), "KeyError: 'annotations'"),
         (lambda q, g: g["2407890"].pop("width"), "KeyError: 'width'"),
-        (lambda q, g: g["2407890"]["objects"]["271881"].update(x=None), "TypeError: "),
+        (lambda q, g: g["2407890"]["objects"]["271881"].update(x=None), "ValueError: object 271881 is at [None, "),
+        (lambda q, g: g["2407890"]["objects"]["271881"].update(w=10**400), "ValueError: object 271881 is at [0, "),
+        (lambda q, g: g["2407890"]["objects"]["271881"].update(h=1e300), "ValueError: object 271881 is at [0, "),
         (lambda q, g: q["02930152"].update(imageId="7"), "KeyError: '7'"),
-        (lambda q, g: q.update(x1=q.pop("02930152")), "ValueError: "),
         (lambda q, g: q["02930152"].update(annotations=[]), "AttributeError: "),
     ],
 )
@@ -93,10 +94,29 @@ def test_malformed(files: Callable[..., list[Path]], change: Callable[[Any, Any]
     assert str(error.value).endswith("). Take questions and scene graphs of the same release and part.")
 
 
+def test_ids_that_are_none_or_the_same(files: Callable[..., list[Path]], dump: Callable[..., Path]) -> None:
+    def message(paths: list[Path]) -> str:
+        with pytest.raises(InputError) as error:
+            read_gqa(paths)
+        return str(error.value)
+
+    graphs, questions = files(lambda q, g: q.update(x1=q.pop("02930152")))
+    assert message([graphs, questions]) == f"{questions}: 'x1' is no question id. Keys are question ids."
+    graphs, questions = files(lambda q, g: q.update({"2930152": q["02930154"]}))
+    assert message([graphs, questions]) == (
+        f"{questions} has question 2930152 twice, once as '2930152'. Keep one of the two."
+    )
+    graphs, questions = files()
+    more = dump({"2930153": QUESTIONS["02930153"]}, "val_balanced_questions.json")
+    assert message([graphs, questions, more]) == (
+        f"{more} has question 2930153, which a file before it has too. Keep one of the two."
+    )
+
+
 def test_object_that_is_in_no_graph(files: Callable[..., list[Path]]) -> None:
     with pytest.raises(InputError) as error:
         read_gqa(files(lambda questions, graphs: graphs["2407890"]["objects"].pop("275312")))
     assert str(error.value) == (
-        "GQA question 02930152 names object 275312, which the scene graph of image 2407890 lacks. Take questions and "
+        "GQA question 2930152 names object 275312, which the scene graph of image 2407890 lacks. Take questions and "
         "scene graphs of the same release and part."
     )

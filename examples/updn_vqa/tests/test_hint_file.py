@@ -129,6 +129,11 @@ EXPECTED = '{}, line 2: expected {{"question_id": integer}} with one of "importa
         (7, EXPECTED + "7."),
         ({"question_id": 7}, EXPECTED + '{{"question_id": 7}}.'),
         ({"question_id": "7", "words": ["a"]}, EXPECTED + '{{"question_id": "7", "words": ["a"]}}.'),
+        ({"question_id": 2**63, "words": ["a"]}, EXPECTED + f'{{{{"question_id": {2**63}, "words": ["a"]}}}}.'),
+        (
+            {"question_id": 7, "importance": [0, 10**400]},
+            f"{{}}, line 2: question 7 has {10**400}. Expected numbers from 0 to 1.",
+        ),
         (
             {"question_id": 7, "words": ["a"], "boxes": []},
             EXPECTED + '{{"question_id": 7, "words": ["a"], "boxes": []}}.',
@@ -192,6 +197,10 @@ def test_malformed_files(lines: Callable[..., Path], tmp_path: Path) -> None:
         header = HEADER | {"features": features}
         assert (
             message(lines(header)) == f'{path}, line 1: "features" should be a list of {{"name": ..., "sha256": ...}}.'
+        )
+    for about in (5, ["a"], "\ud800"):
+        assert message(lines(HEADER | {"about": about})) == (
+            f'{path}, line 1: "about" should be text that says where the hints come from, found {about!r}.'
         )
     path.write_text(json.dumps(HEADER) + '\n{"question_id": 7, "impor')
     assert re.fullmatch(

@@ -65,6 +65,41 @@ def test_hat_maps_follow_the_exact_text_on_the_same_image(tmp_path: Path, v1_fil
     assert hints.importance(questions[2], IMAGE) is None
 
 
+def test_hat_maps_of_questions_asked_twice_are_averaged(tmp_path: Path, dump: Callable[..., Path]) -> None:
+    """VQA v1 asks some questions twice of an image, under two ids."""
+    v1 = [{"image_id": 1, "question": CAT, "question_id": i} for i in (10, 11)]
+    paths = [save_map(tmp_path / "maps", f"{name}.png", spot(0, 0)) for name in ("10_1", "10_2", "11_1")]
+    hints = HatHints.match([tmp_path / "maps"], [dump({"questions": v1})], [Question(1000, 1, CAT)])
+    assert hints.maps == {1000: paths}
+    assert (hints.matched, hints.unmatched) == (2, 0)
+
+
+def test_one_question_in_two_files(tmp_path: Path, dump: Callable[..., Path], v1_file: Path) -> None:
+    """Nobody knows which is right; it is not simply the last one."""
+    first = dump({"7": [[0, 0, 1, 5]], "8": []}, "a.json")
+    second = dump({"8": [[0, 0, 1, 5]], "7": [[3, 3, 4, 5]]}, "b.json")
+    with pytest.raises(InputError) as error:
+        BoxHints.read([first, second])
+    assert str(error.value) == f"{second} has question 7, which {first} has too. Keep one of the two."
+    folders = [save_map(tmp_path / name, "10_1.png", spot(0, 0)).parent for name in ("one", "two")]
+    with pytest.raises(InputError) as error:
+        HatHints.match(folders, [v1_file], [Question(1000, 1, CAT)])
+    assert str(error.value) == f"{folders[1]} has question 10, which {folders[0]} has too. Keep one of the two."
+    gaze = {"images": [{"id": 1, "width": 4, "height": 3}], "annotations": [{"image_id": 1, "fixations": [[1, 1]]}]}
+    files = [dump(gaze, "c.json"), dump(gaze, "d.json")]
+    with pytest.raises(InputError) as error:
+        SaliconHints.read(files)
+    assert str(error.value) == f"{files[1]} has image 1, which {files[0]} has too. Keep one of the two."
+
+
+def test_a_question_twice_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text('{"1": [[0, 0, 1, 5]], "1": [[3, 3, 4, 5]]}')
+    with pytest.raises(InputError) as error:
+        read_question_boxes(path)
+    assert str(error.value) == f"{path}: an object has the key '1' twice. Keep one of them."
+
+
 def test_hat_maps_of_one_question_are_averaged(tmp_path: Path) -> None:
     paths = [save_map(tmp_path, "10_1.png", spot(0, 0)), save_map(tmp_path, "10_2.png", spot(29, 39) // 2)]
     hints = HatHints({1000: paths}, 1, 0, [])
@@ -141,12 +176,18 @@ def test_boxes_as_in_scene_graphs(dump: Callable[..., Path]) -> None:
     [
         ([], "{} should hold an object from question ids to boxes, found list."),
         ({"x1": []}, "{}: 'x1' is no question id. Keys are question ids."),
+        ({"1" * 20: []}, f"{{}}: '{'1' * 20}' is no question id. Keys are question ids."),
+        ({"1": [], "01": []}, "{} has question 1 twice, once as '01'. Keep one of the two."),
         *(
             (
                 {"7": [wrong]},
                 f"{{}}: question 7 has [{wrong}]. Expected a list of boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2.",
             )
-            for wrong in (5, [1, 2, 3], [1, 2, 3, "4"], [5, 0, 5, 9], [0, 9, 5, 3], [0, 0, float("nan"), 3])
+            for wrong in (
+                *(5, [1, 2, 3], [1, 2, 3, "4"], [5, 0, 5, 9], [0, 9, 5, 3], [0, 0, float("nan"), 3]),
+                *([0, 0, 10**400, 5], [0, 0, 1e300, 5], [100000000, 0, 100000001, 5]),  # one and the same in float32
+                {"x": 3e38, "y": 0, "w": 3e38, "h": 1},
+            )
         ),
     ],
 )
@@ -154,7 +195,7 @@ def test_malformed_boxes(dump: Callable[..., Path], document: Any, message: str)
     path = dump(document)
     with pytest.raises(InputError) as error:
         read_question_boxes(path)
-    assert str(error.value) == message.format(path)
+    assert str(error.value) == message.replace("{}", str(path))
 
 
 def test_drawn_box_outside_of_its_image(dump: Callable[..., Path]) -> None:

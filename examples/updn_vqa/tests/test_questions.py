@@ -130,6 +130,18 @@ def test_malformed_results(dump: Make, results: Any, message: str) -> None:
             "{}, record 1: 'question_id' should be int, found True (bool).",
         ),
         (
+            lambda records: records[1].update(question_id=2**63),
+            f"{{}}, record 1: 'question_id' should be an integer of 64 bits, found {2**63}.",
+        ),
+        (
+            lambda records: records[1].update(question="a \ud800"),
+            r"{}, record 1: 'question' should be text, found half of a character in 'a \ud800'.",
+        ),
+        (
+            lambda records: records[1].update(coco_split=["val2014"]),
+            "{}, record 1: 'coco_split' should be str, found ['val2014'] (list).",
+        ),
+        (
             lambda records: records[1].update(question_id=1000),
             "{}: question id 1000 occurs twice, in records 0 and 1. "
             "Question ids must be unique; remove one of the two.",
@@ -163,6 +175,13 @@ def test_malformed_annotations(annotation: Make, dump: Make, changes: dict[str, 
     with pytest.raises(InputError) as error:
         read_annotations(path)
     assert str(error.value) == message.format(path)
+
+
+def test_a_header_of_another_type(question: Make, dump: Make) -> None:
+    path = dump({"data_subtype": 2014, "questions": [question(1000)]})
+    with pytest.raises(InputError) as error:
+        read_questions(path)
+    assert str(error.value) == f"{path}: 'data_subtype' should be str, found 2014 (int)."
 
 
 def test_other_kinds_of_file(dump: Make, tmp_path: Path) -> None:

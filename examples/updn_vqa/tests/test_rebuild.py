@@ -143,6 +143,8 @@ def test_lists_of_ids(tmp_path: Path, content: bytes) -> None:
         ("[1, true]", "{}, entry 2: True is no question id. Expected one a line, or a JSON list."),
         ('[{"id": 1}]', "{}, entry 1: None is no question id. Expected one a line, or a JSON list."),
         ('{"ids": [1]}', "{}, entry 1: None is no question id. Expected one a line, or a JSON list."),
+        ("9" * 5000, "{}, entry 1: '" + "9" * 59 + " is no question id. Expected one a line, or a JSON list."),
+        (f"[{2**63}]", f"{{}}, entry 1: {2**63} is no question id. Expected one a line, or a JSON list."),
         ("", "{} holds no question ids."),
         ("[]", "{} holds no question ids."),
         ("1\n2\n1\n1", "{} lists question 1 3 times. Keep one of them."),

@@ -93,7 +93,8 @@ class PrepareConfig:
                 "leave out one of them."
             )
         if self.glove and not self.glove.is_file():
-            raise InputError(f"{self.glove} does not exist; expected word vectors as text. Check --glove.")
+            found = "is a directory" if self.glove.is_dir() else "does not exist"
+            raise InputError(f"{self.glove} {found}; expected word vectors as text. Check --glove.")
 
     def split_files(self) -> dict[str, SplitFiles]:
         """The question and annotation files of each split.

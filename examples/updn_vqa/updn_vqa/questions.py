@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, write_json
-from updn_common.records import field, kind_of
+from updn_common.records import field, is_text, kind_of
 
 ANSWERS_PER_QUESTION = 10
 
@@ -164,6 +164,8 @@ def _read_records(path: Path, key: str, parse: Callable[[Any, str, str], Record]
     records, coco_split = document, ""
     if isinstance(document, dict):
         records, coco_split = document.get(key), document.get("data_subtype", "")
+        if not is_text(coco_split):
+            raise InputError(f"{path}: 'data_subtype' should be str, found {coco_split!r} ({kind_of(coco_split)}).")
     if not isinstance(records, list):
         raise InputError(
             f"{path} is not a VQA {key} file: it should hold a list of records, or an object with such a list "
@@ -190,7 +192,7 @@ def _parse_question(record: Any, coco_split: str, where: str) -> Question:
         question_id=field(record, "question_id", int, where),
         image_id=field(record, "image_id", int, where),
         text=field(record, "question", str, where),
-        coco_split=record.get("coco_split", coco_split),
+        coco_split=field(record, "coco_split", str, where) if "coco_split" in record else coco_split,
     )
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from updn_common.errors import InputError
 from updn_common.files import new_directory, read_json, read_text
 from updn_common.progress import track
+from updn_common.records import as_id
 from updn_vqa.layout import DatasetName, official_files
 from updn_vqa.official_writers import write_annotations, write_questions
 from updn_vqa.questions import Annotation, Question, pair, read_annotations, read_questions
@@ -97,11 +98,12 @@ def read_question_ids(path: Path) -> list[int]:
         items = text.split()
     ids = []
     for number, item in enumerate(items, start=1):
-        if type(item) is not int and not (isinstance(item, str) and item.isdecimal()):
+        question_id = as_id(item)
+        if question_id is None:
             raise InputError(
-                f"{path}, entry {number}: {item!r} is no question id. Expected one a line, or a JSON list."
+                f"{path}, entry {number}: {repr(item)[:60]} is no question id. Expected one a line, or a JSON list."
             )
-        ids.append(int(item))
+        ids.append(question_id)
     if not ids:
         raise InputError(f"{path} holds no question ids.")
     question_id, count = Counter(ids).most_common(1)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
 from updn_common.files import read_json
 from updn_common.proposals import BOX_TOLERANCE
+from updn_common.records import by_id, is_number
 from updn_common.store import Geometry
 from updn_vqa.hints.source import Importance, joined, read_all
 from updn_vqa.questions import Question
@@ -75,16 +75,12 @@ def read_question_boxes(path: Path) -> dict[int, Float32[Tensor, "M 4"]]:
     Raises:
         InputError: If the file has another shape, or a box is inverted, empty or not finite.
     """
-    document = read_json(path, expected="a JSON file of boxes for each question")
-    if not isinstance(document, dict):
-        raise InputError(f"{path} should hold an object from question ids to boxes, found {type(document).__name__}.")
-    result = {}
-    for key, boxes in document.items():
-        if not key.isdecimal():
-            raise InputError(f"{path}: {key!r} is no question id. Keys are question ids.")
-        if found := parse_boxes(boxes, f"{path}: question {key}"):
-            result[int(key)] = torch.tensor(found, dtype=torch.float32)
-    return result
+    document = read_json(path, expected="a JSON file of boxes for each question", unique=True)
+    boxes = {
+        question_id: parse_boxes(drawn, f"{path}: question {question_id}")
+        for question_id, drawn in by_id(document, path, "boxes").items()
+    }
+    return {question_id: torch.tensor(found, dtype=torch.float32) for question_id, found in boxes.items() if found}
 
 
 def parse_boxes(boxes: Any, where: str) -> list[Box]:
@@ -102,12 +98,8 @@ def parse_boxes(boxes: Any, where: str) -> list[Box]:
 def _corners(box: Any) -> Box | None:
     if isinstance(box, dict) and box.keys() >= {"x", "y", "w", "h"}:
         x, y, w, h = (box[name] for name in "xywh")
-        box = [x, y, x + w, y + h] if _finite(x, y, w, h) else None
-    if not isinstance(box, list) or len(box) != 4 or not _finite(*box):
+        box = [x, y, x + w, y + h] if all(map(is_number, (x, y, w, h))) else None
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return None
-    x1, y1, x2, y2 = box
+    x1, y1, x2, y2 = torch.tensor(box, dtype=torch.float32).tolist()  # what is above zero may be below its precision
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
-
-
-def _finite(*numbers: Any) -> bool:
-    return all(type(x) in (int, float) and math.isfinite(x) for x in numbers)

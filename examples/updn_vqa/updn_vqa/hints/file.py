@@ -20,7 +20,6 @@ The first line says what the file is, and each line after it is the hint for one
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from jaxtyping import Float32
 
 from updn_common.errors import InputError
 from updn_common.files import atomic_file, json_text, read_json_lines
+from updn_common.records import as_id, is_text
 from updn_common.store import Geometry
 from updn_vqa.hints.boxes import BoxHints, parse_boxes
 from updn_vqa.hints.source import Importance, joined
@@ -79,7 +79,7 @@ class FileHints:
         for path in files:
             lines = read_json_lines(path, expected="a file of hints")
             header = _header(next(lines, (str(path), None)))
-            about.append(header.get("about") or path.name)
+            about.append(header["about"] or path.name)
             features |= {source["sha256"]: source["name"] for source in header.get("features") or []}
             for where, record in lines:
                 question_id, kind, value = _parse(record, where)
@@ -166,17 +166,20 @@ def _header(line: tuple[str, Any]) -> Mapping[str, Any]:
     features = header.get("features") or []
     if not isinstance(features, list) or not all(_is_source(source) for source in features):
         raise InputError(f'{where}: "features" should be a list of {{"name": ..., "sha256": ...}}.')
-    return header
+    about = header.get("about") or ""
+    if not is_text(about):
+        raise InputError(f'{where}: "about" should be text that says where the hints come from, found {about!r}.')
+    return header | {"about": about}
 
 
 def _is_source(source: Any) -> bool:
-    return isinstance(source, dict) and all(isinstance(source.get(key), str) for key in ("name", "sha256"))
+    return isinstance(source, dict) and all(is_text(source.get(key)) for key in ("name", "sha256"))
 
 
 def _parse(record: Any, where: str) -> tuple[int, str, Any]:
     kinds = [kind for kind in _KINDS if isinstance(record, dict) and kind in record]
     question_id = record.get("question_id") if isinstance(record, dict) else None
-    if len(kinds) != 1 or type(question_id) is not int:
+    if len(kinds) != 1 or type(question_id) is not int or as_id(question_id) is None:
         raise InputError(
             f'{where}: expected {{"question_id": integer}} with one of "importance", "boxes" or "words", '
             f"found {json_text(record)[:80]}."
@@ -198,6 +201,6 @@ def _importance(value: Any, where: str) -> Float32[np.ndarray, " K"]:
     if not isinstance(value, list):
         raise InputError(f"{where} has {value!r}. Expected a list of numbers from 0 to 1.")
     for x in value:
-        if type(x) not in (int, float) or not math.isfinite(x) or not 0 <= x <= 1:
+        if type(x) not in (int, float) or not 0 <= x <= 1:
             raise InputError(f"{where} has {x!r}. Expected numbers from 0 to 1.")
     return np.array(value, dtype=np.float32)

@@ -14,6 +14,7 @@ import torch
 
 from updn_common.errors import InputError
 from updn_common.files import read_json
+from updn_common.records import by_id, is_number
 from updn_vqa.hints.boxes import BoxHints
 from updn_vqa.hints.source import joined
 
@@ -29,7 +30,7 @@ def read_gqa(files: Sequence[Path]) -> BoxHints:
     Raises:
         InputError: If a file is neither, there is only one kind, or an object that a question names is in no graph.
     """
-    questions: dict[str, Any] = {}
+    questions: dict[int, Any] = {}
     graphs: dict[str, Any] = {}
     for path in files:
         document = read_json(path, expected="GQA questions or scene graphs")
@@ -39,12 +40,18 @@ def read_gqa(files: Sequence[Path]) -> BoxHints:
                 f"{path} holds neither GQA questions, {{id: {{imageId, annotations, ...}}}}, nor scene graphs, "
                 "{image id: {width, height, objects}}."
             )
-        (graphs if "objects" in first else questions).update(document)
+        if "objects" in first:
+            graphs |= document
+            continue
+        found = by_id(document, path, "questions")
+        if both := questions.keys() & found.keys():
+            raise InputError(f"{path} has question {min(both)}, which a file before it has too. Keep one of the two.")
+        questions |= found
     if not questions or not graphs:
         missing, given = ("scene graphs", "questions") if questions else ("questions", "scene graphs")
         raise InputError(f"{joined(files)}: GQA {given} only. Give GQA's {missing} too with --hint-paths.")
     try:
-        found = {int(key): _boxes(key, record, graphs) for key, record in questions.items()}
+        boxes = {question_id: _boxes(question_id, question, graphs) for question_id, question in questions.items()}
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -52,10 +59,10 @@ def read_gqa(files: Sequence[Path]) -> BoxHints:
             f"{joined(files)}: not as GQA's files are ({type(error).__name__}: {error}). Take questions and scene "
             "graphs of the same release and part."
         ) from None
-    return BoxHints({key: torch.tensor(boxes) for key, boxes in found.items() if boxes}, files, ABOUT)
+    return BoxHints({key: torch.tensor(found) for key, found in boxes.items() if found}, files, ABOUT)
 
 
-def _boxes(question_id: str, question: Mapping[str, Any], graphs: Mapping[str, Any]) -> list[list[float]]:
+def _boxes(question_id: int, question: Mapping[str, Any], graphs: Mapping[str, Any]) -> list[list[float]]:
     named = {name for part in _NAMED_IN for name in question["annotations"].get(part, {}).values()}
     if not named:
         return []
@@ -67,7 +74,9 @@ def _boxes(question_id: str, question: Mapping[str, Any], graphs: Mapping[str, A
         )
     boxes = []
     for name in sorted(named):
-        x, y, w, h = (float(graph["objects"][name][key]) for key in "xywh")
+        x, y, w, h = corners = [graph["objects"][name][key] for key in "xywh"]
+        if not all(map(is_number, corners)):
+            raise ValueError(f"object {name} is at {corners}")
         box = [max(x, 0), max(y, 0), min(x + w, graph["width"]), min(y + h, graph["height"])]
         if box[0] < box[2] and box[1] < box[3]:
             boxes.append(box)

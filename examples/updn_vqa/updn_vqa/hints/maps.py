@@ -44,7 +44,7 @@ class HatHints:
         """Find the maps, named by VQA v1 question ids, of other questions.
 
         VQA-HAT was collected on VQA v1. A map is taken for every question that has exactly the same text and is
-        about the same image.
+        about the same image; maps of several VQA v1 questions of that text are averaged.
 
         Args:
             folders: Folders of ``<VQA v1 question id>_<map>.png``.
@@ -61,7 +61,10 @@ class HatHints:
             wanted[question.image_id, question.text].append(question.question_id)
         found = read_all(find_vqa_hat, folders)
         same = {v1_id: wanted.get(asked[v1_id], []) if v1_id in asked else [] for v1_id in found}
-        maps = {question_id: found[v1_id] for v1_id, ids in same.items() for question_id in ids}
+        maps: defaultdict[int, list[Path]] = defaultdict(list)  # VQA v1 asks some questions twice of one image
+        for v1_id, ids in same.items():
+            for question_id in ids:
+                maps[question_id] += found[v1_id]
         if not maps:
             raise InputError(
                 f"None of the {len(found)} questions with attention maps in {joined(folders)} is among the given ones "
@@ -111,7 +114,7 @@ class SaliconHints:
     @classmethod
     def read(cls, files: Sequence[Path], sigma: float = SALICON_SIGMA) -> SaliconHints:
         """Read one or more SALICON fixation files."""
-        return cls(read_all(read_salicon, files), files, sigma)
+        return cls(read_all(read_salicon, files, of="image"), files, sigma)
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`; the hint is the same for all questions of an image."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from jaxtyping import Float32
 from torch import Tensor
 
+from updn_common.errors import InputError
 from updn_common.store import Geometry
 from updn_vqa.questions import Question
 
@@ -37,9 +38,22 @@ class HintSource(Protocol):
         """What ``prepared.json`` should say about this source."""
 
 
-def read_all(read: Callable[[Path], Mapping[int, Item]], paths: Iterable[Path]) -> dict[int, Item]:
-    """What ``read`` finds in all of the files, by question or image; of two that know one, the last is believed."""
-    return {key: item for path in paths for key, item in read(path).items()}
+def read_all(
+    read: Callable[[Path], Mapping[int, Item]], paths: Iterable[Path], *, of: str = "question"
+) -> dict[int, Item]:
+    """What ``read`` finds in all of the files, by question or image.
+
+    Raises:
+        InputError: If two of them know one.
+    """
+    found: dict[int, Item] = {}
+    home: dict[int, Path] = {}
+    for path in paths:
+        for key, item in read(path).items():
+            if key in found:
+                raise InputError(f"{path} has {of} {key}, which {home[key]} has too. Keep one of the two.")
+            found[key], home[key] = item, path
+    return found
 
 
 def joined(paths: Iterable[Path]) -> str:

@@ -20,6 +20,7 @@ import torch
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, read_text
+from updn_common.records import by_id
 from updn_common.store import Geometry
 from updn_vqa.hints.source import Importance, read_all
 from updn_vqa.questions import Annotation, Question
@@ -181,14 +182,8 @@ def read_explanations(path: Path) -> dict[int, list[str]]:
     Raises:
         InputError: If the file has another shape.
     """
-    document = read_json(path, expected="VQA-X explanations")
-    if not isinstance(document, dict):
-        raise InputError(
-            f"{path} should hold an object from question ids to explanations, found {type(document).__name__}."
-        )
-    for key, texts in document.items():
-        if not key.isdecimal():
-            raise InputError(f"{path}: {key!r} is no question id. Keys are question ids.")
+    explanations = by_id(read_json(path, expected="VQA-X explanations", unique=True), path, "explanations")
+    for key, texts in explanations.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{path}: question {key} has {texts!r}. Expected a list of explanations.")
-    return {int(key): texts for key, texts in document.items() if texts}
+    return {question_id: texts for question_id, texts in explanations.items() if texts}
