@@ -68,11 +68,12 @@ def test_numbers_are_means_over_seeds_and_differences_are_paired(four: list[Path
 
 
 def test_a_row_has_one_recipe(untrained: Untrained) -> None:
-    base = untrained("base")
+    base, other = untrained("base"), untrained("other", "attn-align")
     runs = [
         base,
         untrained("again", seed=1, cpu=True),
         untrained("continued", start_from=base),
+        untrained("from-other", start_from=other),
         untrained("hint", "hint"),
         untrained("half", "hint", hint_share=0.5),
     ]
@@ -80,10 +81,11 @@ def test_a_row_has_one_recipe(untrained: Untrained) -> None:
     assert [[run.path.name for run in row.runs] for row in rows] == [
         ["base", "again"],
         ["continued"],
+        ["from-other"],
         ["hint"],
         ["half"],
     ]
-    assert [row.runs[0].name for row in rows] == ["base", "base", "hint", "hint 50 %"]
+    assert [row.runs[0].name for row in rows] == ["base", "base", "base", "hint", "hint 50 %"]
 
 
 def test_a_run_from_before_an_option_was_known(untrained: Untrained) -> None:

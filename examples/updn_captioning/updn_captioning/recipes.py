@@ -10,6 +10,7 @@ from updn_captioning.network import NetworkSizes
 from updn_captioning.presets import METHODS, Method, Scale
 from updn_captioning.published import ROWS, published_data_set
 from updn_common.comparison import OpenedRun, check_distinct, open_runs
+from updn_common.starts import Config, recipe_of_start, seeds
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class ComparedRun:
 
     Attributes:
         path: Its directory.
-        recipe: Its options but seed and data. An option that its revision of this code did not know had its default.
-        seed: Its seed.
+        recipe: Its options but seed and data, and those of the run that it started from. An option that its revision of
+            this code did not know had its default.
+        seeds: Its seed, that of the run that it started from, and so on.
         data: The prepared directory.
         split: One of its splits.
         world: A number for the data among those that are compared.
@@ -31,7 +33,7 @@ class ComparedRun:
 
     path: Path
     recipe: dict[str, Any]
-    seed: int
+    seeds: tuple[int, ...]
     data: PreparedData
     split: str
     world: int
@@ -73,25 +75,30 @@ def _read(opened: OpenedRun[PreparedData], split: str | None) -> ComparedRun:
     if split is None:
         split = "test" if "test" in data.split_names else "val"
     data.check_split(split)
-    method = asdict(Method()) | config["method"]
-    scale = asdict(Scale()) | config["scale"]
-    scale["model"] = asdict(NetworkSizes()) | scale["model"]
-    uses_hints = method["supervision"] != "none"
-    share = config["hint_share"] if uses_hints else 0.0
+    recipe = _recipe(config)
+    share = recipe["hint_share"]
     return ComparedRun(
         path=path,
-        recipe={
-            "method": method,
-            "scale": scale,
-            "hint_share": share,
-            "fine_tuned": config["start_from"] is not None,
-        },
-        seed=config["seed"],
+        recipe=recipe,
+        seeds=seeds(config),
         data=data,
         split=split,
         world=world,
         data_set=published_data_set(data.record, split),
-        preset=next((name for name, preset in METHODS.items() if asdict(preset) == method), ""),
+        preset=next((name for name, preset in METHODS.items() if asdict(preset) == recipe["method"]), ""),
         share=share,
-        all_hints=not uses_hints or share == 1,
+        all_hints=share in (0, 1),
     )
+
+
+def _recipe(config: Config) -> dict[str, Any]:
+    method = asdict(Method()) | config["method"]
+    scale = asdict(Scale()) | config["scale"]
+    scale["model"] = asdict(NetworkSizes()) | scale["model"]
+    uses_hints = method["supervision"] != "none"
+    return {
+        "method": method,
+        "scale": scale,
+        "hint_share": config["hint_share"] if uses_hints else 0.0,
+        "start": recipe_of_start(config, _recipe),
+    }

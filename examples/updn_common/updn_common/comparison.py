@@ -7,9 +7,10 @@ from statistics import fmean, stdev
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from rich.console import Console
 
 from updn_common.bootstrap import Estimates, Interval, intervals
-from updn_common.errors import InputError
+from updn_common.errors import InputError, first_few
 from updn_common.run import read_config
 
 
@@ -28,11 +29,11 @@ class ComparedRun(Protocol):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """Its options but seed and data."""
+        """Its options but seed and data, and those of the run that it started from."""
 
     @property
-    def seed(self) -> int:
-        """Its seed."""
+    def seeds(self) -> tuple[int, ...]:
+        """Its seed, that of the run that it started from, and so on."""
 
     @property
     def data(self) -> PreparedDirectory:
@@ -101,6 +102,12 @@ def open_runs(paths: Sequence[Path], data: Path | None, opened: Callable[[Path],
         if key not in found:
             found[key] = opened(directory)
         runs.append(OpenedRun(path, config, found[key], list(found).index(key)))
+    starts = {run.config["start_from"] for run in runs} - {None}
+    if absent := sorted(start for start in starts if not (Path(start) / "config.json").is_file()):
+        Console(stderr=True, soft_wrap=True).print(
+            f"note: not there: {first_few(absent)}. Runs that started from one of these are told apart by its path, "
+            "not by how it was trained."
+        )
     return runs
 
 
@@ -136,10 +143,10 @@ class Row(Generic[Run]):
 
 
 def check_distinct(runs: Sequence[ComparedRun]) -> None:
-    """Raise an InputError if two runs have the same options, seed and data."""
+    """Raise an InputError if two runs have the same options, seeds and data."""
     for i, run in enumerate(runs):
         for other in runs[:i]:
-            if (other.recipe, other.seed, other.world) == (run.recipe, run.seed, run.world):
+            if (other.recipe, other.seeds, other.world) == (run.recipe, run.seeds, run.world):
                 raise InputError(f"{other.path} and {run.path} have the same options, seed and data: give one of them.")
 
 
@@ -160,11 +167,16 @@ def compare_runs(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> li
         else:
             groups.append([run])
     names = _names(groups)
-    first = {(run.world, run.seed): estimates[run.path] for run in groups[0]}
+    first: dict[tuple[int, ...], Estimates] = {
+        (run.world, run.seeds[0]): estimates[run.path] for run in reversed(groups[0])
+    }
+    first |= {(run.world, *run.seeds): estimates[run.path] for run in groups[0]}  # the same start is the better partner
     rows = []
     for name, group in zip(names, groups, strict=True):
         mine = [estimates[run.path] for run in group]
-        pairs = [(estimates[run.path], first.get((run.world, run.seed))) for run in group if group is not groups[0]]
+        others = group if group is not groups[0] else ()
+        partners = [first.get((run.world, *run.seeds), first.get((run.world, run.seeds[0]))) for run in others]
+        pairs = [(estimates[run.path], partner) for run, partner in zip(others, partners, strict=True)]
         differences = [_difference(one, other) for one, other in pairs if other is not None]
         rows.append(Row(name, group, _cells(mine), _cells(differences)))
     return rows

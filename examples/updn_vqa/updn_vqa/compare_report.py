@@ -131,8 +131,7 @@ def supervision(rows: Sequence[Row[ComparedRun]]) -> dict[str, list[tuple[float,
         without = [
             r
             for r in rows
-            if r.runs[0].preset == "base"
-            and all(r.runs[0].recipe[name] == recipe[name] for name in ("scale", "fine_tuned"))
+            if r.runs[0].preset == "base" and all(r.runs[0].recipe[name] == recipe[name] for name in ("scale", "start"))
         ]
         if len(alike) > 1 and alike[0] is row:
             points = [(r.runs[0].share, r.cells["all"]) for r in [*without[:1], *alike]]

@@ -7,6 +7,7 @@ from typing import Any
 
 from updn_common.comparison import OpenedRun, check_distinct, open_runs
 from updn_common.errors import InputError
+from updn_common.starts import Config, recipe_of_start, seeds
 from updn_vqa.data import PreparedData
 from updn_vqa.networks import NetworkSizes
 from updn_vqa.presets import METHODS, Method, Scale
@@ -19,8 +20,9 @@ class ComparedRun:
 
     Attributes:
         path: Its directory.
-        recipe: Its options but seed and data. An option that its revision of this code did not know had its default.
-        seed: Its seed.
+        recipe: Its options but seed and data, and those of the run that it started from. An option that its revision of
+            this code did not know had its default.
+        seeds: Its seed, that of the run that it started from, and so on.
         data: The prepared directory.
         split: One of its splits.
         world: A number for the data among those that are compared.
@@ -32,7 +34,7 @@ class ComparedRun:
 
     path: Path
     recipe: dict[str, Any]
-    seed: int
+    seeds: tuple[int, ...]
     data: PreparedData
     split: str
     world: int
@@ -82,26 +84,31 @@ def _read(opened: OpenedRun[PreparedData], split: str | None) -> ComparedRun:
         split = "test" if "test" in data.split_names else "val"
     if split not in data.split_names:
         raise InputError(f"{data.directory} has no split {split!r}; it has {', '.join(data.split_names)}.")
-    method = asdict(Method()) | config["method"]
-    scale = asdict(Scale()) | config["scale"]
-    scale["model"] = asdict(NetworkSizes()) | scale["model"]
+    recipe = _recipe(config)
     train = data.record["splits"]["train"]
-    uses_hints = method["supervision"] != "none" or method["task_on"] == "hinted"
-    hint_share = config["hint_share"] if uses_hints else 0.0
+    hint_share = recipe["hint_share"]
     return ComparedRun(
         path=path,
-        recipe={
-            "method": method,
-            "scale": scale,
-            "hint_share": hint_share,
-            "fine_tuned": config["start_from"] is not None,
-        },
-        seed=config["seed"],
+        recipe=recipe,
+        seeds=seeds(config),
         data=data,
         split=split,
         world=world,
         data_set=published_data_set(data.record, split),
-        preset=next((name for name, preset in METHODS.items() if asdict(preset) == method), ""),
+        preset=next((name for name, preset in METHODS.items() if asdict(preset) == recipe["method"]), ""),
         share=min(hint_share, train["hinted"] / train["questions"]),
-        all_hints=not uses_hints or round(hint_share * train["questions"]) >= train["hinted"],
+        all_hints=not hint_share or round(hint_share * train["questions"]) >= train["hinted"],
     )
+
+
+def _recipe(config: Config) -> dict[str, Any]:
+    method = asdict(Method()) | config["method"]
+    scale = asdict(Scale()) | config["scale"]
+    scale["model"] = asdict(NetworkSizes()) | scale["model"]
+    uses_hints = method["supervision"] != "none" or method["task_on"] == "hinted"
+    return {
+        "method": method,
+        "scale": scale,
+        "hint_share": config["hint_share"] if uses_hints else 0.0,
+        "start": recipe_of_start(config, _recipe),
+    }
