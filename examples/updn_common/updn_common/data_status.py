@@ -99,8 +99,7 @@ def _inspect(item: Item, path: Path, *, checksums: bool) -> Found:
 
 def _found_table(data: Path, catalogue: Sequence[Group], found: Mapping[str, Sequence[Found]]) -> Table:
     table = Table(title=f"Found in {data}", title_justify="left")
-    table.add_column("file", overflow="fold")
-    table.add_column("holds", justify="right")
+    table.add_column("file, and what it holds", overflow="fold")  # side by side, they leave no room for long names
     table.add_column("size", justify="right")
     table.add_column("SHA-256", no_wrap=True)
     for group in catalogue:
@@ -110,7 +109,7 @@ def _found_table(data: Path, catalogue: Sequence[Group], found: Mapping[str, Seq
         table.add_row(Text(group.name, style="bold"))
         for result in found[group.name]:
             name = f"  {result.path.name}/" if result.path.is_dir() else f"  {result.path.name}"
-            table.add_row(name, _holds(result), _size(result.size), result.checksum)
+            table.add_row(Text.assemble(f"{name}\n    ", _holds(result)), _size(result.size), result.checksum)
     return table
 
 
