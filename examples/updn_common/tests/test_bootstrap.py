@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from updn_common.bootstrap import Seed, bootstrap_sums, estimate, estimate_means, intervals, mean, ratio
+from updn_common.tables import told
 
 RNG = np.random.default_rng(7)
 ACCURACIES = RNG.choice([0.0, 30.0, 60.0, 90.0, 100.0], (50, 3))
@@ -55,12 +56,13 @@ def by_loop(column: NDArray[np.float64], resamples: int) -> list[float]:
 def test_unknown_entries_do_not_count() -> None:
     columns = ACCURACIES.copy()
     columns[RNG.random(columns.shape) < 0.5] = NAN
-    columns[1:, 2] = NAN  # known for one question, which not every resample has
+    columns[2:, 2] = NAN
+    columns[:2, 2] = 30.0  # known for two questions, which not every resample has
     means = bootstrap_means(columns, resamples=40)
     for column in range(3):
         np.testing.assert_allclose(means[:, column], by_loop(columns[:, column], 40))
     assert 0 < np.isnan(means[:, 2]).sum() < 40
-    assert intervals(means)[2] == (columns[0, 2], columns[0, 2])
+    assert intervals(means)[2] == (30, 30)
 
 
 def test_what_nobody_knows_has_no_interval() -> None:
@@ -130,3 +132,25 @@ def test_units_are_drawn_with_all_of_their_rows() -> None:
         rows = [value for unit in np.array([7, 3, 9])[drawn] for value in column[units == unit] if not np.isnan(value)]
         means.append(np.mean(rows) if rows else NAN)
     np.testing.assert_allclose(found.resampled["a"], means, rtol=1e-12)
+
+
+def test_one_row_has_no_interval() -> None:
+    """Also where there are others that do not know, or that are the same unit; rows that agree do have one."""
+    units = np.array([3, 3, 8])
+    columns = {
+        "one": np.array([NAN, 50.0, NAN]),
+        "one unit": np.array([40.0, 60.0, NAN]),
+        "agree": np.array([50.0, NAN, 50.0]),
+        "zeros": np.zeros(3),
+    }
+    found = estimate_means(columns, units).numbers()
+    assert {name: number.value for name, number in found.items()} == {
+        "one": 50,
+        "one unit": 50,
+        "agree": 50,
+        "zeros": 0,
+    }
+    assert all(np.isnan(found[name].interval).all() for name in ("one", "one unit"))
+    assert (found["agree"].interval, found["zeros"].interval) == ((50, 50), (0, 0))
+    assert told(found["one"], 1) == "50.0 [-]"
+    assert told(found["agree"], 1) == "50.0 [50.0, 50.0]"

@@ -87,6 +87,8 @@ def _quotient(sums: Float[np.ndarray, "*S 2"]) -> Float[np.ndarray, "*S"]:
 def estimate(statistics: Mapping[str, Statistic], *, seed: Seed = 0, resamples: int = RESAMPLES) -> Estimates:
     """Statistics of the same N rows and of resamples of these, without those that there are none of.
 
+    What but one row knows has no interval: all of its resamples are NaN.
+
     Every resample is one draw of rows for all statistics, and the same seed draws the same ones. So the difference
     of two numbers, in one call or in two, is a *paired* difference: of the same questions.
     """
@@ -100,6 +102,9 @@ def estimate(statistics: Mapping[str, Statistic], *, seed: Seed = 0, resamples: 
     ends = np.cumsum([statistic.columns.shape[1] for statistic in known.values()])
     parts = zip(known.items(), np.split(sums, ends[:-1], axis=1), strict=True)
     resampled = {name: statistic.of_sums(part) for (name, statistic), part in parts}
+    for name, statistic in known.items():
+        if np.count_nonzero(statistic.columns.any(1)) < 2:  # every resample of a single row is that row
+            resampled[name] = np.full(resamples, np.nan)
     return Estimates({name: float(totals[name]) for name in known}, resampled)
 
 

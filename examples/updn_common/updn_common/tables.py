@@ -1,6 +1,7 @@
 """Tables of numbers with their intervals, for the terminal, as Markdown and as CSV."""
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from updn_common.bootstrap import Number
+from updn_common.bootstrap import Interval, Number
 from updn_common.comparison import Cell, Row
 from updn_common.files import atomic_file
 
@@ -37,15 +38,19 @@ class Block(NamedTuple):
 
 def told(number: Number, digits: int) -> str:
     """Such as ``"81.66 [79.21, 83.98]"``."""
-    low, high = number.interval
-    return f"{number.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{number.value:.{digits}f} {told_interval(number.interval, digits)}"
+
+
+def told_interval(interval: Interval, digits: int) -> str:
+    """Such as ``"[79.21, 83.98]"``, or ``"[-]"`` for none."""
+    low, high = interval
+    return "[-]" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def told_cell(cell: Cell, digits: int) -> tuple[str, str]:
     """Such as ``"81.66 ± 0.12"`` and ``"[79.21, 83.98]"``; without a spread for one run."""
     spread = "" if cell.spread is None else f" ± {cell.spread:.{digits}f}"
-    low, high = cell.interval
-    return f"{cell.value:.{digits}f}{spread}", f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{cell.value:.{digits}f}{spread}", told_interval(cell.interval, digits)
 
 
 def beside_published(rows: Sequence[Row[Any]], lines: Sequence[Line], published: Mapping[str, Line]) -> list[Line]:
@@ -113,4 +118,5 @@ def write_csv(
 
 
 def _flat(cell: Cell) -> list[object]:
-    return [cell.value, "" if cell.spread is None else cell.spread, cell.interval.low, cell.interval.high]
+    interval = ["" if math.isnan(end) else end for end in cell.interval]
+    return [cell.value, "" if cell.spread is None else cell.spread, *interval]
