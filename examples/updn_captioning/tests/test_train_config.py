@@ -28,7 +28,14 @@ NAN = float("nan")
         ({"scale": replace(SHAPES, evaluate_every=0)}, "--evaluate-every should be at least 1, found 0."),
         ({"scale": replace(SHAPES, batch_size=0)}, "--batch-size should be at least 1, found 0."),
         ({"scale": replace(SHAPES, learning_rate=NAN)}, "--learning-rate should be at least 0, found nan."),
-        ({"scale": replace(SHAPES, clip=-1.0)}, "--clip should be at least 0, found -1.0."),
+        (
+            {"scale": replace(SHAPES, clip=0.0)},
+            "--clip should be above 0, found 0: give inf to leave gradients as they are.",
+        ),
+        (
+            {"scale": replace(SHAPES, clip=NAN)},
+            "--clip should be above 0, found nan: give inf to leave gradients as they are.",
+        ),
         *(
             (
                 {"scale": replace(SHAPES, model=replace(SHAPES.model, **{name: 0}))},

@@ -84,7 +84,7 @@ class Scale:
     learning_rate: float = 5e-5
     """Adam's, the same in every step."""
     clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; inf leaves it as it is."""
     steps: int = 20_000
     evaluate_every: int = 1000
     """Steps between evaluations on the split val; a checkpoint is written with each."""

@@ -136,6 +136,8 @@ class TrainingSteps(Dataset[list[CaptionBatch]]):
         self.supervised = config.method.supervision != "none"
         self.pairs = choose_hints(split, config.hint_share, config.seed) if self.supervised else torch.arange(0)
         self._drawn: dict[int, Float[Tensor, "P K"]] = {}
+        if self.supervised:
+            self._human(0)  # refuses hints that cannot be had
         self.captions = Stream(torch.arange(len(split)), config.scale.batch_size, fold(config.seed, 1))
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from updn_captioning.presets import Method, MethodChoice, Scale, ScaleChoice
 from updn_captioning.vocabulary import CaptionVocabulary
 from updn_common.errors import InputError, check_range
-from updn_common.training import flat, options_changed, options_record
+from updn_common.training import check_clip, flat, options_changed, options_record
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class TrainConfig:
         check_range(1, steps=scale.steps, evaluate_every=scale.evaluate_every, micro_batches=self.micro_batches)
         check_range(1, batch_size=scale.batch_size)
         check_range(1, **{f"model.{name}": getattr(sizes, name) for name in ("embedding", "hidden", "attention")})
-        check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate, clip=scale.clip)
+        check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate)
+        check_clip(scale.clip)
         check_range(0, weight=method.weight, margin=method.margin, min_gap=method.min_gap)
         check_range(0, 1, **{"model.dropout": sizes.dropout})
         if not 0 < self.hint_share <= 1:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from updn_common.controls import control_hints
+from updn_common.errors import InputError
 
 HINTS = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))
 HINTS[::3, 3:] = torch.nan  # a third of the images have three proposals
@@ -23,6 +24,12 @@ def test_permuted_hints_are_those_of_another_sample() -> None:
     assert not (permuted[:, 0] == HINTS[:, 0]).any()
     torch.testing.assert_close(control_hints(HINTS, "permuted", seed=1, epoch=9), permuted, equal_nan=True)
     assert not torch.equal(control_hints(HINTS, "permuted", seed=2, epoch=0)[:, 0], permuted[:, 0])
+
+
+def test_nobody_to_permute_hints_with() -> None:
+    with pytest.raises(InputError) as error:
+        control_hints(HINTS[:1], "permuted", seed=1, epoch=0)
+    assert str(error.value) == "Permuted hints need two samples with hints, found 1: use more of them."
 
 
 @pytest.mark.parametrize("kind", ["random", "random-per-epoch"])

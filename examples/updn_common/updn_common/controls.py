@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from updn_common.errors import InputError
 from updn_common.stream import generator
 
 Hints = Literal["human", "random", "random-per-epoch", "permuted", "irrelevant"]
@@ -21,12 +22,17 @@ def control_hints(hints: Float[Tensor, "M K"], kind: Hints, *, seed: int, epoch:
             same image or category; ``random``, uniform; ``random-per-epoch``, drawn anew in every epoch.
         seed: seed of the run.
         epoch: how often the hints were gone through; only ``random-per-epoch`` depends on it.
+
+    Raises:
+        InputError: there is no other sample whose hints could be had.
     """
     if kind == "human":
         return hints
     if kind == "irrelevant":
         return 1 - hints
     if kind == "permuted":  # a cycle through a random order: nobody keeps their own
+        if len(hints) < 2:
+            raise InputError(f"Permuted hints need two samples with hints, found {len(hints)}: use more of them.")
         order = torch.randperm(len(hints), generator=generator(seed, 0))
         permuted = torch.empty_like(hints)
         permuted[order] = hints[order.roll(1)]

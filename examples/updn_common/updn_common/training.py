@@ -143,6 +143,16 @@ def open_run(
             yield run
 
 
+def check_clip(clip: float) -> None:
+    """Check the largest norm of the gradient.
+
+    Raises:
+        InputError: It is not above 0: nothing would be learned.
+    """
+    if not clip > 0:
+        raise InputError(f"--clip should be above 0, found {clip:g}: give inf to leave gradients as they are.")
+
+
 def check_finite(out: Path, step: int, losses: Mapping[str, float]) -> None:
     """Refuse to go on with a run that has diverged.
 

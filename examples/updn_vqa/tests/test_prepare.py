@@ -131,7 +131,10 @@ def test_hat_hints(config: Configure, capsys: pytest.CaptureFixture[str]) -> Non
     np.testing.assert_allclose(arrays["hints"][1], [0.0, 1.0, 0.5, np.nan])  # image 2 has three proposals
     record = json.loads((options.out / "prepared.json").read_text())["hints"]
     assert (record["matched_v1_questions"], record["unmatched_v1_questions"]) == (2, 2)
-    assert "2 matched v1 questions, 2 unmatched v1 questions" in " ".join(capsys.readouterr().out.split())
+    assert (
+        "Hints: VQA-HAT attention maps, made with the question in view. 2 questions have one; read: 2 matched v1 "
+        "questions, 2 unmatched v1 questions."
+    ) in " ".join(capsys.readouterr().out.split())
 
 
 def test_box_hints_are_found(config: Configure) -> None:
@@ -201,6 +204,22 @@ def test_fixed_answers(config: Configure, dump: Callable[..., Path]) -> None:
     prepare(options)
     assert split_arrays(options.out, "test")["answer_indices"][:2, :2].tolist() == [[2, 0], [1, -1]]
     assert AnswerVocabulary.read(options.out / "answers.json").answers == ("dark red", "no", "red")
+
+
+def test_answers_that_nobody_gave(config: Configure, dump: Callable[..., Path]) -> None:
+    answers = dump(["blue", "green"], "answers.json")
+    assert fails(config(answers=answers)) == (
+        f"None of the 2 answers in {answers} is one that people gave to a train question, so there is nothing to "
+        "learn. Check --answers."
+    )
+
+
+def test_word_vectors_that_are_no_file(config: Configure, tmp_path: Path) -> None:
+    for name, found in (("folder", "is a directory"), ("absent", "does not exist")):
+        path = tmp_path / name
+        if name == "folder":
+            path.mkdir()
+        assert fails(config(glove=path)) == f"{path} {found}; expected word vectors as text. Check --glove."
 
 
 def test_questions_without_proposals(config: Configure, world: Path, capsys: pytest.CaptureFixture[str]) -> None:

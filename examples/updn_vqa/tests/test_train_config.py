@@ -1,6 +1,8 @@
 """Options of a training run that make no sense are refused before anything is made."""
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
+from updn_common.run import read_metrics
 from updn_vqa.prepare import PrepareConfig, prepare
 from updn_vqa.presets import METHODS, SHAPES, VisFis
 from updn_vqa.train import train
@@ -28,7 +31,14 @@ SIZES = SHAPES.model
         ({"scale": replace(SHAPES, batch_size=0)}, "--batch-size should be at least 1, found 0."),
         ({"scale": replace(SHAPES, hint_batch_size=-4)}, "--hint-batch-size should be at least 1, found -4."),
         ({"scale": replace(SHAPES, learning_rate=NAN)}, "--learning-rate should be at least 0, found nan."),
-        ({"scale": replace(SHAPES, clip=-1.0)}, "--clip should be at least 0, found -1.0."),
+        (
+            {"scale": replace(SHAPES, clip=0.0)},
+            "--clip should be above 0, found 0: give inf to leave gradients as they are.",
+        ),
+        (
+            {"scale": replace(SHAPES, clip=NAN)},
+            "--clip should be above 0, found nan: give inf to leave gradients as they are.",
+        ),
         ({"scale": replace(SHAPES, model=replace(SIZES, hidden=0))}, "--model.hidden should be at least 1, found 0."),
         (
             {"scale": replace(SHAPES, model=replace(SIZES, embedding=0))},
@@ -82,6 +92,37 @@ def test_data_without_hints(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         train(TrainConfig(tmp_path / "prepared", tmp_path / "run", METHODS["hint"], SHAPES, cpu=True))
     assert str(error.value) == "None of the 24 train questions has a hint: prepare the data with --hints."
+
+
+def test_data_without_a_development_split(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    shutil.copytree(tiny[1], prepared)
+    record = json.loads((prepared / "prepared.json").read_text())
+    del record["splits"]["dev"]
+    (prepared / "prepared.json").write_text(json.dumps(record))
+    with pytest.raises(InputError) as error:
+        train(TrainConfig(prepared, tmp_path / "run", METHODS["base"], SHAPES, cpu=True))
+    assert str(error.value) == (
+        f"{prepared} has no split 'dev', on which the best checkpoint is chosen: prepare it again with a "
+        "--development-share above 0."
+    )
+
+
+@pytest.mark.parametrize("method", ["permuted", "scr"])
+def test_a_single_hint_cannot_be_permuted(tiny: tuple[Path, Path], tmp_path: Path, method: str) -> None:
+    options = replace(METHODS[method], hints="permuted")
+    with pytest.raises(InputError) as error:
+        train(TrainConfig(tiny[1], tmp_path / "run", options, SHAPES, hint_share=0.04, cpu=True))
+    assert str(error.value) == "Permuted hints need two samples with hints, found 1: use more of them."
+    assert not (tmp_path / "run").exists()
+
+
+def test_gradients_may_be_left_as_they_are(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    scale = replace(SHAPES, clip=math.inf, steps=1, evaluate_every=1)
+    options = TrainConfig(tiny[1], tmp_path / "run", METHODS["base"], scale, cpu=True)
+    train(options)
+    train(replace(options, resume=True))
+    assert read_metrics(options.out)[0]["gradient_norm"] > 1
 
 
 def test_what_a_method_without_hints_was_trained_with(tiny: tuple[Path, Path], tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         arrays[name] |= hint_arrays(split.questions, hints, store.geometries, store.max_proposals)
         known = {} if config.question_only else truth
         arrays[name] |= relevance_arrays(split.questions, known, store.geometries, store.max_proposals)
+    if not counts(arrays["train"])["answerable"]:
+        raise InputError(
+            f"None of the {len(answers)} answers in {config.answers or 'train'} is one that people gave to a train "
+            "question, so there is nothing to learn. Check --answers."
+        )
     if hints:
         _write_hints(config, hints, arrays, store, out / "hints.jsonl")
     for name, split in track(splits.items(), "splits"):
@@ -173,7 +178,8 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
     hints = record["hints"]
     if hints["source"] != "none":
         details = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in hints.items() if type(value) is int)
-        console.print(f"Hints: {hints['about']} ({details}).")
+        hinted = sum(split["hinted"] for split in record["splits"].values())
+        console.print(f"Hints: {hints['about']}. {hinted:,} questions have one; read: {details}.")
     if vectors := record["word_vectors"]:
         covered = f"{vectors['words']:,} of {record['words']:,} words"
         console.print(f"Word vectors: {vectors['name']} has {covered}, {vectors['size']} numbers each.")

@@ -117,7 +117,7 @@ class Scale:
     learning_rate: float = 2e-5
     """The same in every step."""
     clip: float = 0.25
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; inf leaves it as it is."""
     steps: int = 10_000
     evaluate_every: int = 500
     """Steps between evaluations on the development split; a checkpoint is written with each."""

@@ -40,6 +40,11 @@ def train(config: TrainConfig) -> None:
     method, scale = config.method, config.scale
     accelerator = make_accelerator(cpu=config.cpu, precision=config.precision)
     data = PreparedData.open(config.data)
+    if "dev" not in data.split_names:
+        raise InputError(
+            f"{config.data} has no split 'dev', on which the best checkpoint is chosen: prepare it again with a "
+            "--development-share above 0."
+        )
     development = data.split("dev")
     steps = TrainingSteps(data.split("train"), config, accelerator)
 
@@ -117,6 +122,7 @@ class TrainingSteps(Dataset[MicroBatches]):
             self.pool = choose_hints(split, config.hint_share, config.seed)
         if config.method.supervision != "none":
             self.hints = Stream(torch.arange(len(self.pool)), scale.hint_batch_size, fold(config.seed, 2))
+            self._human(0)  # refuses hints that cannot be had
         if config.method.task_on == "hinted":
             asked = split.hinted_indices[self.pool]
         self.questions = Stream(asked, scale.batch_size, fold(config.seed, 1))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from updn_common.errors import InputError, check_range
-from updn_common.training import flat, options_changed, options_record
+from updn_common.training import check_clip, flat, options_changed, options_record
 from updn_vqa.presets import Method, MethodChoice, Scale, ScaleChoice
 from updn_vqa.vocabulary import prepared_checksum
 
@@ -52,7 +52,8 @@ class TrainConfig:
         check_range(1, steps=scale.steps, evaluate_every=scale.evaluate_every, micro_batches=self.micro_batches)
         check_range(1, batch_size=scale.batch_size, hint_batch_size=scale.hint_batch_size)
         check_range(1, **{"model.embedding": sizes.embedding, "model.hidden": sizes.hidden})
-        check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate, clip=scale.clip)
+        check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate)
+        check_clip(scale.clip)
         check_range(0, weight=method.weight, margin=method.margin, min_gap=method.min_gap, critical=method.critical)
         check_range(0, adversary=method.adversary, entropy_gap=method.entropy_gap)
         check_range(0, **{f"visfis.{name}": weight for name, weight in asdict(method.visfis).items()})
