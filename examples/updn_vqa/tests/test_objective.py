@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from updn_vqa.data import VqaBatch
 from updn_vqa.networks.layers import NetworkSizes, VqaOutput
 from updn_vqa.networks.updn import UpDn
-from updn_vqa.objective import Losses, Objective, answer_loss, decision_score
+from updn_vqa.objective import Losses, Objective, answer_loss, decision_score, teaches
 from updn_vqa.presets import METHODS, Method, VisFis
 
 LITERAL = replace(METHODS["hint-paper"], weight=1.0)
@@ -327,3 +327,26 @@ def test_two_processes_equal_one_on_the_joined_batch(unused_tcp_port: int, tmp_p
         losses_of(objective, make_batch(6, 0), make_batch(4, 1)).total.backward()
         ours |= {f"{name}: {n}": parameter.grad for n, parameter in objective.named_parameters()}
     torch.testing.assert_close(theirs, ours, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["hint", "hint-paper", "scr", "attn-align", "visfis", "zero-out"])
+def test_questions_that_hints_say_nothing_of(name: str) -> None:
+    """Without a true answer there is no importance to rank; what needs none, such as attention, is taught all the same.
+
+    They are not counted either: a mean over them would weigh the others less.
+    """
+    hinted = make_batch(4, 1)
+    unknown = hinted._replace(ground_truth=torch.tensor([-1, *hinted.ground_truth[1:3].tolist(), -1]))
+    unknown.human[2] = torch.nan
+    needs_truth = name in ("hint", "hint-paper", "scr")
+    expected = [not needs_truth, True, False, not needs_truth]
+    assert teaches(METHODS[name], unknown).tolist() == expected
+    objective = make_objective(METHODS[name])
+    losses = objective.hint_losses(unknown)
+    assert losses[~torch.tensor(expected)].count_nonzero() == 0
+    assert losses[1] == objective.hint_losses(hinted)[1]
+    if needs_truth:  # the sum over all annotated answers is still there
+        annotated = replace(METHODS[name], score="annotated")
+        assert teaches(annotated, unknown).tolist() == [True, True, False, True]
+        unknown.answer_scores[3] = 0.0
+        assert teaches(annotated, unknown).tolist() == [True, True, False, False]

@@ -25,7 +25,7 @@ from updn_vqa.questions import Annotation
 VERSIONS: tuple[AccuracyVersion, ...] = ("2016", "2021")
 CORRECT = 0.5
 """The soft score from which on an answer counts as correct, where it has to be one or the other."""
-_FORMAT = "1"
+_FORMAT = "2"
 """Of the file; another version is measured again."""
 
 

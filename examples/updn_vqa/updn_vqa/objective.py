@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hint_loss import hint_ranking_loss, proposal_importance, track_proposals
@@ -75,12 +75,15 @@ class Objective(nn.Module):
         return Losses(total, task.detach(), hint.detach(), adversary.detach())
 
     def hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
-        """What the method charges each hinted question for; 0 for one without a hint."""
+        """What the method charges each hinted question for; 0 for one that `teaches` says nothing of."""
+        return torch.where(teaches(self.method, hinted), self._hint_losses(hinted), 0.0)
+
+    def _hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
         supervision = self.method.supervision
         features = track_proposals(hinted.features) if supervision in BY_IMPORTANCE else hinted.features
         output = self.model(hinted.tokens, features, hinted.mask)
         if supervision == "zero-out":
-            return answer_loss(output.logits, torch.zeros_like(output.logits)) * hinted.hinted
+            return answer_loss(output.logits, torch.zeros_like(output.logits))
         if supervision == "attention":
             return self._ranking(output.attention, hinted)
         if supervision == "self-critical":
@@ -135,6 +138,14 @@ class Objective(nn.Module):
 def answer_loss(logits: Float[Tensor, "B A"], answer_scores: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
     """Binary cross entropy with the soft scores, summed over answers."""
     return F.binary_cross_entropy_with_logits(logits, answer_scores, reduction="none").sum(-1)
+
+
+def teaches(method: Method, hinted: VqaBatch) -> Bool[Tensor, " B"]:
+    """Which questions a method's hints are about: those with a hint and, to rank importance, the score behind it."""
+    if method.supervision not in ("importance", "self-critical"):
+        return hinted.hinted
+    known = hinted.ground_truth >= 0 if method.score == "ground-truth" else (hinted.answer_scores > 0).any(-1)
+    return hinted.hinted & known
 
 
 def decision_score(logits: Float[Tensor, "B A"], batch: VqaBatch, score: Score = "ground-truth") -> Float[Tensor, " B"]:

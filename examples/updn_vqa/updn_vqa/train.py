@@ -24,7 +24,7 @@ from updn_vqa.data import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.glove import start_from_word_vectors
 from updn_vqa.measure import measure
 from updn_vqa.networks import build_network
-from updn_vqa.objective import Objective
+from updn_vqa.objective import Objective, teaches
 from updn_vqa.train_config import TrainConfig
 
 MicroBatches = list[tuple[VqaBatch, VqaBatch | None]]
@@ -68,7 +68,7 @@ def train(config: TrainConfig) -> None:
         for step, micro_batches in enumerate(batches, start=done):
             torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout
             # The step's mean is over the hinted questions of all processes and micro-batches.
-            hinted_here = sum(int(hinted.hinted.sum()) for _, hinted in micro_batches if hinted)
+            hinted_here = sum(int(teaches(method, hinted).sum()) for _, hinted in micro_batches if hinted)
             hinted_everywhere = accelerator.reduce(torch.tensor(hinted_here, device=accelerator.device), "sum")
             hint_scale = accelerator.num_processes / hinted_everywhere.clamp(min=1)  # DDP averages over processes
             parts = torch.zeros(3, device=accelerator.device)
