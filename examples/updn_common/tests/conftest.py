@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -90,3 +91,27 @@ def unused_tcp_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def write_hdf5() -> Callable[..., Path]:
+    """Writes images as the UpDn reference code does, of as many proposals each or, `adaptive`, of any number."""
+
+    def write(path: Path, images: list[ImageProposals], *, adaptive: bool) -> Path:
+        scale = [np.array([image.width, image.height] * 2, dtype=np.float32) for image in images]
+        boxes = [image.boxes for image in images]
+        spatial = [
+            np.concatenate([b, b[:, 2:] - b[:, :2]], axis=1) / s[[0, 1, 2, 3, 0, 1]]
+            for b, s in zip(boxes, scale, strict=True)
+        ]
+        join = np.concatenate if adaptive else np.stack
+        with h5py.File(path, "w") as file:
+            file["image_features"] = join([image.features for image in images])
+            file["image_bb"] = join(boxes)
+            file["spatial_features"] = join(spatial)
+            if adaptive:
+                ends = np.cumsum([len(b) for b in boxes])
+                file["pos_boxes"] = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
+        return path
+
+    return write

@@ -46,10 +46,12 @@ def test_several_share(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_know_of_each_other_without_an_accelerator(unused_tcp_port: int) -> None:
     """Whether or not they were told to compute on the CPU: one of them is the main one."""
     code = (
+        "import os\n"
         "from torch import distributed\n"
         "from updn_common.processes import make_accelerator\n"
         "accelerator = make_accelerator(cpu=False)\n"
-        "print(accelerator.num_processes, accelerator.is_main_process)\n"
+        "line = f'{accelerator.num_processes} {accelerator.is_main_process}'\n"
+        "os.write(1, line.encode() + bytes([10]))\n"  # in one piece: both write here
         "distributed.destroy_process_group()\n"
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={unused_tcp_port}"]

@@ -5,18 +5,17 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
 from updn_common.errors import InputError
 from updn_common.proposals import ImageProposals
-from updn_common.readers import read_hdf5, read_image_ids, read_npz, read_proposals, read_tsv
+from updn_common.readers import read_npz, read_proposals, read_tsv
 
 MakeImage = Callable[..., ImageProposals]
 TsvCells = Callable[..., list[str]]
+WriteHdf5 = Callable[..., Path]
 AssertSame = Callable[[ImageProposals, ImageProposals], None]
 
 
@@ -121,7 +120,12 @@ def test_tsv_malformed_objects(
 
 @pytest.mark.parametrize("skip", range(4))
 def test_skipped_images_are_not_parsed(
-    tmp_path: Path, images: list[ImageProposals], tsv_cells: TsvCells, assert_same_image: AssertSame, skip: int
+    tmp_path: Path,
+    images: list[ImageProposals],
+    tsv_cells: TsvCells,
+    assert_same_image: AssertSame,
+    skip: int,
+    write_hdf5: WriteHdf5,
 ) -> None:
     """Of all three formats; a TSV is read none the less, for its checksum."""
     nonsense = [["nonsense"]] * skip
@@ -252,158 +256,6 @@ def test_tsv_wrong_number_of_columns(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=whole(message)):
         list(read_tsv(path))
-
-
-# --- HDF5
-
-
-def write_hdf5(path: Path, images: list[ImageProposals], *, adaptive: bool) -> Path:
-    scale = [np.array([image.width, image.height] * 2, dtype=np.float32) for image in images]
-    boxes = [image.boxes for image in images]
-    spatial = [
-        np.concatenate([b, b[:, 2:] - b[:, :2]], axis=1) / s[[0, 1, 2, 3, 0, 1]]
-        for b, s in zip(boxes, scale, strict=True)
-    ]
-    join = np.concatenate if adaptive else np.stack
-    with h5py.File(path, "w") as file:
-        file["image_features"] = join([image.features for image in images])
-        file["image_bb"] = join(boxes)
-        file["spatial_features"] = join(spatial)
-        if adaptive:
-            ends = np.cumsum([len(b) for b in boxes])
-            file["pos_boxes"] = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
-    return path
-
-
-@pytest.mark.parametrize("adaptive", [False, True])
-def test_hdf5(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSame, adaptive: bool) -> None:
-    images = [make_image(i, n=i if adaptive else 3) for i in (4, 2, 9)]
-    path = write_hdf5(tmp_path / "train36.hdf5", images, adaptive=adaptive)
-    (tmp_path / "train36.ids.json").write_text("[4, 2, 9]")
-    for found, expected in zip(read_proposals(path), images, strict=True):
-        assert_same_image(found, expected)
-
-
-def test_hdf5_image_size_is_exact_on_real_boxes(shared_data: Path, tmp_path: Path) -> None:
-    images = list(read_tsv(shared_data / "bottom_up" / "train2014_obj36.tsv"))
-    path = write_hdf5(tmp_path / "a.hdf5", images, adaptive=False)
-    found = list(read_hdf5(path, [image.image_id for image in images]))
-    assert [(i.width, i.height) for i in found] == [(i.width, i.height) for i in images]
-
-
-def test_hdf5_errors(tmp_path: Path, make_image: MakeImage) -> None:
-    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=False)
-    with pytest.raises(InputError, match=whole(f"{path} holds 2 images, but 3 image ids were given.")):
-        list(read_hdf5(path, [1, 2, 3]))
-    message = f"{tmp_path / 'a.ids.json'} does not exist; expected a JSON list of the image id of each row."
-    with pytest.raises(InputError, match=whole(message)):
-        list(read_proposals(path))
-    with h5py.File(path, "a") as file:
-        file["spatial_features"][1] **= 2
-    message = "spatial_features are not the corners of image_bb divided by the image's size."
-    with pytest.raises(InputError, match=whole(f"{path}, row 1: {message}")):
-        list(read_hdf5(path, [1, 2]))
-    with h5py.File(path, "a") as file:
-        del file["image_bb"]
-        file["image_bb"] = np.zeros((1, 3, 4))
-    message = (
-        f"{path} has data sets of unlike lengths: {{'image_features': 2, 'image_bb': 1, 'spatial_features': 2}}; "
-        "it was not finished."
-    )
-    with pytest.raises(InputError, match=whole(message)):
-        list(read_hdf5(path, [1, 2]))
-    with h5py.File(path, "a") as file:
-        del file["image_bb"]
-    message = f"{path} has no data set 'image_bb'; it has ['image_features', 'spatial_features']."
-    with pytest.raises(InputError, match=whole(message)):
-        list(read_hdf5(path, [1, 2]))
-    path.write_bytes(b"no HDF5")
-    with pytest.raises(InputError, match=re.escape(f"{path} is not a readable HDF5 file (")):
-        list(read_hdf5(path, [1, 2]))
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "found"),
-    [
-        ("image_features", None, "a group; expected (images, proposals, size) of numbers."),
-        ("image_features", np.array([[b"a"]]), "(1, 1) of |S1; expected (images, proposals, size) of numbers."),
-        ("image_features", np.ones((2, 3, 4), complex), "(2, 3, 4) of complex128; expected (images, proposals, size)"),
-        ("image_bb", np.ones(2), "(2,) of float64; expected (images, proposals, 4) of numbers."),
-        ("image_bb", np.float32(3), "() of float32; expected (images, proposals, 4) of numbers."),
-        ("image_bb", np.ones((2, 3, 3)), "(2, 3, 3) of float64; expected (images, proposals, 4) of numbers."),
-        ("spatial_features", np.ones((2, 3, 4)), "(2, 3, 4) of float64; expected (images, proposals, 6) of numbers."),
-    ],
-)
-def test_hdf5_of_other_shapes(tmp_path: Path, make_image: MakeImage, name: str, data: Any, found: str) -> None:
-    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=False)
-    with h5py.File(path, "a") as file:
-        del file[name]
-        if data is None:
-            file.create_group(name)
-        else:
-            file[name] = data
-    with pytest.raises(InputError, match=f"^{re.escape(f'{path}: data set {name!r} is {found}')}"):
-        list(read_hdf5(path, [1, 2]))
-
-
-@pytest.mark.parametrize(
-    ("ends", "told"),
-    [
-        ([0, 6], ": data set 'pos_boxes' is (2,) of int64; expected (images, 2) of int."),
-        ([[0, 3, 3], [3, 6, 3]], ": data set 'pos_boxes' is (2, 3) of int64; expected (images, 2) of int."),
-        ([[0.0, 3.0], [3.0, 6.0]], ": data set 'pos_boxes' is (2, 2) of float64; expected (images, 2) of int."),
-        ([[0, 3], [3, 7]], ", row 1: pos_boxes [3, 7] are no rows of 6."),
-        ([[-3, 3], [3, 6]], ", row 0: pos_boxes [-3, 3] are no rows of 6."),
-        ([[0, 3], [3, 3]], ", row 1: pos_boxes [3, 3] are no rows of 6."),
-    ],
-)
-def test_hdf5_rows_that_are_none(tmp_path: Path, make_image: MakeImage, ends: Any, told: str) -> None:
-    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=True)
-    with h5py.File(path, "a") as file:
-        del file["pos_boxes"]
-        file["pos_boxes"] = np.array(ends)
-    with pytest.raises(InputError, match=whole(f"{path}{told}")):
-        list(read_hdf5(path, [1, 2]))
-
-
-def test_a_damaged_part_of_hdf5(tmp_path: Path, make_image: MakeImage) -> None:
-    images = [make_image(i, feature_size=500) for i in range(1, 9)]
-    path = write_hdf5(tmp_path / "a.hdf5", images, adaptive=False)
-    with h5py.File(path, "a") as file:
-        features = file["image_features"][:]
-        del file["image_features"]
-        file.create_dataset("image_features", data=features, compression="gzip", chunks=(2, 3, 500))
-        place = file["image_features"].id.get_chunk_info(2).byte_offset
-    data = bytearray(path.read_bytes())
-    data[place : place + 1000] = bytes(1000)
-    path.write_bytes(data)
-
-    with pytest.raises(InputError, match=rf"^{re.escape(str(path))}, row 4: this part of the file cannot be read \("):
-        list(read_hdf5(path, range(1, 9)))
-
-
-def test_hdf5_in_float64_beyond_float32(tmp_path: Path, make_image: MakeImage) -> None:
-    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
-    with h5py.File(path, "a") as file:
-        features = file["image_features"][:].astype(np.float64) * 1e300
-        del file["image_features"]
-        file["image_features"] = features
-    message = f"{path}, row 0: the features of proposal 0 are not finite; extract them again."
-    with pytest.raises(InputError, match=whole(message)):
-        list(read_hdf5(path, [1]))
-
-
-def test_image_ids(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('[3, "COCO_train2014_000000000005.jpg"]')
-    assert read_image_ids(tmp_path / "a.json") == [3, 5]
-    (tmp_path / "b.json").write_text('{"3": 0}')
-    message = f"{tmp_path / 'b.json'} holds a dict; expected a list of image ids."
-    with pytest.raises(InputError, match=whole(message)):
-        read_image_ids(tmp_path / "b.json")
-    (tmp_path / "c.json").write_text('[3, "x"]')
-    message = f"{tmp_path / 'c.json'}: image 'x' is neither an integer nor a COCO file name."
-    with pytest.raises(InputError, match=whole(message)):
-        read_image_ids(tmp_path / "c.json")
 
 
 # --- npz
