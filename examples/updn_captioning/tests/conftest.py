@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -29,27 +28,6 @@ BOXES = [[0, 0, 20, 15], [20, 15, 40, 30], [0, 0, 40, 30], [5, 5, 10, 10]]
 IMAGES = {"train": [1, 2, 3, 4], "val": [5, 6], "test": [11, 12]}
 CATEGORIES = {17: "cat", 18: "dog", 58: "hot dog"}
 TEXTS = ("A cat near two hot dogs.", "Dogs, and a kitten!")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The real samples, which are not part of the repository."""
-    path = Path(__file__).parents[4] / "shared" / "data"
-    if not path.is_dir():
-        pytest.skip(f"the real samples are not at {path}")
-    return path
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import base64
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,24 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from updn_common.proposals import ImageProposals
 
 MakeImage = Callable[..., ImageProposals]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    folder = Path(__file__).parents[3].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("the real data samples (../shared/data) are not here")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -84,13 +69,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small disk cannot be mounted here (needs root on Linux)")
     yield path
     subprocess.run(["umount", str(path)], check=True)
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

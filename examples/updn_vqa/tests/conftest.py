@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,15 +24,6 @@ from updn_vqa.train_config import TrainConfig
 WIDTH, HEIGHT = 40, 30
 BOXES = [[0, 0, 20, 15], [20, 15, 40, 30], [0, 0, 40, 30], [5, 5, 10, 10]]
 IMAGES = {"train": [1, 2, 3, 4], "test": [11, 12]}
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The real samples, which are not part of the repository."""
-    path = Path(__file__).parents[4] / "shared" / "data"
-    if not path.is_dir():
-        pytest.skip(f"the real samples are not at {path}")
-    return path
 
 
 @pytest.fixture
@@ -114,13 +104,6 @@ def config(world: Path, tmp_path: Path) -> Callable[..., PrepareConfig]:
         return PrepareConfig(**(options | changes))
 
     return make
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
