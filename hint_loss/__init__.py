@@ -35,7 +35,7 @@ Where does the network look, and does it rank the same?
 True
 """
 
-from hint_loss.diagnostics import DoubleBackwardReport, check_double_backward
+from hint_loss.diagnostics import DoubleBackwardReport, TrackingReport, check_double_backward, tracking_report
 from hint_loss.functional import importance_and_output
 from hint_loss.hinted import forward_hinted
 from hint_loss.human import (
@@ -48,7 +48,7 @@ from hint_loss.importance import proposal_importance
 from hint_loss.kernels import double_backward_kernels
 from hint_loss.metrics import pointing_game, rank_correlation
 from hint_loss.ranking import HintRankingLoss, hint_ranking_loss
-from hint_loss.tracking import TrackedProposals, TrackingReport, track_proposals, tracking_report
+from hint_loss.tracking import TrackedProposals, track_proposals
 
 __all__ = [
     "DoubleBackwardReport",

@@ -20,10 +20,10 @@ def check_tensors(**values: object) -> None:
 
 def check_features(name: str, features: Tensor, feature_dim: int, reduction: str) -> None:
     """What proposals can be tracked, and along what."""
-    if reduction not in ("sum", "input"):
+    if reduction not in ("sum", "input", "norm"):
         raise ValueError(
-            f"Parameter `reduction` should be 'sum' or 'input' for tracked proposals. Found {reduction!r}: give the "
-            f"model `{name}.requires_grad_()` instead, and take `proposal_importance` of it."
+            f"Parameter `reduction` should be 'sum', 'input' or 'norm' for tracked proposals. Found {reduction!r}: "
+            f"give the model `{name}.requires_grad_()` instead, and take `proposal_importance` of it."
         )
     check_tensors(**{name: features})
     if not features.is_floating_point():
@@ -31,11 +31,31 @@ def check_features(name: str, features: Tensor, feature_dim: int, reduction: str
             f"Parameter `{name}` should be a floating point tensor. "
             f"Found `{name}.dtype = {features.dtype}`: pass `{name}.float()`."
         )
+    check_feature_dim(name, features, feature_dim)
+
+
+def check_feature_dim(name: str, features: Tensor, feature_dim: int) -> None:
+    """A dimension of the proposals."""
     if not -features.dim() <= feature_dim < features.dim():
         raise ValueError(
             f"Parameter `feature_dim` should be a dimension of `{name}`. "
             f"Found `feature_dim = {feature_dim}` and `{name}.shape = {tuple(features.shape)}`."
         )
+
+
+def checked_probes(probes: int | Tensor, features: int) -> int | Tensor:
+    """Random directions: their number, or themselves."""
+    if isinstance(probes, Tensor):
+        fits = probes.dim() == 2 and len(probes) == features and probes.shape[1] > 0
+    else:
+        fits = isinstance(probes, int) and probes > 0
+    if not fits:
+        found = f"`probes.shape = {tuple(probes.shape)}`" if isinstance(probes, Tensor) else f"`probes = {probes!r}`"
+        raise ValueError(
+            "Parameter `probes` should be the number of random directions, at least 1, or a tensor of them, of shape "
+            f"({features}, m). Found {found}."
+        )
+    return probes
 
 
 def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -> Tensor | None:

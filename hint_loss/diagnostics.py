@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +19,9 @@ from torch.utils.checkpoint import CheckpointError
 
 from hint_loss.importance import ImportanceReduction, proposal_importance
 from hint_loss.kernels import check_graph
+from hint_loss.tracking import TrackedProposals
 
-__all__ = ["DoubleBackwardReport", "check_double_backward"]
+__all__ = ["DoubleBackwardReport", "TrackingReport", "check_double_backward", "tracking_report"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,53 @@ def check_double_backward(
     if isinstance(reduction, str) and (alpha.abs() <= 1e-4 * size).all():
         return replace(report, problems=(_VANISHES.format(reduction),))
     return report
+
+
+@dataclass(frozen=True)
+class TrackingReport:
+    """Which operations followed the proposals lazily, and which took the plain way: exact, and no cheaper.
+
+    Attributes:
+        lazy: how often operations ran that have a rule.
+        plain: the same of those that have none.
+    """
+
+    lazy: Mapping[str, int]
+    plain: Mapping[str, int]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{kind}: " + (", ".join(f"{name} x {count}" for name, count in sorted(counts.items())) or "none")
+            for kind, counts in (("lazy", self.lazy), ("plain", self.plain))
+        )
+
+
+def tracking_report(proposals: Tensor) -> TrackingReport:
+    """Which operations on tracked proposals were lazy up to now, and which were not (but for those in compiled code).
+
+    Args:
+        proposals: what :func:`track_proposals` returned.
+
+    Returns:
+        The report, to be printed.
+
+    Raises:
+        TypeError: ``proposals`` are not tracked.
+
+    Example:
+        >>> from hint_loss import track_proposals
+        >>> proposals = track_proposals(torch.rand(2, 3, 4))
+        >>> hidden = (2 * proposals).softmax(-1)
+        >>> print(tracking_report(proposals))
+        lazy: mul x 1
+        plain: softmax x 1
+    """
+    if not isinstance(proposals, TrackedProposals):
+        raise TypeError(
+            "Parameter `proposals` should be what `track_proposals(features)` returned. "
+            f"Found an untracked {type(proposals).__name__}."
+        )
+    return TrackingReport(dict(proposals.source.lazy), dict(proposals.source.plain))
 
 
 def _test(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hint_loss._checks import check_features
 from hint_loss.kernels import check_graph
-from hint_loss.tracking import attach_scalars, zeros_for
+from hint_loss.tracking import coordinates, importance_along, move_along
 
 __all__ = ["importance_and_output"]
 
@@ -20,7 +20,9 @@ def importance_and_output(
     proposals: Tensor,
     *,
     feature_dim: int = -1,
-    reduction: Literal["sum", "input"] = "sum",
+    reduction: Literal["sum", "input", "norm"] = "sum",
+    probes: int | Tensor = 16,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Any]:
     """The functional twin of :func:`~hint_loss.proposal_importance`: the forward pass is part of it.
 
@@ -34,7 +36,9 @@ def importance_and_output(
             score does not depend on the proposals, their importance is zero.
         proposals: as in :func:`~hint_loss.proposal_importance`; they need not require a gradient.
         feature_dim: the dimension of ``proposals`` to reduce.
-        reduction: ``"sum"`` of the gradient over features (the paper), or ``"input"``: of gradient times input.
+        reduction: ``"sum"``, ``"input"`` or ``"norm"``, as in :func:`~hint_loss.track_proposals`.
+        probes: as there.
+        generator: as there; None in compiled code, which draws from PyTorch's global one.
 
     Returns:
         The importance, in the shape of ``proposals`` without ``feature_dim``, and the function's other output. Both are
@@ -42,7 +46,7 @@ def importance_and_output(
 
     Raises:
         TypeError: ``proposals`` that are no floating point tensor.
-        ValueError: scores of another shape; a reduction that is not linear in the gradient; an unknown ``feature_dim``.
+        ValueError: scores of another shape; an unknown reduction or ``feature_dim``; unfit ``probes``.
         RuntimeError: an operation without a second derivative, such as fused attention (the error names the remedy);
             in compiled code, where nobody can look, the error is PyTorch's.
 
@@ -58,13 +62,15 @@ def importance_and_output(
     """
     check_features("proposals", proposals, feature_dim, reduction)
 
+    zeros, u = coordinates(proposals, feature_dim, reduction, probes, generator)
+
     def total(t: Tensor) -> tuple[Tensor, Any]:
-        score, output = function(attach_scalars(proposals, t, feature_dim, reduction))
+        score, output = function(move_along(proposals, t, u, feature_dim, reduction))
         if score.dim() > 1:
             raise ValueError(f"Parameter `function` should return scores (B,) first. Found {tuple(score.shape)}.")
         if not torch.compiler.is_compiling() and score.requires_grad:
             check_graph(score, t)
         return score.sum(), output
 
-    alpha, output = torch.func.grad(total, has_aux=True)(zeros_for(proposals, feature_dim))
-    return alpha, output
+    gradient, output = torch.func.grad(total, has_aux=True)(zeros)
+    return importance_along(gradient, reduction), output

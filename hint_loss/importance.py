@@ -10,14 +10,16 @@ classifier alike. Training on it is a second-order step: the parameters' gradien
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from hint_loss._checks import check_feature_dim
 from hint_loss.kernels import check_graph, trained_tensors
-from hint_loss.tracking import TrackedProposals
+from hint_loss.tracking import TrackedProposals, importance_along
 
 __all__ = ["proposal_importance"]
 
@@ -83,45 +85,61 @@ def proposal_importance(
     score = score.plain if isinstance(score, TrackedProposals) else score
     if differentiable:
         check_graph(score, leaf)
-    several = score.dim() == 2  # one vector-Jacobian product for each decision, batched
+    several = score.dim() == 2
     with torch.enable_grad():  # the graph is there, whatever the mode is now
         output = score.sum(0) if several else score.sum()
-    try:
+
+    def derivative(weights: Tensor | None = None) -> Tensor:
+        gradient: Tensor | None
         (gradient,) = torch.autograd.grad(
-            output,
-            leaf,
-            torch.eye(score.shape[1], dtype=score.dtype, device=score.device) if several else None,
-            is_grads_batched=several,
-            create_graph=differentiable,
-            retain_graph=True,
-            allow_unused=True,
+            output, leaf, weights, create_graph=differentiable, retain_graph=True, allow_unused=True
         )
-    except RuntimeError as error:
-        if "a second time" not in str(error):
-            raise
-        raise RuntimeError(
-            "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`. "
-            "Proposals are tracked anew for each forward pass."
-        ) from error
-    if gradient is None and proposals.numel() == 0:  # no samples, so nothing that they could influence
+        if gradient is None and proposals.numel():
+            raise ValueError(
+                f"Parameter `score` should depend on `proposals`. Found `proposals` of shape {tuple(proposals.shape)} "
+                "outside of its graph: pass the very tensor that the model was given, not a copy or a slice of it."
+            )
+        return 0 * (leaf + score.sum()) if gradient is None else gradient  # no samples: nothing that they influence
+
+    try:  # one vector-Jacobian product for each decision, batched
         with torch.set_grad_enabled(differentiable):
-            gradient = torch.zeros_like(leaf).expand(*score.shape[1:], *leaf.shape) + 0 * score.sum()
-    if gradient is None:
-        raise ValueError(
-            f"Parameter `score` should depend on `proposals`. Found `proposals` of shape {tuple(proposals.shape)} "
-            "outside of its graph: pass the very tensor that the model was given, not a copy or a slice of it."
-        )
+            each = torch.eye(score.shape[1]).to(score) if several else None
+            gradient = derivative() if each is None else torch.vmap(derivative)(each)
+    except RuntimeError as error:
+        remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in str(error)]
+        if not remedies:
+            raise
+        raise RuntimeError(remedies[0]) from error
     with torch.set_grad_enabled(differentiable):
         if leaf is proposals:
             alpha = _reduce(gradient, proposals, feature_dim, reduction, several)
         else:
-            alpha = gradient.movedim(0, int(several))
+            along = importance_along(gradient, str(reduction), int(several))  # behind the decisions
+            alpha = along.movedim(0, int(several))
     if differentiable and alpha.numel() and not _trains_something(alpha, leaf):
         raise RuntimeError(
             "The importance of `proposals` cannot be trained: nothing that requires a gradient influences it, beside "
             "the proposals themselves. Unfreeze the model's parameters or, for evaluation, pass `differentiable=False`."
         )
     return alpha
+
+
+_REMEDIES = {  # by what PyTorch's errors say
+    "a second time": (
+        "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`. "
+        "Proposals are tracked anew for each forward pass."
+    ),
+    "storage of size 0": (
+        "The model's weights are gone: FSDP2 frees those of inner layers during the importance's backward pass, which "
+        "needs them again. Compute the whole loss inside of the wrapped module's forward, and shard the root alone or "
+        "call its `set_reshard_after_backward(False)`."
+    ),
+    "recomput": (
+        "A checkpoint computed its part again with other kernels. Give it those of the forward pass, "
+        "`context_fn=lambda: (double_backward_kernels(), double_backward_kernels())` (in Hugging Face, among the "
+        "`gradient_checkpointing_kwargs`), or use none that are fused: `attn_implementation='eager'`."
+    ),
+}
 
 
 def _trains_something(alpha: Tensor, leaf: Tensor) -> bool:
@@ -151,9 +169,26 @@ def _reduce(
 
 
 def _check(score: Tensor, proposals: Tensor, feature_dim: int, reduction: ImportanceReduction) -> None:
+    if not isinstance(score, Tensor):
+        raise TypeError(
+            f"Parameter `score` should be a torch.Tensor, the score of each sample's decision. Found a "
+            f"{type(score).__name__}: pass what it has of the ground truth, such as `output.logits[range(B), answers]`."
+        )
+    if not isinstance(proposals, Tensor):
+        raise TypeError(
+            "Parameter `proposals` should be the very torch.Tensor that the model was given. "
+            f"Found a {type(proposals).__name__}."
+        )
     if score.dim() > 2 or 0 in score.shape[1:]:
         raise ValueError(
             f"Parameter `score` should have shape (B,), (B, T) or (). Found `score.shape = {tuple(score.shape)}`."
+        )
+    check_feature_dim("proposals", proposals, feature_dim)
+    if score.dim() and score.shape[0] != proposals.shape[0]:
+        raise ValueError(
+            "Parameters `score` and `proposals` should have the same batch first. Found `score.shape = "
+            f"{tuple(score.shape)}` and `proposals.shape = {tuple(proposals.shape)}`: score each sample once or, where "
+            "the batch of proposals is another dimension, pass `score.sum()`."
         )
     if torch.is_inference_mode_enabled():
         raise ValueError("The importance is a gradient: call `proposal_importance` outside of `torch.inference_mode`.")
@@ -161,7 +196,7 @@ def _check(score: Tensor, proposals: Tensor, feature_dim: int, reduction: Import
         raise ValueError(f"Parameter `reduction` should be 'sum', 'input', 'norm' or a function. Found {reduction!r}.")
     if isinstance(proposals, TrackedProposals):
         source = proposals.source
-        if proposals.value is not source.features:
+        if proposals.low_rank.value is not source.features:
             raise ValueError(
                 "Parameter `proposals` should be what `track_proposals` returned. Found a tensor of shape "
                 f"{tuple(proposals.shape)} that a model made of it."
@@ -180,4 +215,12 @@ def _check(score: Tensor, proposals: Tensor, feature_dim: int, reduction: Import
         raise ValueError(
             "Parameter `score` should carry a graph. Found `score.requires_grad = False`: run the model's forward pass "
             "with gradients enabled (not under `torch.no_grad` or `torch.inference_mode`), and do not detach the score."
+        )
+    node = score.grad_fn
+    while node is not None and node.name().rstrip("0123456789") in ("SumBackward", "MeanBackward", "DivBackward"):
+        node = node.next_functions[0][0]
+    if node is not None and re.match(r"(\w+Loss|BinaryCrossEntropy|KlDiv)", node.name()):
+        raise ValueError(
+            "Parameter `score` should grow with the network's belief in a decision, as the ground truth's logit does. "
+            f"Found a loss ({node.name().partition('Backward')[0]}), whose importance has the opposite sign."
         )

@@ -345,7 +345,7 @@ class TestMeaning:
             "graph: pass the very tensor that the model was given, not a copy or a slice of it."
         )
         with raises(ValueError, message):
-            check_double_backward(lambda model, x: model.weight.sum(1), nn.Linear(D, 3), proposals)
+            check_double_backward(lambda model, x: model.weight.sum(1), nn.Linear(D, 2), proposals)
 
     def test_a_report_without_problems(self, proposals: Tensor) -> None:
         report = check_double_backward(score, nn.Linear(D, 3), proposals)

@@ -1,7 +1,7 @@
 """The functional twin: importance and gradients of plain double backward, eagerly and in one compiled graph."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hint_loss import hint_ranking_loss, importance_and_output, proposal_importance
 
 B, K, D, A = 3, 5, 6, 7
-REDUCTIONS = pytest.mark.parametrize("reduction", ["sum", "input"])
+REDUCTIONS = pytest.mark.parametrize("reduction", ["sum", "input", "norm"])
 
 
 class UpDn(nn.Module):
@@ -85,7 +85,8 @@ def functional_step(model: nn.Module, data: Tensor, **how: Any) -> Tensor:
         logits = model(proposals, WORDS)
         return logits.gather(1, ANSWERS[:, None]).squeeze(1), logits
 
-    return training_loss(*importance_and_output(forward, data, **how))
+    probes = torch.eye(D, dtype=data.dtype)  # which make the norm exact
+    return training_loss(*importance_and_output(forward, data, probes=probes, **how))
 
 
 def assert_equal(step: Callable[..., Tensor], name: str, reduction: str) -> None:
@@ -120,10 +121,12 @@ def _fresh_compiler() -> Any:
         ("aot_eager", "concat", "sum"),
         ("aot_eager", "concat", "input"),
         ("aot_eager", "convolution", "sum"),
+        ("aot_eager", "updn", "norm"),
+        ("aot_eager", "convolution", "norm"),
         ("inductor", "updn", "sum"),
     ],
 )
-def test_compiled_in_one_graph(backend: str, name: str, reduction: Literal["sum", "input"]) -> None:
+def test_compiled_in_one_graph(backend: str, name: str, reduction: str) -> None:
     step = torch.compile(functional_step, fullgraph=True, backend=backend)
     assert_equal(step, name, reduction)
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -162,8 +165,8 @@ def test_bad_input(raises: Callable[..., Any]) -> None:
         importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(1, 2, 3, dtype=torch.int64))
     with raises(ValueError, "Parameter `function` should return scores (B,) first. Found (2, 4)."):
         importance_and_output(lambda x: (x.sum(1), ()), torch.ones(2, 3, 4))
-    with pytest.raises(ValueError, match="Parameter `reduction` should be 'sum' or 'input'"):
-        importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(2, 3, 4), reduction="norm")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Parameter `reduction` should be 'sum', 'input' or 'norm'"):
+        importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(2, 3, 4), reduction="mean")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Found a list"):
         importance_and_output(lambda x: (x.sum(), ()), [1.0])  # type: ignore[arg-type]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -43,8 +42,12 @@ def step(
     """One with a loss on the importance, with fixed coefficients, and a task loss."""
     torch.manual_seed(0)
     options = {"feature_dim": example.feature_dim, "reduction": reduction}
+
+    def tracked(features: Tensor) -> Tensor:  # along every feature, which makes the norm exact
+        return track_proposals(features, probes=torch.eye(features.shape[example.feature_dim]), **options)
+
     with torch.autocast("cpu", torch.bfloat16) if cast else nullcontext():
-        logits, proposals = example.forward(partial(track_proposals, **options) if track else plainly)
+        logits, proposals = example.forward(tracked if track else plainly)
         answers = torch.arange(len(logits)) + 2
         score = logits.gather(1, answers[:, None]).squeeze(1)
     alpha = proposal_importance(score, proposals, **options)
@@ -64,13 +67,13 @@ def float64() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("reduction", ["sum", "input"])
+@pytest.mark.parametrize("reduction", ["sum", "input", "norm"])
 @pytest.mark.parametrize(
     "builder", [*gallery.GALLERY, *gallery_transformers.GALLERY], ids=lambda builder: builder.__name__
 )
 def test_exact_and_lazy(builder: Callable[[], Example], reduction: str) -> None:
     def size(gradient: Tensor, features: Tensor) -> Tensor:
-        return (gradient if reduction == "sum" else gradient * features).abs().sum(-1)
+        return (gradient * features if reduction == "input" else gradient).abs().sum(-1)
 
     example = build(builder)
     sizes = step(example, track=False, reduction=size).alpha.flatten(1).amax(1)
@@ -95,7 +98,9 @@ def test_exact_and_lazy(builder: Callable[[], Example], reduction: str) -> None:
         close(name, tracked.gradients[name], expected, floor)
 
     assert tracked.report is not None
-    convolution = set() if reduction == "sum" else {"conv2d"}  # lazy only along a direction that is the same everywhere
+    convolution = (
+        {"conv2d"} if reduction == "input" else set()
+    )  # lazy only along a direction that is the same everywhere
     assert set(tracked.report.lazy) >= example.lazy - convolution, tracked.report
     assert set(tracked.report.plain) <= example.plain | convolution, tracked.report
 

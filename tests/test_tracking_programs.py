@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import pytest
 import torch
@@ -203,7 +204,7 @@ def run(x: Tensor, seed: int, steps: list[str]) -> Tensor:
     return torch.tanh(0.5 * x * coefficients).sum() + 0.01 * (x * coefficients).sum().square()
 
 
-@pytest.mark.parametrize("reduction", ["sum", "input"])
+@pytest.mark.parametrize("reduction", ["sum", "input", "norm"])
 @given(
     shape=st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3).map(lambda sizes: [*sizes, 4]),
     feature_dim=st.sampled_from([-1, 1]),
@@ -212,16 +213,20 @@ def run(x: Tensor, seed: int, steps: list[str]) -> Tensor:
 )
 def test_random_programs(reduction: str, shape: list[int], feature_dim: int, steps: list[str], seed: int) -> None:
     features = torch.rand(prod(shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).view(shape)
+    v = torch.linspace(-1, 1, 2 * features.shape[feature_dim], dtype=torch.float64).view(-1, 2)
     results = []
     for track in (False, True):
         x = features.clone().requires_grad_()
         if track:
-            x = track_proposals(features, feature_dim=feature_dim, reduction=reduction)  # type: ignore[arg-type]
+            x = track_proposals(features, feature_dim=feature_dim, reduction=reduction, probes=v)  # type: ignore[arg-type]
         try:
             score = run(x, seed, steps)
         except (RuntimeError, IndexError):  # of the plain one: an operation that does not fit
             assume(False)
-        alpha = proposal_importance(score, x, feature_dim=feature_dim, reduction=reduction)  # type: ignore[arg-type]
+        how: Any = reduction
+        if reduction == "norm" and not track:
+            how = lambda gradient, _: torch.linalg.vector_norm(gradient @ v, dim=-1)  # noqa: E731
+        alpha = proposal_importance(score, x, feature_dim=feature_dim, reduction=how)
         coefficients = torch.linspace(0.1, 1, alpha.numel(), dtype=torch.float64).view(alpha.shape)
         loss = (alpha * coefficients).sum() + 0.1 * score.square()
         results.append([score, alpha, *torch.autograd.grad(loss, [PARAMETERS], materialize_grads=True)])

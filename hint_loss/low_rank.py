@@ -1,0 +1,313 @@
+r"""How operations act on a tensor plus a term of low rank: the algebra of tracked proposals.
+
+A :class:`LowRank` stands for
+
+.. math:: X + \sum_{i=1}^m c_i \odot u_i
+
+with a ``value`` X, coefficients c and directions u. Both have m in front of the dimensions of X, and size 1 where they
+do not vary: proposals ``(B, K, D)`` that move along the columns of V by t have t, ``(m, B, K, 1)``, and V,
+``(m, 1, 1, D)``. An operation that is linear in X and mixes some dimensions (a linear layer mixes features, attention
+pooling mixes proposals) need only be applied to X and to the factor that varies along these.
+
+``RULES`` does that for the operations that models begin with. A rule gets one of torch's functions and its arguments,
+among them one :class:`LowRank`, and returns another, or NotImplemented.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+RULES: dict[Any, Callable[..., Any]] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """A value and its term (see the module).
+
+    Attributes:
+        value: X.
+        c: coefficients, in float32 at least.
+        u: directions.
+        scales: whether u is X, as for proposals that are stretched.
+        ends: whether something nonlinear follows as a rule, so that a plain tensor will do.
+        weighted: weights and what they weigh, if X is their product: a sum over proposals need not read that.
+    """
+
+    value: Tensor
+    c: Tensor
+    u: Tensor
+    scales: bool = False
+    ends: bool = False
+    weighted: tuple[Tensor, Tensor] | None = None
+
+    def aligned(self) -> LowRank:
+        """The same with all dimensions that the value has in c and u, and no larger than it has to be."""
+        n = self.value.dim() + 1
+        c, u = (z.reshape(len(z), *[1] * (n - z.dim()), *z.shape[1:]) for z in (self.c, self.u))
+        if len(c) > 1 and max(c.numel(), u.numel()) > self.value.numel():  # directions that vary as the value does
+            c, u = dense(c, u)
+        return LowRank(self.value, c, u, self.scales, self.ends, self.weighted)
+
+
+def sum_product(a: Tensor, b: Tensor, shape: Sequence[int]) -> Tensor:
+    """``(a * b).sum_to_size(shape)``, as a matrix product where it is one."""
+    live = [[dim for dim, size in enumerate(sizes) if size != 1] for sizes in (a.shape, b.shape, shape)]
+    x, y = (z.reshape([z.shape[dim] for dim in dims]) for z, dims in zip((a, b), live, strict=False))
+    with torch.autocast(a.device.type, enabled=False):
+        return torch.einsum(x, live[0], y, live[1], live[2]).reshape(shape)
+
+
+def dense(c: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """The same term as a coefficient ``(1, ...)`` for each of its entries, times 1."""
+    sizes = (max(m, n) for m, n in zip(c.shape[1:], u.shape[1:], strict=True))
+    return sum_product(c, u.to(c.dtype), (1, *sizes)), c.new_ones([1] * c.dim())
+
+
+# What rules are made of
+
+
+def _rule(names: str, *spaces: Any, first: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Use the decorated function for these of torch's, if it is the ``first`` argument that has a term, or else any.
+
+    Calls with options that the function lacks have no rule.
+    """
+
+    def register(rule: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(rule)
+
+        def checked(func: Any, *args: Any, **kwargs: Any) -> Any:
+            kwargs = {name: option for name, option in kwargs.items() if option is not None}
+            try:
+                signature.bind(func, *args, **kwargs)
+            except TypeError:
+                return NotImplemented
+            return rule(func, *args, **kwargs) if isinstance(args[0], LowRank) or not first else NotImplemented
+
+        for name, space in itertools.product(names.split(), spaces or (torch, Tensor)):
+            attribute = getattr(space, name, None)
+            function = attribute if callable(attribute) else getattr(attribute, "__get__", None)
+            if function is not None:
+                RULES[function] = checked
+        return rule
+
+    return register
+
+
+def _value(x: Any) -> Any:
+    return x.value if isinstance(x, LowRank) else x
+
+
+def _each(function: Callable[[Tensor], Tensor], factor: Tensor) -> Tensor:
+    """A function of tensors without the dimension of directions, for each of these."""
+    mapped: Tensor = function(factor[0])[None] if len(factor) == 1 else torch.vmap(function)(factor)
+    return mapped
+
+
+def _mapped(
+    x: LowRank,
+    dims: Sequence[int],
+    linear: Callable[[Tensor], Tensor],
+    place: Callable[[Tensor], Tensor] = lambda factor: factor,
+) -> tuple[Tensor, Tensor]:
+    """The term of ``linear(x)``, where that mixes ``dims``, which are negative, and keeps the others.
+
+    ``place`` brings a factor that does not vary along ``dims`` to the output's layout.
+    """
+    c, u = x.c, x.u.to(x.c.dtype)
+    sizes = [size if at - x.value.dim() in dims else -1 for at, size in enumerate(x.value.shape)]
+
+    def mixed(factor: Tensor) -> Tensor:
+        return _each(lambda z: linear(z.expand(sizes)), factor)
+
+    with torch.autocast(c.device.type, enabled=False):  # the term keeps its precision
+        if all(c.shape[dim] == 1 for dim in dims):
+            return _each(place, c), mixed(u)
+        if any(u.shape[dim] != 1 for dim in dims):
+            c, u = dense(c, u)
+        return mixed(c), _each(place, u)
+
+
+# Linear operations that mix features or proposals
+
+
+@_rule("linear", F)
+def _linear(func: Any, x: LowRank, weight: Tensor, bias: Tensor | None = None) -> Any:
+    if weight.dim() != 2:
+        return NotImplemented
+    if x.scales:
+        value = func(x.value, weight)
+        return LowRank(value.clone() if bias is None else value + bias.to(value.dtype), x.c, value[None], ends=True)
+    term = _mapped(x, (-1,), lambda z: F.linear(z, weight.to(z.dtype)))
+    return LowRank(func(x.value, weight, bias), *term, ends=True)
+
+
+@_rule("matmul bmm __matmul__ __rmatmul__", first=False)
+def _matmul(func: Any, a: Any, b: Any) -> Any:
+    value = func(_value(a), _value(b))
+    if func is Tensor.__rmatmul__:
+        a, b = b, a
+    if min(_value(a).dim(), 2 if isinstance(a, LowRank) else _value(b).dim()) < 2:
+        return NotImplemented
+    if isinstance(b, LowRank):
+        return LowRank(value, *_mapped(b, (-2,), lambda z: a.to(z.dtype) @ z))
+    term = _mapped(a, (-1,), lambda z: z @ b.to(z.dtype), lambda z: z if b.dim() > 1 else z.squeeze(-1))
+    return LowRank(value, *term, ends=True)
+
+
+@_rule("einsum", first=False)
+def _einsum(func: Any, equation: str, *operands: Any) -> Any:
+    operands = tuple(operands[0]) if isinstance(operands[0], list | tuple) else operands
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    if not arrow or "." in equation or len(operands) != 2:
+        return NotImplemented
+    at = int(isinstance(operands[1], LowRank))
+    (x, mine), (other, others) = ((operands[i], inputs.split(",")[i]) for i in (at, 1 - at))
+    new = "".join(letter for letter in output if letter not in mine)
+    if len(set(mine)) != len(mine):
+        return NotImplemented
+    term = _mapped(
+        x,
+        [dim - len(mine) for dim, letter in enumerate(mine) if letter not in output],
+        lambda z: torch.einsum(f"{mine},{others}->{output}", z, other.to(z.dtype)),
+        lambda z: torch.einsum(f"{mine}{new}->{output}", z[(..., *[None] * len(new))]),
+    )
+    return LowRank(func(equation, *map(_value, operands)), *term)
+
+
+@_rule("conv1d conv2d conv3d")
+def _convolution(func: Any, x: LowRank, weight: Tensor, bias: Any = None, *options: Any, **more: Any) -> Any:
+    if x.value.dim() != weight.dim() or x.value.shape[1] != weight.shape[1]:
+        return NotImplemented
+    if x.c.shape[2] > 1 or x.u[0].numel() > x.u.shape[2]:
+        return NotImplemented
+    batch, _, *sizes = x.value.shape
+    image = x.c.squeeze(2).expand(-1, batch, *sizes).movedim(0, 1)  # c is the same in all channels, so that
+    kernel = torch.einsum("oc...,mc->om...", weight.to(x.u.dtype), x.u.flatten(1))  # m channels stand for them
+    with torch.autocast(x.c.device.type, enabled=False):
+        term = func(image, kernel, None, *options, **more)[None]
+    return LowRank(func(x.value, weight, bias, *options, **more), term, term.new_ones([1] * term.dim()), ends=True)
+
+
+@_rule("sum mean")
+def _reduce(func: Any, x: LowRank, dim: Any = None, keepdim: bool = False) -> Any:
+    n = x.value.dim()
+    dims = tuple(d % n - n for d in ([dim] if isinstance(dim, int) else dim or range(n)))
+    if x.weighted and func.__name__ == "sum" and dims == (-2,):
+        weights, weighed = x.weighted
+        with torch.autocast(weights.device.type, enabled=False):
+            value = weights.mT @ weighed if keepdim else (weights.mT @ weighed).squeeze(-2)
+    else:
+        value = func(x.value, dims, keepdim)
+    term = _mapped(x, dims, lambda z: func(z, dims, keepdim), lambda z: z if keepdim else z.squeeze(dims))
+    return LowRank(value, *term)
+
+
+# Arithmetic
+
+
+def _scaled(value: Tensor, x: LowRank, factor: Any, weighted: tuple[Tensor, Tensor] | None = None) -> LowRank:
+    """The value, with the term of x times a factor: the smaller of c and u takes it."""
+    c, u = x.c, x.u
+    shape = getattr(factor, "shape", ())
+    size_c, size_u = (prod(torch.broadcast_shapes(z.shape[1:], shape)) for z in (c, u))  # type: ignore[no-untyped-call]
+    if len(c) > 1 and len(c) * min(size_c, size_u) > value.numel():
+        c, u = dense(c, u)
+        size_c = 0
+    if size_c < size_u:
+        return LowRank(value, _each(lambda z: z * factor, c), u, weighted=weighted)
+    return LowRank(value, c, _each(lambda z: z * factor, u), weighted=weighted)
+
+
+def _signed(names: str, sign_a: int, sign_b: int) -> None:
+    @_rule(names, first=False)
+    def rule(func: Any, a: Any, b: Any) -> Any:
+        x, sign = (a, sign_a) if isinstance(a, LowRank) else (b, sign_b)
+        return LowRank(func(_value(a), _value(b)), sign * x.c, x.u)
+
+
+_signed("add __add__ __radd__", 1, 1)
+_signed("sub __sub__", 1, -1)
+_signed("rsub __rsub__", -1, 1)
+_rule("neg __neg__")(lambda func, x: LowRank(func(x.value), -x.c, x.u))
+_rule("div true_divide __truediv__")(lambda func, x, by: _scaled(func(x.value, by), x, x.value.new_ones(()) / by))
+_rule("masked_fill")(lambda func, x, mask, by: _scaled(func(x.value, mask, by), x, ~mask))
+
+
+@_rule("mul multiply __mul__ __rmul__", first=False)
+def _mul(func: Any, a: Any, b: Any) -> Any:
+    x, factor = (a, b) if isinstance(a, LowRank) else (b, a)
+    value, weighted = x.value, None
+    fits = type(factor) is Tensor and factor.dim() == value.dim() > 1 and factor.dtype == value.dtype
+    if fits and factor.shape[-1] == 1 and factor.shape[-2] in (1, value.shape[-2]):
+        weighted = factor.expand(*factor.shape[:-2], value.shape[-2], 1), value
+    return _scaled(func(_value(a), _value(b)), x, factor, weighted)
+
+
+@_rule("dropout", F, torch)
+def _dropout(func: Any, x: LowRank, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    if not training or p == 0:
+        return x
+    return _mul(torch.mul, x, func(torch.ones_like(x.value), p, training))  # draws the same numbers
+
+
+# Layout
+
+
+@_rule(
+    "reshape view flatten unflatten squeeze unsqueeze reshape_as view_as expand expand_as broadcast_to "
+    "transpose permute movedim swapaxes t T mT select narrow"
+)
+def _view(func: Any, x: LowRank, *args: Any, **kwargs: Any) -> Any:
+    if any(isinstance(option, Tensor | torch.dtype) for option in tree_leaves((args, kwargs))):
+        return NotImplemented
+
+    def laid_out(factor: Tensor) -> Tensor:  # a view's stride is 0 where a factor does not vary
+        view: Tensor = func(factor.expand(x.value.shape), *args, **kwargs)
+        return view[tuple(slice(None, None if stride else 1) for stride in view.stride())]
+
+    c, u = x.c, x.u
+    if any(laid_out(z[0]).numel() > z[0].numel() for z in (c, u)):  # what both vary along was merged, and is copied
+        c, u = dense(c, u)
+    return LowRank(func(x.value, *args, **kwargs), _each(laid_out, c), _each(laid_out, u))
+
+
+@_rule("__getitem__", Tensor)
+def _getitem(func: Any, x: LowRank, index: Any) -> Any:
+    if not isinstance(index, Tensor) or index.dim() != 1 or index.dtype == torch.uint8:
+        return _view(func, x, index)
+    c, u = (_each(lambda z: z[index] if len(z) > 1 else z, factor) for factor in (x.c, x.u))
+    return LowRank(x.value[index], c, u)
+
+
+@_rule("contiguous clone to float double half bfloat16 type_as cpu cuda")
+def _keep(func: Any, x: LowRank, *args: Any, **kwargs: Any) -> Any:
+    value = func(x.value, *args, **kwargs)
+    return LowRank(value, x.c.to(value.device), x.u.to(value.device))
+
+
+@_rule("cat concat concatenate", first=False)
+def _cat(func: Any, tensors: Any, dim: int = 0) -> Any:
+    at, x = next((at, x) for at, x in enumerate(tensors) if isinstance(x, LowRank))
+    n, values = x.value.dim(), [_value(z) for z in tensors]
+    if any(value.dim() != n for value in values):
+        return NotImplemented
+    dim = dim % n - n
+    before, after = (sum(value.shape[dim] for value in part) for part in (values[:at], values[at + 1 :]))
+
+    def padded(factor: Tensor) -> Tensor:  # with zeros where the other tensors are
+        sizes = [-1] * factor.dim()
+        sizes[dim] = x.value.shape[dim]
+        return F.pad(factor.expand(sizes), [0, 0] * (-1 - dim) + [before, after])
+
+    c = padded(x.c) if x.c.shape[dim] > 1 or x.u.shape[dim] == 1 else x.c
+    return LowRank(func(values, dim), c, padded(x.u) if x.u.shape[dim] > 1 else x.u)
