@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_library_alone(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    modules = {f"hint_loss/{name}.py" for name in ("__init__", "_checks", *MODULES)}
+    modules = {f"hint_loss/{name}.py" for name in ("__init__", "_checks", "_low_rank", *MODULES)}
     assert modules | {"hint_loss/py.typed"} == {name for name in names if ".dist-info/" not in name}
 
 
