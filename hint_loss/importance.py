@@ -219,7 +219,7 @@ def _check(score: Tensor, proposals: Tensor, feature_dim: int, reduction: Import
     node = score.grad_fn
     while node is not None and node.name().rstrip("0123456789") in ("SumBackward", "MeanBackward", "DivBackward"):
         node = node.next_functions[0][0]
-    if node is not None and re.match(r"(\w+Loss|BinaryCrossEntropy|KlDiv)", node.name()):
+    if node is not None and re.match(r"\w+Loss|BinaryCrossEntropy", node.name()):
         raise ValueError(
             "Parameter `score` should grow with the network's belief in a decision, as the ground truth's logit does. "
             f"Found a loss ({node.name().partition('Backward')[0]}), whose importance has the opposite sign."

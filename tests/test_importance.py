@@ -375,6 +375,77 @@ class TestErrors:
             proposal_importance(proposals.square().sum((1, 2)), proposals, reduction="mean")  # type: ignore[arg-type]
 
 
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "CrossEntropy": lambda logits: nn.functional.cross_entropy(logits, ANSWERS),
+    "each sample's": lambda logits: nn.functional.cross_entropy(logits, ANSWERS, reduction="none"),
+    "divided": lambda logits: nn.functional.cross_entropy(logits, ANSWERS, reduction="sum") / 3,
+    "binary": lambda logits: nn.functional.binary_cross_entropy_with_logits(logits, torch.rand(B, 4).double()),
+    "of probabilities": lambda logits: nn.functional.binary_cross_entropy(logits.sigmoid(), torch.rand(B, 4).double()),
+    "squares": lambda logits: nn.functional.mse_loss(logits, torch.rand(B, 4).double()),
+}
+
+
+class TestMistakes:
+    """What gave a wrong importance, or an error that named nothing."""
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_a_loss_as_score(self, model: UpDn, proposals: Tensor, words: Tensor, loss: str) -> None:
+        score = LOSSES[loss](model(proposals, words))
+        with pytest.raises(ValueError, match=r"Found a loss \(\w+\), whose importance has the opposite sign"):
+            proposal_importance(score, proposals)
+        assert proposal_importance(-score, proposals).any()  # such as a log-probability
+
+    @pytest.mark.parametrize("batch", [1, B + 1])
+    def test_a_score_of_another_batch(self, raises: Any, proposals: Tensor, batch: int) -> None:
+        message = (
+            "Parameters `score` and `proposals` should have the same batch first. Found `score.shape = "
+            f"({batch},)` and `proposals.shape = (3, 5, 4)`: score each sample once or, where the batch of proposals "
+            "is another dimension, pass `score.sum()`."
+        )
+        with raises(ValueError, message):
+            proposal_importance(proposals.square().sum().expand(batch), proposals)
+
+    def test_sequence_first(self, proposals: Tensor) -> None:
+        """Proposals (K, B, D), with the remedy that the error names."""
+        turned = proposals.detach().transpose(0, 1).contiguous().requires_grad_()
+        weight = torch.randn(D, dtype=torch.float64, requires_grad=True)
+        expected = proposal_importance((proposals @ weight).square().sum(1), proposals)
+        found = proposal_importance((turned @ weight).square().sum(0).sum(), turned)
+        torch.testing.assert_close(found, expected.T)
+
+    @pytest.mark.parametrize("make", [lambda x: {"logits": x}, lambda x: x.detach().numpy(), lambda x: [x]])
+    def test_a_score_that_is_no_tensor(self, proposals: Tensor, make: Callable[[Tensor], Any]) -> None:
+        score = make(proposals.sum((1, 2)))
+        with pytest.raises(
+            TypeError, match=rf"`score` should be a torch.Tensor.* Found a {type(score).__name__}: pass"
+        ):
+            proposal_importance(score, proposals)
+
+    def test_proposals_that_are_no_tensor(self, raises: Any, proposals: Tensor) -> None:
+        message = "Parameter `proposals` should be the very torch.Tensor that the model was given. Found a list."
+        with raises(TypeError, message):
+            proposal_importance(proposals.sum((1, 2)), [proposals])  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("feature_dim", [3, -4])
+    def test_a_dimension_that_proposals_lack(self, raises: Any, proposals: Tensor, feature_dim: int) -> None:
+        message = (
+            "Parameter `feature_dim` should be a dimension of `proposals`. Found `feature_dim = "
+            f"{feature_dim}` and `proposals.shape = (3, 5, 4)`."
+        )
+        with raises(ValueError, message):
+            proposal_importance(proposals.sum((1, 2)), proposals, feature_dim=feature_dim)
+
+    def test_weights_that_are_gone(self, proposals: Tensor) -> None:
+        """As FSDP2 frees those of inner layers; here, by hand."""
+        layer = nn.Linear(D, 3).double()
+        score = layer(proposals).square().sum((1, 2))
+        layer.weight.untyped_storage().resize_(0)
+        with pytest.raises(
+            RuntimeError, match=r"shard the root alone or call its `set_reshard_after_backward\(False\)`"
+        ):
+            proposal_importance(score, proposals)
+
+
 @pytest.mark.parametrize("several", [True, False])
 def test_evaluation_within_no_grad_of_a_score_that_has_a_graph(several: bool) -> None:
     weight, proposals = torch.ones(2, requires_grad=True), torch.ones(1, 3, 2, requires_grad=True)
