@@ -191,9 +191,9 @@ def _convolution(func: Any, x: LowRank, weight: Tensor, bias: Any = None, *optio
     if x.c.shape[2] > 1 or x.u[0].numel() > x.u.shape[2]:
         return NotImplemented
     batch, _, *sizes = x.value.shape
-    image = x.c.squeeze(2).expand(-1, batch, *sizes).movedim(0, 1)  # c is the same in all channels, so that
-    kernel = torch.einsum("oc...,mc->om...", weight.to(x.u.dtype), x.u.flatten(1))  # m channels stand for them
-    with torch.autocast(x.c.device.type, enabled=False):
+    with torch.autocast(x.c.device.type, enabled=False):  # c is the same in all channels, so m stand for them
+        image = x.c.squeeze(2).expand(-1, batch, *sizes).movedim(0, 1)
+        kernel = torch.einsum("oc...,mc->om...", weight.to(x.c.dtype), x.u.flatten(1).to(x.c.dtype))
         term = func(image, kernel, None, *options, **more)[None]
     return LowRank(func(x.value, weight, bias, *options, **more), term, term.new_ones([1] * term.dim()), ends=True)
 

@@ -286,7 +286,11 @@ def test_model_may_write_into_what_a_layer_made(updn: UpDn) -> None:
         hidden = F.linear(x, W)
         hidden += 1
         hidden[:, 0] = 0
-        return layers(x).sum((1, 2)) + hidden.tanh_().sum((1, 2))
+        product = x @ W.T
+        product[:, 1] *= 2
+        cells = F.conv1d(x.transpose(1, 2), W[..., None])
+        cells[..., 2] = 1
+        return sum(y.tanh_().sum((1, 2)) for y in (layers(x), hidden, product, cells))
 
     for reduction in ("sum", "input", "norm"):
         assert_exact(score, [W, *layers.parameters()], features(), reduction=reduction)
@@ -315,6 +319,32 @@ def test_autocast(updn: UpDn) -> None:
         results.append([alpha, *torch.autograd.grad(alpha.square().sum(), [model.value.weight, model.image.weight])])
     for exact, rounded in zip(*results, strict=True):
         assert (rounded - exact).norm() < 0.1 * exact.norm()
+
+
+AUTOCAST: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda x: F.linear(x, W.float()),
+    "matmul": lambda x: x @ W.float().T,
+    "pooling": lambda x: U.float().mT @ x,
+    "einsum": lambda x: torch.einsum("bkd,hd->bkh", x, W.float()),
+    "sum": lambda x: (x * V.float()).sum(-1),
+    "pooled sum": lambda x: (x * U.float()).sum(1),
+    "conv1d": lambda x: F.conv1d(x.transpose(1, 2), W.float()[..., None]),
+}
+
+
+@pytest.mark.parametrize("reduction", ["sum", "norm"])
+@pytest.mark.parametrize("name", AUTOCAST)
+def test_terms_keep_float32_under_autocast(name: str, reduction: str) -> None:
+    """A score that is linear in the proposals: its value rounds to bfloat16, its importance does not."""
+    data, score, directions = features().float(), AUTOCAST[name], weight(D, 3, seed=5).detach().float()
+    plain = data.clone().requires_grad_()
+    how: Any = along(directions) if reduction == "norm" else reduction
+    expected = proposal_importance(score(plain).flatten(1).sum(1), plain, reduction=how)
+    x = track_proposals(data, reduction=reduction, probes=directions)  # type: ignore[arg-type]
+    with torch.autocast("cpu", torch.bfloat16):
+        value = score(x).flatten(1).float().sum(1)
+    found = proposal_importance(value, x, reduction=reduction)  # type: ignore[arg-type]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @REDUCTIONS
