@@ -375,3 +375,19 @@ def test_outputs_of_another_kind(raises: Any) -> None:
 def test_lists() -> None:
     with pytest.raises(TypeError, match="`hinted`"):
         forward_hinted(nn.Linear(D, 2).double(), rand(B, K, D), hinted=[True] * B)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", [0, 4], ids=["hinted first", "hinted last"])
+def test_neighbours_are_not_copied(first: int) -> None:
+    """Samples with a hint that lie together are read where they are, those without too."""
+    features, hinted = torch.rand(6, K, D), torch.zeros(6, dtype=torch.bool)
+    hinted[first : first + 2] = True
+    seen: list[Tensor] = []
+
+    def model(x: Tensor) -> Tensor:
+        seen.append(x.source.features if isinstance(x, TrackedProposals) else x)
+        return x.sum((1, 2)).tanh()
+
+    forward_hinted(model, features, hinted=hinted)
+    assert {x.untyped_storage().data_ptr() for x in seen} == {features.untyped_storage().data_ptr()}
+    assert sorted(len(x) for x in seen) == [2, 4]
