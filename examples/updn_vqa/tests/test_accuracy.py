@@ -57,6 +57,9 @@ def test_official_normalised_answers(shared_data: Path, part: str, count: int) -
         ("dont", "don't"),
         ("somebody'd", "somebodyd"),
         ("it's 3:15", "it's 3:15"),  # neither is punctuation
+        ("wet/dry /cold", "wetdry cold"),  # beside a space once: removed everywhere
+        ("wet/dry/ cold", "wetdry cold"),
+        ("wet/dry cold", "wet dry cold"),
     ],
 )
 def test_normalisation(text: str, normalised: str) -> None:
