@@ -82,17 +82,17 @@ def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(
 def test_the_best_checkpoint_is_that_of_the_highest_cider_on_val(
     config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ciders, measured = iter([0.1, 0.4, 0.2]), []
+    ciders, measured = iter([0.1, 0.4, 0.2, 0.4]), []  # of equal ones the first
 
     def fixed(validation: Validation, model: object, accelerator: object) -> float:
         measured.append(validation.split.name)
         return next(ciders)
 
-    options, after_four = config(scale=replace(SCALE, steps=6)), config("four")
+    options, after_four = config(scale=replace(SCALE, steps=8)), config("four")
     with monkeypatch.context() as patch:
         patch.setattr(Validation, "cider", fixed)
         train(options)
-    assert measured == ["val"] * 3
+    assert measured == ["val"] * 4
     train(after_four)
     best = {name: tensor for name, tensor in weights(options.out, "best").items() if name.startswith("model.")}
     last = {name: tensor for name, tensor in weights(after_four.out).items() if name.startswith("model.")}
@@ -227,3 +227,15 @@ def test_words_are_drawn_anew_in_each_step(config: Callable[..., TrainConfig], t
         assert torch.equal(first, ~second)
         assert 0.3 < first.double().mean() < 0.7
     assert 0.3 < (is_first[0] != is_first[1]).double().mean() < 0.7
+
+
+def test_gradients_are_clipped(config: Callable[..., TrainConfig]) -> None:
+    """Adam forgets the scale of all gradients alike, but not that of one step beside another's."""
+    options = [config(str(clip), scale=replace(SCALE, clip=clip)) for clip in (float("inf"), 1e-3)]
+    for option in options:
+        train(option)
+    free, clipped = (weights(option.out) for option in options)
+    assert all(line["gradient_norm"] > 1e-2 for option in options for line in read_metrics(option.out))  # before it
+    assert any(not torch.equal(free[name], clipped[name]) for name in free if name.startswith("model."))
+    first_moments = [tensor.norm() for name, tensor in clipped.items() if name.endswith("exp_avg")]
+    assert torch.stack(first_moments).norm() <= 1e-3
