@@ -129,11 +129,6 @@ _REMEDIES = {  # by what PyTorch's errors say
         "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`. "
         "Proposals are tracked anew for each forward pass."
     ),
-    "storage of size 0": (
-        "The model's weights are gone: FSDP2 frees those of inner layers during the importance's backward pass, which "
-        "needs them again. Compute the whole loss inside of the wrapped module's forward, and shard the root alone or "
-        "call its `set_reshard_after_backward(False)`."
-    ),
     "recomput": (
         "A checkpoint computed its part again with other kernels. Give it those of the forward pass, "
         "`context_fn=lambda: (double_backward_kernels(), double_backward_kernels())` (in Hugging Face, among the "

@@ -33,6 +33,11 @@ _REMEDIES = {
     "CheckpointFunction": "pass `use_reentrant=False` to `torch.utils.checkpoint.checkpoint`",
     "Cdist CtcLoss FlexAttentionAutogradOp Hardsigmoid LstmMps MaskedSoftmax Pdist SegmentReduce": _REPLACE,
 }
+_FSDP = (
+    "FSDP2 frees the weights of a layer between `proposals` and score once the importance is computed, and a loss on it "
+    "needs them again: compute the whole loss inside of the wrapped module's forward and shard the root alone, or call "
+    "the root's `set_reshard_after_backward(False)`."
+)
 _REMEDY = {name: remedy for names, remedy in _REMEDIES.items() for name in names.split()}
 _ONCE = once_differentiable(lambda ctx: None).__code__  # shared by all that it decorates
 
@@ -84,8 +89,11 @@ def check_graph(score: Tensor, proposals: Tensor) -> None:
         name = node.name().partition("Backward")[0]
         backward = getattr(getattr(type(node), "_forward_cls", None), "backward", None)  # of an `autograd.Function`
         remedy = _REPLACE if getattr(backward, "__code__", None) is _ONCE else _REMEDY.get(name)
+        message = f"{name} lies between `proposals` and score and has no second derivative: {remedy}."
+        if getattr(getattr(node, "param_group", None), "reshard_after_backward", False):
+            remedy = message = _FSDP
         if remedy and any(target in edges for _, edges in _walk(node, dead)):
-            raise RuntimeError(f"{name} lies between `proposals` and score and has no second derivative: {remedy}.")
+            raise RuntimeError(message)
 
 
 def trained_tensors(x: Tensor) -> list[Tensor]:

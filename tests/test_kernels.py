@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.backends import cudnn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from hint_loss import kernels, proposal_importance
+from hint_loss import kernels, proposal_importance, track_proposals
 from hint_loss.kernels import check_graph, double_backward_kernels
 
 B, K, D = 2, 5, 8
@@ -337,3 +340,33 @@ class TestCheckGraph:
             beside = F.hardsigmoid(beside + beside)
         check_graph(proposals.sum() + beside.sum(), proposals)
         assert 4000 < len(seen) < 2 * 4010
+
+
+@pytest.mark.filterwarnings("ignore")  # of FSDP2, about views
+@pytest.mark.parametrize("track", [False, True])
+def test_weights_that_fsdp_frees(track: bool) -> None:
+    """Inner layers that are sharded lose their weights after the importance, unless they are told to keep them."""
+
+    def loss(model: nn.Module) -> Tensor:
+        features = torch.ones(2, 3, D)
+        x = track_proposals(features) if track else features.requires_grad_()
+        return proposal_importance(model(x).square().sum((1, 2)), x).square().sum()
+
+    dist.init_process_group("gloo", store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    try:
+        model = nn.Sequential(nn.Linear(D, D), nn.Tanh(), nn.Linear(D, 2))
+        expected = torch.autograd.grad(loss(model), list(model.parameters())[:3])
+        for layer in (model[0], model[2], model):
+            fully_shard(layer, mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(
+            RuntimeError, match=r"FSDP2 frees .* or call the root's `set_reshard_after_backward\(False\)`"
+        ):
+            loss(model)
+        sharded: Any = list(model.parameters())  # the optimiser's; afterwards, the model has whole ones
+        root: Any = model
+        root.set_reshard_after_backward(False)
+        loss(root).backward()
+        for parameter, gradient in zip(sharded, expected, strict=False):
+            torch.testing.assert_close(parameter.grad.full_tensor(), gradient)
+    finally:
+        dist.destroy_process_group()
