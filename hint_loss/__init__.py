@@ -47,7 +47,7 @@ from hint_loss.human import (
 from hint_loss.importance import proposal_importance
 from hint_loss.kernels import double_backward_kernels
 from hint_loss.metrics import pointing_game, rank_correlation
-from hint_loss.ranking import HintRankingLoss, hint_ranking_loss
+from hint_loss.ranking import HintRankingLoss, hint_pairs, hint_ranking_loss
 from hint_loss.tracking import TrackedProposals, track_proposals
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "check_double_backward",
     "double_backward_kernels",
     "forward_hinted",
+    "hint_pairs",
     "hint_ranking_loss",
     "human_importance",
     "human_importance_from_boxes",

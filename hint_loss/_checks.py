@@ -61,20 +61,30 @@ def checked_probes(probes: int | Tensor, features: int) -> int | Tensor:
 def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -> Tensor | None:
     """The mask as ``(..., K)``, whether it was given for proposals or for whole samples."""
     check_tensors(**{"alpha": alpha, name: other})
-    if alpha.dim() == 0 or other.shape != alpha.shape:
+    if alpha.dim() == 0 or other.shape != alpha.shape or other.device != alpha.device:
         raise ValueError(
-            f"Parameters `alpha` and `{name}` should have the same shape (..., K). "
-            f"Found `alpha.shape = {tuple(alpha.shape)}` and `{name}.shape = {tuple(other.shape)}`."
+            f"Parameters `alpha` and `{name}` should have the same shape (..., K), on one device. "
+            f"Found `alpha.shape = {tuple(alpha.shape)}` on {alpha.device} and "
+            f"`{name}.shape = {tuple(other.shape)}` on {other.device}."
         )
     if mask is None:
         return None
     check_tensors(mask=mask)
-    if mask.dtype != torch.bool or mask.shape not in (alpha.shape, alpha.shape[:-1]):
+    if mask.dtype != torch.bool or mask.shape not in (alpha.shape, alpha.shape[:-1]) or mask.device != alpha.device:
         raise ValueError(
             f"Parameter `mask` should be boolean, of shape {tuple(alpha.shape)} or, for whole samples, "
-            f"{tuple(alpha.shape[:-1])}. Found `mask.dtype = {mask.dtype}` and `mask.shape = {tuple(mask.shape)}`."
+            f"{tuple(alpha.shape[:-1])}. Found `mask.dtype = {mask.dtype}` and `mask.shape = {tuple(mask.shape)}` on "
+            f"{mask.device}."
         )
-    return mask[..., None].expand_as(alpha) if mask.dim() < alpha.dim() else mask
+    if mask.dim() == alpha.dim():
+        return mask
+    if mask.dim() > 1 and mask.shape[-1] == alpha.shape[-1]:
+        raise ValueError(
+            f"Parameter `mask` of shape {tuple(mask.shape)} could be meant for decisions or for proposals, of which "
+            f"there are as many in {tuple(alpha.shape)}: pass `mask[..., None].expand_as(alpha)` or "
+            "`mask[..., None, :].expand_as(alpha)`."
+        )
+    return mask[..., None].expand_as(alpha)
 
 
 def check_options(margin: float, min_gap: float, pair_reduction: str, reduction: str) -> None:
@@ -89,7 +99,7 @@ def check_options(margin: float, min_gap: float, pair_reduction: str, reduction:
         raise ValueError(f"Parameter `reduction` should be 'mean', 'sum' or 'none'. Found {reduction!r}.")
 
 
-def check_roles(alpha: Tensor, s: Tensor) -> None:
+def check_roles(alpha: Tensor, s: Tensor, mask: Tensor | None) -> None:
     """What is trained and what is the target."""
     if not alpha.is_floating_point():
         raise TypeError(f"Parameter `alpha` should be a floating point tensor. Found `alpha.dtype = {alpha.dtype}`.")
@@ -97,6 +107,17 @@ def check_roles(alpha: Tensor, s: Tensor) -> None:
         raise ValueError(
             "Parameter `alpha` is what the loss trains, `s` its target. Found `alpha.requires_grad = False` and "
             "`s.requires_grad = True`: swap them if they are the wrong way round, or else pass `s.detach()`."
+        )
+    if alpha.dim() > 2 and mask is None:
+        raise ValueError(
+            f"Parameter `alpha` should have shape (B, K) or, with a mask, (..., K). Found `alpha.shape = "
+            f"{tuple(alpha.shape)}` without one: pass `alpha.flatten(1)` and `s.flatten(1)` if these are maps, or the "
+            "mask of those decisions that count, `torch.ones_like(alpha, dtype=torch.bool)` for all."
+        )
+    if torch.is_grad_enabled() and not alpha.requires_grad:
+        raise ValueError(
+            "Parameter `alpha` should carry a graph, or nothing is trained. Found `alpha.requires_grad = False`: take "
+            "the importance with `differentiable=True`, or only measure the loss, under `torch.no_grad()`."
         )
 
 

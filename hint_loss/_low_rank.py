@@ -144,7 +144,7 @@ def _mapped(
 def _linear(func: Any, x: LowRank, weight: Tensor, bias: Tensor | None = None) -> Any:
     if weight.dim() != 2:
         return NotImplemented
-    if x.scales:
+    if x.scales and x.c.shape[-1] == 1:
         value = func(x.value, weight)
         return LowRank(value.clone() if bias is None else value + bias.to(value.dtype), x.c, value[None], ends=True)
     term = _mapped(x, (-1,), lambda z: F.linear(z, weight.to(z.dtype)))

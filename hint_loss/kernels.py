@@ -34,9 +34,9 @@ _REMEDIES = {
     "Cdist CtcLoss FlexAttentionAutogradOp Hardsigmoid LstmMps MaskedSoftmax Pdist SegmentReduce": _REPLACE,
 }
 _FSDP = (
-    "FSDP2 frees the weights of a layer between `proposals` and score once the importance is computed, and a loss on it "
-    "needs them again: compute the whole loss inside of the wrapped module's forward and shard the root alone, or call "
-    "the root's `set_reshard_after_backward(False)`."
+    "FSDP2 frees the weights of a layer between `proposals` and score once the importance is computed, and a loss on "
+    "it needs them again: compute the whole loss inside of the wrapped module's forward and shard the root alone, or "
+    "call the root's `set_reshard_after_backward(False)`."
 )
 _REMEDY = {name: remedy for names, remedy in _REMEDIES.items() for name in names.split()}
 _ONCE = once_differentiable(lambda ctx: None).__code__  # shared by all that it decorates

@@ -14,22 +14,46 @@ ties included. That is O(K log K) time and O(K) memory, where comparing all pair
 
 **Margin for free.** Asking pairs to be apart in proportion to the human gap, :math:`\max(0,\; m (s_i - s_j) -
 (\alpha_i - \alpha_j))`, is the same loss on :math:`\alpha - m s`.
+
+**Smallest gap.** Pairs with :math:`s_i - s_j > g` are not those of an order, but in the order of s, the partners of a
+proposal are all that come before some place, or after. How many of these have a larger alpha, or a smaller one, a
+wavelet matrix counts for all proposals at once: it takes the ranks of alpha apart bit by bit. That is O(K log K) again.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hint_loss._checks import check_options, check_roles, checked_mask
 
-__all__ = ["HintRankingLoss", "hint_ranking_loss"]
+__all__ = ["HintRankingLoss", "hint_pairs", "hint_ranking_loss"]
 
 PairReduction = Literal["sum", "mean"]
 Reduction = Literal["mean", "sum", "none"]
+
+
+class _Options(TypedDict, total=False):
+    margin: float
+    min_gap: float
+    relative: bool
+    scale_free: bool
+    pair_reduction: PairReduction
+    reduction: Reduction
+
+
+_RECOMMENDED: _Options = {
+    "margin": 0.4,
+    "min_gap": 0.25,
+    "relative": True,
+    "scale_free": True,
+    "pair_reduction": "mean",
+    "reduction": "mean",
+}
+_FEW = 128  # proposals, of which all pairs are compared sooner than counted
 
 
 def hint_ranking_loss(
@@ -39,6 +63,7 @@ def hint_ranking_loss(
     mask: Tensor | None = None,
     margin: float = 0.0,
     min_gap: float = 0.0,
+    relative: bool = False,
     scale_free: bool = False,
     pair_reduction: PairReduction = "sum",
     reduction: Reduction = "mean",
@@ -49,28 +74,34 @@ def hint_ranking_loss(
 
     for each sample; the defaults, :math:`m = g = 0`, are the paper's loss. Pairs that people score equal add nothing.
 
-    What the loss's weight means: samples without a hint (an all-false row of ``mask``) do not count, so the mean does
-    not depend on the batch size or on the share of hints. The paper's sum grows with the number of pairs, unless
+    What the loss's weight means: samples whose hint orders no pair (without a hint, with one proposal, or with scores
+    that are all equal) do not count, so the mean does not depend on the batch size or on the share of hints;
+    :func:`hint_pairs` tells how many do. The paper's sum grows with the number of pairs, unless
     ``pair_reduction="mean"``, and with the scale of alpha, unless ``scale_free=True``. Across data-parallel ranks,
-    take ``reduction="sum"`` and divide by the number of hinted samples on *all* ranks.
+    take ``reduction="sum"`` and divide by the number of samples that count on *all* ranks.
 
     Args:
-        alpha: ``(..., K)`` network importance, as :func:`~hint_loss.proposal_importance` gives it.
-        s: ``(..., K)`` human importance, or booleans. Its order matters; with ``margin`` or ``min_gap``, its gaps too.
+        alpha: ``(B, K)`` network importance, as :func:`~hint_loss.proposal_importance` gives it; ``(..., K)`` with a
+            mask, such as ``(B, T, K)`` for T decisions.
+        s: human importance, in the shape of ``alpha``, or booleans. Its order matters; with ``margin`` or ``min_gap``,
+            its gaps too.
         mask: boolean, ``(..., K)``: true for proposals that exist and have a human score; or ``(...)``: true for
             samples with a hint. Masked entries may hold anything. Default: all true.
         margin: how far apart alphas should be for each unit of human gap, in units of alpha.
-        min_gap: leave out pairs whose human scores differ by no more than this. Above 0 it compares all pairs: O(K^2).
+        min_gap: leave out pairs whose human scores differ by no more than this.
+        relative: take each sample's ``s`` relative to its own range, from 0 for the lowest to 1 for the highest, so
+            that ``margin`` and ``min_gap`` fit every kind of hint. A range below 1e-5 is rounding and orders nothing.
         scale_free: divide alpha by the sum of its absolute values over the sample, so that alphas are shares of
             importance and shrinking all of them does not lower the loss.
         pair_reduction: ``"sum"`` over a sample's pairs (the paper), or their ``"mean"``.
-        reduction: ``"mean"`` over hinted samples (without any: 0, attached to the graph), ``"sum"``, or ``"none"``.
+        reduction: ``"mean"`` over samples that count (without any: 0, attached to the graph), ``"sum"``, or ``"none"``.
 
     Returns:
         A scalar, or ``(...)`` for ``reduction="none"``; float32, or float64 where ``alpha`` is. An unmasked NaN shows.
 
     Raises:
-        ValueError: shapes that do not fit, a mask that is not boolean, an option out of range, ``s`` for ``alpha``.
+        ValueError: shapes or devices that do not fit; a mask that is not boolean, or could be meant for samples or for
+            proposals; an option out of range; ``s`` for ``alpha``; an alpha without a graph, where gradients are on.
         TypeError: an integer ``alpha``, or an array in place of a tensor.
 
     Example:
@@ -83,42 +114,77 @@ def hint_ranking_loss(
         tensor([[-2.,  1.,  1.]])
 
     References:
-        Selvaraju et al., "Taking a HINT", ICCV 2019 (the pairwise sum). Margin, gap and scale-free form are ours.
+        Selvaraju et al., "Taking a HINT", ICCV 2019 (the pairwise sum). All options are ours.
     """
     check_options(margin, min_gap, pair_reduction, reduction)
     mask = checked_mask(alpha, s, mask, "s")
-    check_roles(alpha, s)
-    x = alpha if alpha.dtype == torch.float64 else alpha.float()
-    s = s if s.dtype == torch.float64 else s.float()
+    check_roles(alpha, s, mask)
+    x, s = _floating(alpha), _floating(s)
+    s, low, high = _scores(s, mask, relative)
     present: Tensor | int = max(x.shape[-1], 1)
-    hinted: Tensor | int = max(x.shape[:-1].numel(), 1)
     if mask is not None:
-        x, s = torch.where(mask, x, 0.0), torch.where(mask, s, 0.0)
-        present, hinted = mask.sum(-1, keepdim=True).clamp(min=1), mask.any(-1).sum().clamp(min=1)
+        x, present = torch.where(mask, x, 0.0), mask.sum(-1, keepdim=True).clamp(min=1)
     if scale_free:
         norm = x.abs().sum(-1, keepdim=True)
         x = x / torch.where(norm > 0, norm, 1.0)
     if margin:
         x = x - margin * s.to(x.dtype)
 
+    lower, order = _partners(s, mask, min_gap) if min_gap or pair_reduction == "mean" else (s, s)
     with torch.no_grad():
-        slope = _slope_by_comparing(x, s, mask, min_gap) if min_gap else _slope_by_sorting(x, s, mask)
+        if not min_gap:
+            slope = _slope_by_sorting(x, s, mask)
+        elif x.shape[-1] <= _FEW:
+            slope = _slope_by_comparing(x, s, mask, min_gap)
+        else:
+            slope = _slope_by_counting(x, mask, lower, order)
         centre = x.sum(-1, keepdim=True) / present
         centre = centre + 0 * s.sum(-1, keepdim=True)  # a NaN has no order: let it show
     # A sample's slopes sum to zero and masked entries have none: centring changes the rounding error alone.
     losses = ((x - centre) * slope.to(x.dtype)).sum(-1)
     if pair_reduction == "mean":
-        losses = losses / _count_pairs(s, mask, min_gap).clamp(min=1)
+        losses = losses / lower.sum(-1).clamp(min=1)
     if reduction == "none":
         return losses
-    return losses.sum() if reduction == "sum" else losses.sum() / hinted
+    counts = (high - min_gap > low).sum().clamp(min=1)
+    return losses.sum() if reduction == "sum" else losses.sum() / counts
+
+
+def hint_pairs(s: Tensor, *, mask: Tensor | None = None, min_gap: float = 0.0, relative: bool = False) -> Tensor:
+    """How many pairs of proposals each sample's hint orders: 0 where it says nothing to the ranking loss.
+
+    Args:
+        s: ``(..., K)`` human importance, or booleans.
+        mask: as in :func:`hint_ranking_loss`.
+        min_gap: as there.
+        relative: as there.
+
+    Returns:
+        ``(...)`` whole numbers; ``(hint_pairs(s) > 0).sum()`` is the number of samples that count.
+
+    Raises:
+        ValueError: a mask that does not fit.
+
+    Example:
+        >>> s = torch.tensor([[0.9, 0.5, 0.2], [0.6, 0.55, 0.4], [0.5, 0.5, 0.5]])
+        >>> hint_pairs(s, min_gap=0.5).tolist(), hint_pairs(s, min_gap=0.5, relative=True).tolist()
+        ([1, 0, 0], [2, 2, 0])
+    """
+    mask = checked_mask(s, s, mask, "s")
+    s, _, _ = _scores(_floating(s), mask, relative)
+    return _partners(s, mask, min_gap)[0].sum(-1)
 
 
 class HintRankingLoss(nn.Module):
     """Module twin of :func:`hint_ranking_loss`: the Module holds the options, the function holds the truth.
 
+    Attributes:
+        margin, min_gap, relative, scale_free, pair_reduction, reduction: the options.
+
     Example:
-        >>> HintRankingLoss(margin=0.5)(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
+        >>> loss = HintRankingLoss(margin=0.5)
+        >>> with torch.no_grad():  # of constants
+        ...     loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
         tensor(0.5000)
     """
 
@@ -127,28 +193,66 @@ class HintRankingLoss(nn.Module):
         *,
         margin: float = 0.0,
         min_gap: float = 0.0,
+        relative: bool = False,
         scale_free: bool = False,
         pair_reduction: PairReduction = "sum",
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         check_options(margin, min_gap, pair_reduction, reduction)
-        self.loss = partial(
-            hint_ranking_loss,
-            margin=margin,
-            min_gap=min_gap,
-            scale_free=scale_free,
-            pair_reduction=pair_reduction,
-            reduction=reduction,
-        )
+        self.margin, self.min_gap, self.relative, self.scale_free = margin, min_gap, relative, scale_free
+        self.pair_reduction, self.reduction = pair_reduction, reduction
+
+    @classmethod
+    def recommended(cls, **overrides: Unpack[_Options]) -> Self:
+        """The form to begin with; ``overrides`` replace its options.
+
+        It goes with unsigned importance, ``reduction="norm"``, and a weight of 30 beside a task loss of weight 1.
+
+        Example:
+            >>> HintRankingLoss.recommended(margin=0.2).margin
+            0.2
+        """
+        return cls(**_RECOMMENDED | overrides)
+
+    if TYPE_CHECKING:  # nn.Module's returns anything
+
+        def __call__(self, alpha: Tensor, s: Tensor, *, mask: Tensor | None = None) -> Tensor:
+            """See :func:`hint_ranking_loss`."""
+            ...
 
     def forward(self, alpha: Tensor, s: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """See :func:`hint_ranking_loss`."""
-        return self.loss(alpha, s, mask=mask)
+        return hint_ranking_loss(alpha, s, mask=mask, **self._options())
+
+    def pairs(self, s: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """How many pairs each sample's hint orders in this form: see :func:`hint_pairs`."""
+        return hint_pairs(s, mask=mask, min_gap=self.min_gap, relative=self.relative)
 
     def extra_repr(self) -> str:
         """The options, for the module's representation."""
-        return ", ".join(f"{name}={value!r}" for name, value in self.loss.keywords.items())
+        return ", ".join(f"{name}={value!r}" for name, value in self._options().items())
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _RECOMMENDED}
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _scores(s: Tensor, mask: Tensor | None, relative: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Human scores, 0 where masked, with the lowest and the highest ``(...)`` of each sample."""
+    if s.shape[-1] == 0:
+        return s, s.sum(-1), s.sum(-1)
+    low = (s if mask is None else s.masked_fill(~mask, torch.inf)).amin(-1)
+    high = (s if mask is None else s.masked_fill(~mask, -torch.inf)).amax(-1)
+    if relative:
+        span = (high - low)[..., None]
+        orders = span > 1e-5 * torch.maximum(high.abs(), low.abs())[..., None]
+        s = torch.where(orders | s.isnan(), (s - low[..., None]) / torch.where(orders, span, 1.0), 0.0)
+        low, high = torch.zeros_like(low), orders.squeeze(-1).to(high.dtype)
+    return (s if mask is None else torch.where(mask, s, 0.0)), low, high
 
 
 def _slope_by_sorting(x: Tensor, s: Tensor, mask: Tensor | None) -> Tensor:
@@ -172,11 +276,55 @@ def _slope_by_comparing(x: Tensor, s: Tensor, mask: Tensor | None, min_gap: floa
     return wrong.sum(-2) - wrong.sum(-1)
 
 
-def _count_pairs(s: Tensor, mask: Tensor | None, min_gap: float) -> Tensor:
-    """Each sample's number of pairs with ``s_i - min_gap > s_j``."""
-    others = s if mask is None else torch.where(mask, s, torch.inf)
-    pairs = torch.searchsorted(others.sort(-1).values.contiguous(), s.contiguous() - min_gap)
-    return pairs.sum(-1) if mask is None else (pairs * mask).sum(-1)
+def _slope_by_counting(x: Tensor, mask: Tensor | None, before: Tensor, order: Tensor) -> Tensor:
+    """The same, in the order of s: there, the partners of each proposal are those before and after some place."""
+    size, places = x.shape[-1], torch.arange(x.shape[-1], device=x.device).expand_as(order)
+    if mask is not None:  # last in every order
+        x, before = x.masked_fill(~mask, torch.inf), before.masked_fill(~mask, size)
+    before = before.gather(-1, order)
+    after = (
+        torch.zeros_like(F.pad(before, (0, 1))).scatter_add_(-1, before, torch.ones_like(before)).cumsum(-1)[..., :-1]
+    )
+    values, by_x = x.gather(-1, order).sort(-1)
+    new = F.pad(values[..., 1:] != values[..., :-1], (1, 1), value=True)  # where equal values begin
+    first = torch.where(new[..., :-1], places, 0).cummax(-1).values
+    last = torch.where(new[..., 1:], places + 1, size).flip(-1).cummin(-1).values.flip(-1)
+    rank, smaller, not_larger = (torch.empty_like(order).scatter_(-1, by_x, y) for y in (places, first, last))
+    counts = _count(rank, torch.cat([before, after], -1), torch.cat([not_larger, smaller], -1))
+    slope = (smaller - counts[..., size:]) - (before - counts[..., :size])
+    slope = torch.empty_like(slope).scatter_(-1, order, slope)
+    return slope if mask is None else slope * mask
+
+
+def _partners(s: Tensor, mask: Tensor | None, min_gap: float) -> tuple[Tensor, Tensor]:
+    """How many scores are lower than each by more than the gap, and the order of all, masked ones last."""
+    values, order = (s if mask is None else s.masked_fill(~mask, torch.inf)).sort(-1)
+    lower = torch.searchsorted(values, s.contiguous() - min_gap)
+    return (lower if mask is None else lower * mask), order
+
+
+def _count(ranks: Tensor, ends: Tensor, bounds: Tensor) -> Tensor:
+    """How many of the first ``ends (..., Q)`` of ``ranks (..., K)``, a permutation, are below ``bounds (..., Q)``.
+
+    A wavelet tree: from the highest bit to the lowest, the ranks that agree in all bits above come to lie together, in
+    their old order, those with a 0 in this bit before those with a 1. Of those that agree with a bound up to where it
+    has a 1, the ones with a 0 are below it. As all numbers below K are there, a group begins at its smallest one, and
+    half of all that lie before it have a 1.
+    """
+    size, count, starts = ranks.shape[-1], torch.zeros_like(ends), torch.zeros_like(bounds)
+    for bit in reversed(range(size.bit_length())):
+        half, group, is_one = 1 << bit, ranks >> bit + 1 << bit + 1, ranks >> bit & 1
+        ones = F.pad(is_one.cumsum(-1), (1, 0))
+        ones_before = ones.gather(-1, starts + ends) - (starts >> 1)
+        zeros_before = ends - ones_before
+        passes = bounds - starts >= half
+        count += zeros_before * passes
+        ends = torch.where(passes, ones_before, zeros_before)
+        starts = starts + passes * half
+        earlier = ones[..., :-1] - (group >> 1)
+        place = torch.arange(size, device=ranks.device) - earlier
+        ranks = torch.empty_like(ranks).scatter_(-1, torch.where(is_one.bool(), group + half + earlier, place), ranks)
+    return count
 
 
 def _order_key(x: Tensor) -> Tensor:

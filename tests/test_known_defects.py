@@ -61,11 +61,11 @@ def test_equal_human_scores_push_importances_together() -> None:
 
 
 def test_an_all_zero_hint_gives_a_non_zero_loss() -> None:
-    assert hint_ranking_loss(torch.randn(4, 36), torch.zeros(4, 36)) == 0
+    assert hint_ranking_loss(torch.randn(4, 36, requires_grad=True), torch.zeros(4, 36)) == 0
 
 
 def test_the_mean_runs_over_unhinted_samples() -> None:
-    alpha, s = torch.randn(8, 6), torch.rand(8, 6)
+    alpha, s = torch.randn(8, 6, requires_grad=True), torch.rand(8, 6)
     hinted = torch.arange(8) < 2
     loss = hint_ranking_loss(alpha, s, mask=hinted)
     assert loss > 0
@@ -74,7 +74,7 @@ def test_the_mean_runs_over_unhinted_samples() -> None:
 
 def test_the_mean_runs_over_proposals() -> None:
     """Padding to another K changes nothing; with a mean over pairs, neither does repeating every proposal."""
-    alpha, s = torch.randn(3, 6), torch.rand(3, 6)
+    alpha, s = torch.randn(3, 6, requires_grad=True), torch.rand(3, 6)
     padded = [torch.cat([x, torch.zeros(3, 30)], 1) for x in (alpha, s)]
     loss = hint_ranking_loss(*padded, mask=(torch.arange(36) < 6).expand(3, 36))
     torch.testing.assert_close(loss, hint_ranking_loss(alpha, s))

@@ -148,8 +148,8 @@ class TestErrors:
 
     def test_shapes(self, raises: Any) -> None:
         message = (
-            "Parameters `alpha` and `{}` should have the same shape (..., K). "
-            "Found `alpha.shape = (2, 3)` and `{}.shape = (3, 2)`."
+            "Parameters `alpha` and `{}` should have the same shape (..., K), on one device. "
+            "Found `alpha.shape = (2, 3)` on cpu and `{}.shape = (3, 2)` on cpu."
         )
         with raises(ValueError, message.format("s", "s")):
             rank_correlation(torch.zeros(2, 3), torch.zeros(3, 2))
@@ -160,7 +160,7 @@ class TestErrors:
     def test_mask(self, raises: Any, metric: Any) -> None:
         message = (
             "Parameter `mask` should be boolean, of shape (2, 3) or, for whole samples, (2,). "
-            "Found `mask.dtype = torch.float32` and `mask.shape = (2, 3)`."
+            "Found `mask.dtype = torch.float32` and `mask.shape = (2, 3)` on cpu."
         )
         with raises(ValueError, message):
             metric(torch.zeros(2, 3), torch.zeros(2, 3).bool(), mask=torch.ones(2, 3))

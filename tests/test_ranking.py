@@ -1,14 +1,22 @@
 """The ranking loss against a loop transcription of the paper's formula and a dense autograd form."""
 
 import itertools
-from typing import Any
+from typing import Any, ClassVar, assert_type
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from hint_loss import HintRankingLoss, hint_ranking_loss
+import hint_loss
+from hint_loss import HintRankingLoss, hint_pairs, proposal_importance, ranking
+
+
+def hint_ranking_loss(alpha: Tensor, s: Tensor, **options: Any) -> Tensor:
+    """Also of constants, as they are refused where gradients are on."""
+    with torch.set_grad_enabled(getattr(alpha, "requires_grad", False)):
+        return hint_loss.hint_ranking_loss(alpha, s, **options)
+
 
 BOUND = 1e-12  # float64 rounding of sums of at most 66 pairs of values below 4
 OPTIONS = [
@@ -220,7 +228,7 @@ def test_compiles_without_a_graph_break() -> None:
     alpha = torch.tensor([[-0.0, 0.0, 1.0, 0.5], [0.3, 0.1, 0.1, -2.0]], requires_grad=True)
     s = torch.tensor([[1.0, 0.0, 0.2, 0.2], [0.1, 0.2, 0.3, 0.3]])
     try:
-        compiled = torch.compile(hint_ranking_loss, fullgraph=True)(alpha, s)
+        compiled = torch.compile(hint_loss.hint_ranking_loss, fullgraph=True)(alpha, s)
     except torch._inductor.exc.InductorError as error:  # such as: no C++ compiler
         pytest.skip(f"torch.compile does not work on this machine: {error}")
     torch.testing.assert_close(
@@ -232,13 +240,15 @@ def test_module_is_the_function_with_its_options_stored() -> None:
     options: dict[str, Any] = {
         "margin": 0.2, "min_gap": 0.1, "scale_free": True, "pair_reduction": "mean", "reduction": "sum"
     }  # fmt: skip
-    alpha, s, mask = torch.randn(4, 6), torch.rand(4, 6), torch.rand(4, 6) < 0.7
+    alpha, s, mask = torch.randn(4, 6, requires_grad=True), torch.rand(4, 6), torch.rand(4, 6) < 0.7
     module = HintRankingLoss(**options)
+    assert {name: getattr(module, name) for name in options} == options
     assert torch.equal(module(alpha, s, mask=mask), hint_ranking_loss(alpha, s, mask=mask, **options))
     assert torch.equal(HintRankingLoss()(alpha, s), hint_ranking_loss(alpha, s))
+    assert torch.equal(module.pairs(s, mask=mask), hint_pairs(s, mask=mask, min_gap=0.1))
     assert (
-        repr(module) == "HintRankingLoss(margin=0.2, min_gap=0.1, scale_free=True, pair_reduction='mean', "
-        "reduction='sum')"
+        repr(module) == "HintRankingLoss(margin=0.2, min_gap=0.1, relative=False, scale_free=True, "
+        "pair_reduction='mean', reduction='sum')"
     )
     assert not list(module.parameters())
 
@@ -250,21 +260,104 @@ def test_a_nan_that_is_not_masked_shows() -> None:
         assert hint_ranking_loss(good, bad, **options).isnan()
 
 
+def by_loops(alpha: Tensor, s: Tensor, mask: Tensor, gap: float, margin: float) -> tuple[Tensor, Tensor]:
+    """Sums and gradients of samples, pair by pair in the formula's words."""
+    hinges = margin * (s[:, :, None] - s[:, None]) - (alpha[:, :, None] - alpha[:, None])
+    pairs = (s[:, :, None] - gap > s[:, None]) & mask[:, :, None] & mask[:, None]
+    losses = torch.where(pairs, hinges.clamp(min=0), 0.0).sum((1, 2))
+    wrong = (pairs & (hinges > 0)).double()
+    return losses, wrong.sum(1) - wrong.sum(2)
+
+
+@pytest.mark.parametrize("K", [1, 2, 5, 31, 32, 33, 130, 200])
+def test_a_gap_in_ten_thousand_random_cases(K: int) -> None:
+    """Ties in alpha, in s and in both, gaps that are differences of scores, padding; counted or compared."""
+    cases, levels = 1250, (2, 4, 9, 1000)
+    for n_alpha, n_s in itertools.product(levels, levels):
+        alpha = (torch.randint(n_alpha, (cases // 16 + 1, K)) / 8.0).double()
+        s = torch.randint(n_s, alpha.shape).double() / 8
+        mask = torch.rand(len(s), 1).mul(1.3) > torch.rand(len(s), K)
+        for gap, margin in ((0.125, 0.0), (0.5, 0.25), (0.3, 0.0), (20.0, 0.25)):
+            expected, slope = by_loops(alpha, s, mask, gap, margin)
+            x = alpha.clone().requires_grad_()
+            losses = hint_ranking_loss(x, s, mask=mask, min_gap=gap, margin=margin, reduction="none")
+            losses.sum().backward()
+            assert x.grad is not None
+            torch.testing.assert_close(losses, expected, rtol=1e-12, atol=1e-12)
+            assert torch.equal(x.grad, slope)  # whole numbers
+            lower, order = ranking._partners(torch.where(mask, s, 0.0), mask, gap)
+            counted = ranking._slope_by_counting(torch.where(mask, alpha - margin * s, 0.0), mask, lower, order)
+            assert torch.equal(counted.double(), slope)
+
+
+class TestRelative:
+    """Scores relative to the sample's own range."""
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"margin": 0.4, "min_gap": 0.25, "scale_free": True, "pair_reduction": "mean"}
+
+    def test_a_soft_hint_counts_as_a_firm_one_does(self) -> None:
+        alpha, firm = torch.randn(6, 20, dtype=torch.float64), torch.rand(6, 20, dtype=torch.float64)
+        firm = (firm - firm.amin(1, keepdim=True)) / (firm.amax(1, keepdim=True) - firm.amin(1, keepdim=True))
+        soft = 0.4 + 0.1 * firm
+        expected = hint_ranking_loss(alpha, firm, **self.OPTIONS)
+        assert hint_pairs(soft, min_gap=0.25).sum() == 0
+        assert hint_ranking_loss(alpha, soft, **self.OPTIONS) == 0
+        torch.testing.assert_close(hint_ranking_loss(alpha, soft, relative=True, **self.OPTIONS), expected)
+        assert (hint_pairs(soft, min_gap=0.25, relative=True) - hint_pairs(firm, min_gap=0.25)).abs().max() <= 1
+
+    def test_the_range_is_that_of_unmasked_proposals(self) -> None:
+        alpha, s = torch.randn(3, 8), torch.rand(3, 8)
+        padded = torch.cat([s, torch.tensor([[float("nan"), -100.0, 100.0]]).expand(3, 3)], 1)
+        mask = torch.arange(11).expand(3, 11) < 8
+        expected = hint_ranking_loss(alpha, s, relative=True, **self.OPTIONS)
+        found = hint_ranking_loss(
+            torch.cat([alpha, torch.randn(3, 3)], 1), padded, mask=mask, relative=True, **self.OPTIONS
+        )
+        torch.testing.assert_close(found, expected)
+
+    @pytest.mark.parametrize("constant", [0.0, 0.5, 0.1])
+    def test_rounding_orders_nothing(self, constant: float) -> None:
+        s = torch.full((2, 9), constant) * (1 + 1e-6 * torch.rand(2, 9))
+        assert hint_pairs(s, relative=True).tolist() == [0, 0]
+        assert hint_ranking_loss(torch.randn(2, 9), s, relative=True, **self.OPTIONS) == 0
+
+    def test_samples_that_say_nothing_do_not_count(self) -> None:
+        """A constant hint, one proposal, none: the mean is that of the other samples."""
+        alpha, s, mask = torch.randn(4, 6), torch.rand(4, 6), torch.ones(4, 6, dtype=torch.bool)
+        s[1], mask[2, 1:], mask[3] = 0.5, False, False
+        for relative in (False, True):
+            whole = hint_ranking_loss(alpha, s, mask=mask, relative=relative)
+            assert whole == hint_ranking_loss(alpha[:1], s[:1], relative=relative)
+            assert (hint_pairs(s, mask=mask, relative=relative) > 0).tolist() == [True, False, False, False]
+
+    def test_a_nan_shows(self) -> None:
+        s = torch.tensor([[0.0, float("nan"), 1.0]])
+        assert hint_ranking_loss(torch.zeros(1, 3), s, relative=True, **self.OPTIONS).isnan()
+
+
+def test_recommended() -> None:
+    loss = HintRankingLoss.recommended(margin=0.8)
+    assert_type(loss(torch.rand(1, 2, requires_grad=True), torch.rand(1, 2)), Tensor)  # for mypy
+    assert (loss.margin, loss.scale_free, loss.relative, loss.pair_reduction) == (0.8, True, True, "mean")
+    with pytest.raises(TypeError):
+        HintRankingLoss.recommended(scale=True)  # type: ignore[call-arg]
+
+
 class TestErrors:
     """Whole messages."""
 
     def test_shapes(self, raises: Any) -> None:
         message = (
-            "Parameters `alpha` and `s` should have the same shape (..., K). "
-            "Found `alpha.shape = (2, 3)` and `s.shape = (3,)`."
+            "Parameters `alpha` and `s` should have the same shape (..., K), on one device. "
+            "Found `alpha.shape = (2, 3)` on cpu and `s.shape = (3,)` on cpu."
         )
         with raises(ValueError, message):
             hint_ranking_loss(torch.zeros(2, 3), torch.zeros(3))
 
     def test_scalar(self, raises: Any) -> None:
         message = (
-            "Parameters `alpha` and `s` should have the same shape (..., K). "
-            "Found `alpha.shape = ()` and `s.shape = ()`."
+            "Parameters `alpha` and `s` should have the same shape (..., K), on one device. "
+            "Found `alpha.shape = ()` on cpu and `s.shape = ()` on cpu."
         )
         with raises(ValueError, message):
             hint_ranking_loss(torch.tensor(0.0), torch.tensor(0.0))
@@ -284,9 +377,59 @@ class TestErrors:
         ids=["not boolean", "transposed", "broadcastable"],
     )
     def test_mask(self, raises: Any, mask: Tensor, found: str) -> None:
-        message = f"Parameter `mask` should be boolean, of shape (2, 3) or, for whole samples, (2,). Found {found}."
+        message = (
+            f"Parameter `mask` should be boolean, of shape (2, 3) or, for whole samples, (2,). Found {found} on cpu."
+        )
         with raises(ValueError, message):
             hint_ranking_loss(torch.zeros(2, 3), torch.zeros(2, 3), mask=mask)
+
+    def test_another_device(self, raises: Any) -> None:
+        message = (
+            "Parameters `alpha` and `s` should have the same shape (..., K), on one device. "
+            "Found `alpha.shape = (2, 3)` on cpu and `s.shape = (2, 3)` on meta."
+        )
+        with raises(ValueError, message):
+            hint_ranking_loss(torch.zeros(2, 3), torch.zeros(2, 3, device="meta"))
+
+    def test_a_map_that_is_not_flattened(self, raises: Any) -> None:
+        message = (
+            "Parameter `alpha` should have shape (B, K) or, with a mask, (..., K). Found `alpha.shape = (2, 7, 7)` "
+            "without one: pass `alpha.flatten(1)` and `s.flatten(1)` if these are maps, or the mask of those decisions "
+            "that count, `torch.ones_like(alpha, dtype=torch.bool)` for all."
+        )
+        alpha, s = torch.rand(2, 7, 7), torch.rand(2, 7, 7)
+        with raises(ValueError, message):
+            hint_ranking_loss(alpha, s)
+        decisions = hint_ranking_loss(alpha, s, mask=torch.ones_like(alpha, dtype=torch.bool))
+        torch.testing.assert_close(decisions, hint_ranking_loss(alpha.flatten(0, 1), s.flatten(0, 1)))
+
+    def test_a_mask_of_decisions_or_of_proposals(self, raises: Any) -> None:
+        """(B, K) is read as (B, T) only where it cannot be the other."""
+        message = (
+            "Parameter `mask` of shape (2, 4) could be meant for decisions or for proposals, of which there are as "
+            "many in (2, 4, 4): pass `mask[..., None].expand_as(alpha)` or `mask[..., None, :].expand_as(alpha)`."
+        )
+        alpha, s, mask = torch.rand(2, 4, 4), torch.rand(2, 4, 4), torch.rand(2, 4) > 0.5
+        with raises(ValueError, message):
+            hint_ranking_loss(alpha, s, mask=mask)
+        for whole in (mask[..., None].expand_as(alpha), mask[..., None, :].expand_as(alpha)):
+            assert hint_ranking_loss(alpha, s, mask=whole).isfinite()
+        assert hint_ranking_loss(alpha[..., :3], s[..., :3], mask=mask).isfinite()
+        assert hint_ranking_loss(alpha[0], s[0], mask=mask[0]).isfinite()  # (B,), though B = K
+
+    def test_an_importance_that_cannot_be_trained(self, raises: Any) -> None:
+        message = (
+            "Parameter `alpha` should carry a graph, or nothing is trained. Found `alpha.requires_grad = False`: take "
+            "the importance with `differentiable=True`, or only measure the loss, under `torch.no_grad()`."
+        )
+        proposals, weight = torch.rand(2, 3, 4, requires_grad=True), torch.rand(4, requires_grad=True)
+        score = (proposals @ weight).square().sum(1)
+        alpha = proposal_importance(score, proposals, differentiable=False)
+        for loss in (HintRankingLoss(), hint_loss.hint_ranking_loss):
+            with raises(ValueError, message):
+                loss(alpha, torch.rand(2, 3))
+            with torch.no_grad():
+                assert loss(alpha, torch.rand(2, 3)).isfinite()
 
     @pytest.mark.parametrize(("margin", "min_gap"), [(-0.5, 0.0), (0.0, -0.5), (float("nan"), 0.0)])
     def test_margin_and_min_gap(self, raises: Any, margin: float, min_gap: float) -> None:

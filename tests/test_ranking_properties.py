@@ -9,7 +9,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hint_loss import hint_ranking_loss
+import hint_loss
+from hint_loss import hint_pairs
+
+
+def hint_ranking_loss(alpha: Tensor, s: Tensor, **options: Any) -> Tensor:
+    """Also of constants, as they are refused where gradients are on."""
+    with torch.set_grad_enabled(getattr(alpha, "requires_grad", False)):
+        return hint_loss.hint_ranking_loss(alpha, s, **options)
 
 
 class Batch(NamedTuple):
@@ -192,7 +199,8 @@ def test_no_hints_give_a_zero_that_back_propagates_zeros(batch: Batch, options: 
 def test_no_pairs_give_a_zero_that_back_propagates_zeros(shape: Any, reduction: Any, options: dict[str, Any]) -> None:
     for dtype in (torch.float32, torch.float64):
         alpha = torch.ones(shape, dtype=dtype, requires_grad=True)
-        loss = hint_ranking_loss(alpha, torch.rand(shape), reduction=reduction, **options)
+        mask = torch.ones(shape, dtype=torch.bool) if len(shape) > 2 else None
+        loss = hint_ranking_loss(alpha, torch.rand(shape), mask=mask, reduction=reduction, **options)
         loss.backward()
         assert loss == 0
         assert alpha.grad is not None
@@ -264,9 +272,12 @@ def test_a_flag_for_each_sample_is_a_row_for_each(batch: Batch, options: dict[st
 
 
 @given(batches(), OPTIONS | SCALE_FREE)
-def test_mean_is_over_hinted_samples_only(batch: Batch, options: dict[str, Any]) -> None:
+def test_mean_is_over_samples_whose_hint_orders_a_pair(batch: Batch, options: dict[str, Any]) -> None:
     """Adding samples without a hint changes nothing, so the loss's weight means the same at any share of hints."""
-    hinted = batch.mask.any(-1)
+    gap = options.get("min_gap", 0.0)
+    hinted = hint_pairs(batch.s, mask=batch.mask, min_gap=gap) > 0
+    ordered = (batch.s[:, :, None] - gap > batch.s[:, None]) & batch.mask[:, :, None] & batch.mask[:, None]
+    assert torch.equal(hint_pairs(batch.s, mask=batch.mask, min_gap=gap), ordered.sum((1, 2)))
     value, _ = losses(*batch, **options)
     mean = hint_ranking_loss(batch.alpha, batch.s, mask=batch.mask, **options)
     assert_same(mean, value[hinted].mean() if hinted.any() else torch.tensor(0.0).double())
@@ -277,8 +288,9 @@ def test_mean_is_over_hinted_samples_only(batch: Batch, options: dict[str, Any])
 
 @given(batches(min_samples=2), OPTIONS | SCALE_FREE)
 def test_data_parallel_recipe_equals_the_joined_batch(batch: Batch, options: dict[str, Any]) -> None:
-    """Each rank's sum, divided by the number of hinted samples on all ranks."""
-    count = batch.mask.any(-1).sum().clamp(min=1)
+    """Each rank's sum, divided by the number of samples that count on all ranks."""
+    pairs = hint_pairs(batch.s, mask=batch.mask, min_gap=options.get("min_gap", 0.0))
+    count = (pairs > 0).sum().clamp(min=1)
     ranks = [[x[:1] for x in batch], [x[1:] for x in batch]]  # uneven
     parts = [hint_ranking_loss(a, s, mask=m, reduction="sum", **options) / count for a, s, m in ranks]
     assert_same(parts[0] + parts[1], hint_ranking_loss(batch.alpha, batch.s, mask=batch.mask, **options))
