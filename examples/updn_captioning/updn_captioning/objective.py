@@ -129,7 +129,7 @@ def word_importance(
 ) -> Float[Tensor, "B W K"]:
     """The importance of each proposal for each visual word: for all words at once, and for a single one cheaper."""
     if scores.shape[1] == 0:
-        return scores.new_zeros(*scores.shape, features.shape[1])
+        return scores[..., None].expand(-1, -1, features.shape[1])
     score = scores.squeeze(1) if scores.shape[1] == 1 else scores
     alpha = proposal_importance(score, features, differentiable=differentiable)
     return alpha.view(*scores.shape, -1)
