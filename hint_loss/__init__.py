@@ -38,7 +38,9 @@ True
 from hint_loss.diagnostics import DoubleBackwardReport, TrackingReport, check_double_backward, tracking_report
 from hint_loss.functional import importance_and_output
 from hint_loss.hinted import forward_hinted
+from hint_loss.hooks import submodule_proposals
 from hint_loss.human import (
+    grid_boxes,
     human_importance,
     human_importance_from_boxes,
     human_importance_from_points,
@@ -48,6 +50,7 @@ from hint_loss.importance import proposal_importance
 from hint_loss.kernels import double_backward_kernels
 from hint_loss.metrics import pointing_game, rank_correlation
 from hint_loss.ranking import HintRankingLoss, hint_pairs, hint_ranking_loss
+from hint_loss.reliance import answer_flips
 from hint_loss.tracking import TrackedProposals, track_proposals
 
 __all__ = [
@@ -55,9 +58,11 @@ __all__ = [
     "HintRankingLoss",
     "TrackedProposals",
     "TrackingReport",
+    "answer_flips",
     "check_double_backward",
     "double_backward_kernels",
     "forward_hinted",
+    "grid_boxes",
     "hint_pairs",
     "hint_ranking_loss",
     "human_importance",
@@ -67,6 +72,7 @@ __all__ = [
     "pointing_game",
     "proposal_importance",
     "rank_correlation",
+    "submodule_proposals",
     "track_proposals",
     "tracking_report",
     "two_level",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -144,28 +145,49 @@ def checked_size(image_size: Sequence[float] | Tensor, boxes: Tensor) -> Tensor:
     return size.expand(samples)
 
 
+def _refuse(name: str, values: Tensor, size: Tensor, wrong: Tensor, should: str, remedy: str = "") -> None:
+    if wrong.any():
+        index = tuple(wrong.nonzero()[0].tolist())
+        image = f" in an image of (height, width) = {tuple(size[index[:-1]].tolist())}" if remedy else ""
+        found = f"`{name}{list(index)} = {values[index].tolist()}`{image}{remedy}"
+        raise ValueError(f"Parameter `{name}` should {should}. Found {found}.")
+
+
+def as_corners(boxes: Tensor, box_format: str) -> Tensor:
+    """Boxes as ``x1, y1, x2, y2``."""
+    if box_format == "xyxy":
+        return boxes
+    if box_format == "xywh":
+        return torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
+    raise ValueError(f"Parameter `box_format` should be 'xyxy' or 'xywh'. Found {box_format!r}.")
+
+
 def clipped(boxes: Tensor, size: Tensor, name: str) -> Tensor:
     """Boxes ``(..., K, 4)`` cut to images of ``size (..., 2)``, in float64. A box may be empty, as padding is."""
-
-    def refuse(wrong: Tensor, should: str, remedy: str = "") -> None:
-        if wrong.any():
-            index = tuple(wrong.nonzero()[0].tolist())
-            image = f" in an image of (height, width) = {tuple(size[index[:-1]].tolist())}" if remedy else ""
-            raise ValueError(
-                f"Parameter `{name}` should {should}. "
-                f"Found `{name}{list(index)} = {boxes[index].tolist()}`{image}{remedy}."
-            )
-
-    corners = boxes.double()
+    refuse, corners = partial(_refuse, name, boxes, size), boxes.double()
     inverted = (corners[..., 2:] < corners[..., :2]).any(-1)
     refuse(inverted | ~corners.isfinite().all(-1), "hold finite corners with x1 <= x2 and y1 <= y2")
     cut = corners.clamp(min=0).minimum(size[..., None, [1, 0, 1, 0]])
     real, visible = ((x[..., 2:] > x[..., :2]).all(-1) for x in (corners, cut))
     refuse(real & ~visible, "overlap the image", ": pass the size that they refer to, `image_size=(height, width)`")
-    in_corner = (~real | (cut <= 1).all(-1)).all() & (size > 1).all()  # of one pixel, where no real box would fit
+    in_corner = (~real | (cut <= 1).all(-1)).all(-1) & (size > 1).all(-1)  # of one pixel, where no real box would fit
     small = real & ((cut[..., 2:] - cut[..., :2]).prod(-1) < 1)
-    refuse(small & in_corner, "be in pixels, but all are in [0, 1]", ": multiply x by the width and y by the height")
+    refuse(small & in_corner[..., None], *_NORMALISED)
     return cut
+
+
+_NORMALISED = ("be in pixels, but all of a sample are in [0, 1]", ": multiply x by the width and y by the height")
+
+
+def checked_points(points: Tensor, weights: Tensor, size: Tensor) -> Tensor:
+    """Points ``(..., N, 2)`` in pixels of images of ``size (..., 2)``, in float64."""
+    if not points.isfinite().all():
+        raise ValueError("Parameter `points` should be finite wherever `weights` is not 0. Found a NaN or an infinity.")
+    counts, at = weights > 0, points.double()
+    in_corner = (~counts | ((at >= 0) & (at <= 1)).all(-1)).all(-1) & (size > 1).all(-1)
+    between = in_corner[..., None] & counts & (at % 1 != 0).any(-1)  # a click may be at (0, 1), not all at (0.2, 0.7)
+    _refuse("points", points, size, between, *_NORMALISED)
+    return at
 
 
 def checked_parts(parts: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:

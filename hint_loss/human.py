@@ -16,18 +16,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hint_loss._checks import check_human, check_present, checked_energies, checked_parts, checked_size, clipped
+from hint_loss._checks import (
+    as_corners,
+    check_human,
+    check_present,
+    checked_energies,
+    checked_parts,
+    checked_points,
+    checked_size,
+    clipped,
+)
 
-__all__ = ["human_importance", "human_importance_from_boxes", "human_importance_from_points", "two_level"]
+__all__ = ["grid_boxes", "human_importance", "human_importance_from_boxes", "human_importance_from_points", "two_level"]
+
+BoxFormat = Literal["xyxy", "xywh"]
 
 
 def human_importance(
-    attention_maps: Tensor, boxes: Tensor, *, image_size: Sequence[float] | Tensor | None = None
+    attention_maps: Tensor,
+    boxes: Tensor,
+    *,
+    image_size: Sequence[float] | Tensor | None = None,
+    box_format: BoxFormat = "xyxy",
 ) -> Tensor:
     """Human importance ``s`` of proposals from attention maps (VQA-HAT) or segmentation masks (COCO).
 
@@ -37,6 +53,7 @@ def human_importance(
         boxes: ``(..., K, 4)`` corners ``x1, y1, x2, y2`` in pixels; what lies outside of the image is cut off.
         image_size: ``(height, width)`` of the images that the boxes refer to, or a ``(..., 2)`` tensor of them, where
             the maps have another resolution. Default: the maps' own.
+        box_format: ``"xyxy"`` for corners, or ``"xywh"``: the first corner, width and height, as in COCO's files.
 
     Returns:
         ``(..., K)`` in [0, 1], float32 (float64 for float64 maps). A box without area, such as padding, has 0; one
@@ -57,6 +74,7 @@ def human_importance(
         Selvaraju et al., "Taking a HINT", ICCV 2019; Das et al., "Human Attention in VQA", EMNLP 2016.
     """
     check_human("attention_maps", "(..., H, W)", attention_maps, boxes)
+    boxes = as_corners(boxes, box_format)
     cells = torch.tensor(attention_maps.shape[-2:], dtype=torch.float64, device=boxes.device)
     size = checked_size(cells.tolist() if image_size is None else image_size, boxes)
     corners = clipped(boxes, size, "boxes")
@@ -75,6 +93,7 @@ def human_importance_from_points(
     image_size: Sequence[float] | Tensor,
     weights: Tensor | None = None,
     sigma: float = 0.0,
+    box_format: BoxFormat = "xyxy",
 ) -> Tensor:
     """Human importance ``s`` of proposals from gaze points or clicks (SALICON), without rasterising them.
 
@@ -85,12 +104,14 @@ def human_importance_from_points(
         weights: ``(..., N)`` weight of each point: its duration, or a boolean mask of padding. Default: 1 each.
         sigma: standard deviation in pixels of the Gaussian that each point stands for, integrated exactly; 0 counts
             points.
+        box_format: as in :func:`human_importance`.
 
     Returns:
         ``(..., K)`` in [0, 1], with the conventions of :func:`human_importance`.
 
     Raises:
-        ValueError: as :func:`human_importance`; a negative ``sigma`` or weight; no point within an image.
+        ValueError: as :func:`human_importance`; points that are normalised; a negative ``sigma`` or weight; no point
+            within an image.
         TypeError: arrays or lists in place of tensors.
 
     Example:
@@ -103,11 +124,9 @@ def human_importance_from_points(
     if not sigma >= 0:
         raise ValueError(f"Parameter `sigma` should be at least 0. Found `sigma = {sigma}`.")
     size = checked_size(image_size, boxes)
-    corners = clipped(boxes, size, "boxes")
+    corners = clipped(as_corners(boxes, box_format), size, "boxes")
     points, weights = checked_parts(points, weights)
-    if not points.isfinite().all():
-        raise ValueError("Parameter `points` should be finite wherever `weights` is not 0. Found a NaN or an infinity.")
-    at = points.double()
+    at = checked_points(points, weights, size)
 
     def mass(low: Tensor, high: Tensor, axis: int) -> Tensor:
         return _point_mass(low, high, at[..., None, :, axis], sigma)
@@ -121,6 +140,7 @@ def human_importance_from_boxes(
     *,
     image_size: Sequence[float] | Tensor,
     weights: Tensor | None = None,
+    box_format: BoxFormat = "xyxy",
 ) -> Tensor:
     """Human importance ``s`` of proposals from boxes that people drew (GQA, VCR, object annotations).
 
@@ -131,6 +151,7 @@ def human_importance_from_boxes(
         boxes: ``(..., K, 4)`` corners of the proposals in pixels.
         image_size: ``(height, width)`` in pixels, or a ``(..., 2)`` tensor of them.
         weights: ``(..., M)`` density of each drawn box, or a boolean mask of padding. Default: 1 each.
+        box_format: as in :func:`human_importance`, of drawn boxes too.
 
     Returns:
         ``(..., K)`` in [0, 1], with the conventions of :func:`human_importance`.
@@ -147,14 +168,47 @@ def human_importance_from_boxes(
     """
     check_human("human_boxes", "(..., M, 4)", human_boxes, boxes)
     size = checked_size(image_size, boxes)
-    corners = clipped(boxes, size, "boxes")
+    corners = clipped(as_corners(boxes, box_format), size, "boxes")
     human_boxes, weights = checked_parts(human_boxes, weights)
-    drawn = clipped(human_boxes, size, "human_boxes")
+    drawn = clipped(as_corners(human_boxes, box_format), size, "human_boxes")
 
     def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
         return (high.minimum(drawn[..., None, :, axis + 2]) - low.maximum(drawn[..., None, :, axis])).clamp(min=0)
 
     return _separable("human_boxes", overlap, weights, corners, size).to(_at_least_float32(human_boxes))
+
+
+def grid_boxes(rows: int, columns: int, *, image_size: Sequence[float]) -> Tensor:
+    """The boxes of a grid's cells, row by row: those of a feature map's positions or of a ViT's patches.
+
+    Args:
+        rows: of the grid.
+        columns: of the grid.
+        image_size: ``(height, width)`` of the image that it covers, in pixels.
+
+    Returns:
+        ``(rows * columns, 4)`` corners ``x1, y1, x2, y2``, in the order of ``feature_map.flatten(2)``. For a batch,
+        ``.expand(B, -1, -1)``.
+
+    Raises:
+        ValueError: a number below 1.
+
+    Example:
+        >>> grid_boxes(2, 2, image_size=(20, 40))
+        tensor([[ 0.,  0., 20., 10.],
+                [20.,  0., 40., 10.],
+                [ 0., 10., 20., 20.],
+                [20., 10., 40., 20.]])
+    """
+    height, width = image_size
+    if min(rows, columns) < 1 or min(height, width) <= 0:
+        raise ValueError(
+            "Parameters `rows`, `columns` and `image_size` should be positive. "
+            f"Found `rows = {rows}`, `columns = {columns}`, `image_size = {tuple(image_size)}`."
+        )
+    y, x = (torch.arange(n + 1) * (size / n) for n, size in ((rows, height), (columns, width)))
+    top, left = (z.flatten() for z in torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))
+    return torch.stack([x[left], y[top], x[left + 1], y[top + 1]], -1)
 
 
 def two_level(s: Tensor, *, relevant: float, irrelevant: float | None = None) -> tuple[Tensor, Tensor]:

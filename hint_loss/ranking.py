@@ -47,7 +47,7 @@ class _Options(TypedDict, total=False):
 
 _RECOMMENDED: _Options = {
     "margin": 0.4,
-    "min_gap": 0.25,
+    "min_gap": 0.0,
     "relative": True,
     "scale_free": True,
     "pair_reduction": "mean",

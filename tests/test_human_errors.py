@@ -176,8 +176,9 @@ class TestBoxesInAnotherUnit:
 
     def test_normalised(self, raises: Any) -> None:
         message = (
-            "Parameter `{}` should be in pixels, but all are in [0, 1]. Found `{}[0, 1] = [0.0, 0.25, 0.5, 1.0]` in an "
-            "image of (height, width) = (480.0, 640.0): multiply x by the width and y by the height."
+            "Parameter `{}` should be in pixels, but all of a sample are in [0, 1]. "
+            "Found `{}[0, 1] = [0.0, 0.25, 0.5, 1.0]` in an image of (height, width) = (480.0, 640.0): multiply x by "
+            "the width and y by the height."
         )
         boxes = torch.tensor([[[0.0, 0, 1, 1], [0, 0.25, 0.5, 1]], [[0.25, 0.5, 0.5, 1], [5, 5, 5, 5]]])  # and padding
         with raises(ValueError, message.format("boxes", "boxes")):
@@ -186,6 +187,33 @@ class TestBoxesInAnotherUnit:
             human_importance_from_points(POINTS, boxes, image_size=SIZES)
         with raises(ValueError, message.format("human_boxes", "human_boxes")):
             human_importance_from_boxes(boxes, BOXES.expand(2, 2, 4), image_size=SIZES)
+
+    def test_one_normalised_sample_among_others(self, raises: Any) -> None:
+        message = (
+            "Parameter `boxes` should be in pixels, but all of a sample are in [0, 1]. "
+            "Found `boxes[1, 0] = [0.25, 0.5, 0.5, 1.0]` in an image of (height, width) = (32.0, 16.0): multiply x by "
+            "the width and y by the height."
+        )
+        boxes = torch.tensor([[[0.0, 0, 12, 9], [4, 5, 6, 7]], [[0.25, 0.5, 0.5, 1], [0, 0, 0, 0]]])  # and padding
+        with raises(ValueError, message):
+            human_importance(torch.rand(2, 32, 16), boxes)
+        assert human_importance(torch.rand(2, 32, 16), boxes.flip(1)[:1].expand(2, 2, 4)).isfinite().all()
+
+    def test_normalised_points(self, raises: Any) -> None:
+        message = (
+            "Parameter `points` should be in pixels, but all of a sample are in [0, 1]. "
+            "Found `points[1, 0] = [0.25, 0.5]` in an image of (height, width) = (32.0, 16.0): multiply x by the width "
+            "and y by the height."
+        )
+        points = torch.tensor([[[3.0, 4.0], [0.5, 0.5]], [[0.25, 0.5], [77.0, 3.0]]])
+        boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]]).expand(2, 1, 4)
+        weights = torch.tensor([[True, True], [True, False]])  # the last one is padding
+        with raises(ValueError, message):
+            human_importance_from_points(points, boxes, image_size=(32, 16), weights=weights)
+        clicks = torch.tensor([[[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [5.0, 5.0]]])  # whole pixels
+        assert human_importance_from_points(clicks, boxes, image_size=(32, 16)).isfinite().all()
+        unit = human_importance_from_points(points[1:, :1], torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), image_size=(1, 1))
+        assert unit == 1
 
     def test_normalised_boxes_fit_an_image_of_size_one(self) -> None:
         maps, boxes = torch.rand(4, 8), torch.tensor([[0.0, 0.25, 0.5, 1.0]])

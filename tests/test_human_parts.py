@@ -5,13 +5,14 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scipy.integrate
 import torch
 from torch import Tensor
 
-from hint_loss import human_importance, human_importance_from_boxes, human_importance_from_points
+from hint_loss import grid_boxes, human_importance, human_importance_from_boxes, human_importance_from_points
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "attention"
 NAN = float("nan")
@@ -186,3 +187,34 @@ class TestBoxes:
         drawn, boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [NAN] * 4]), torch.tensor([[0.0, 0.0, 2.0, 1.0]])
         s = human_importance_from_boxes(drawn, boxes, image_size=(4, 4), weights=torch.tensor([True, False]))
         assert s.tolist() == human_importance_from_boxes(drawn[:1], boxes, image_size=(4, 4)).tolist()
+
+
+@pytest.mark.parametrize("function", ["maps", "points", "boxes"])
+def test_boxes_by_width_and_height(function: str) -> None:
+    corners = torch.tensor([[2.0, 3.0, 10.0, 12.0], [0.0, 0.0, 20.0, 16.0], [5.0, 5.0, 5.0, 5.0]])
+    xywh = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+
+    def importance(boxes: Tensor, **options: Any) -> Tensor:
+        if function == "maps":
+            return human_importance(torch.arange(320.0).view(16, 20), boxes, **options)
+        if function == "points":
+            points = torch.tensor([[3.0, 4.0], [15.0, 9.0]])
+            return human_importance_from_points(points, boxes, image_size=(16, 20), **options)
+        return human_importance_from_boxes(boxes[:1], boxes, image_size=(16, 20), **options)
+
+    assert torch.equal(importance(xywh, box_format="xywh"), importance(corners))
+    with pytest.raises(ValueError, match=r"Parameter `box_format` should be 'xyxy' or 'xywh'\. Found 'cxcywh'"):
+        importance(corners, box_format="cxcywh")
+
+
+@pytest.mark.parametrize(("rows", "columns", "size"), [(3, 5, (48, 60)), (1, 1, (7, 9)), (7, 7, (480, 640))])
+def test_cells_of_a_grid(rows: int, columns: int, size: tuple[int, int]) -> None:
+    """Each cell holds the attention of its own part of a map, in the order of a flattened feature map."""
+    boxes = grid_boxes(rows, columns, image_size=size)
+    cells = torch.arange(1.0, rows * columns + 1).view(rows, columns)
+    inside = cells.flatten()
+    outside = (inside.sum() - inside) / max(rows * columns - 1, 1)
+    expected = inside / (inside + outside) if rows * columns > 1 else torch.tensor([0.5])
+    torch.testing.assert_close(human_importance(cells, boxes, image_size=size), expected)
+    with pytest.raises(ValueError, match=r"should be positive. Found `rows = 0`"):
+        grid_boxes(0, columns, image_size=size)

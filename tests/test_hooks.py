@@ -1,0 +1,91 @@
+"""Proposals from inside of a model: the same importance and gradients as in a model that was edited to take them."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hint_loss import double_backward_kernels, proposal_importance, submodule_proposals, track_proposals
+
+
+class Pair(NamedTuple):
+    hidden: Tensor
+    other: str
+
+
+class Wrapped(nn.Module):
+    """A layer whose output is a container."""
+
+    def __init__(self, layer: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.layer, self.kind = layer, kind
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = self.layer(x)
+        return {"tuple": (hidden, "x"), "named": Pair(hidden, "x"), "dict": {0: hidden}, "tensor": hidden}[self.kind]
+
+
+class Net(nn.Module):
+    def __init__(self, kind: str = "tensor") -> None:
+        super().__init__()
+        self.stem = Wrapped(nn.Sequential(nn.Conv2d(3, 6, 3), nn.Tanh()), kind)
+        self.head = nn.Sequential(nn.Conv2d(6, 5, 2), nn.Tanh(), nn.Flatten(2))
+        self.double()
+
+    def forward(self, images: Tensor) -> Any:
+        hidden = self.stem(images)
+        return self.head(hidden if isinstance(hidden, Tensor) else hidden[0]).mean(2)
+
+
+IMAGES = torch.rand(2, 3, 7, 6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "tuple", "named", "dict"])
+@pytest.mark.parametrize("reduction", ["sum", "norm"])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_as_in_an_edited_model(kind: str, reduction: Any, tracked: bool) -> None:
+    model = Net(kind)
+    how: dict[str, Any] = {"feature_dim": 1, "reduction": reduction}
+
+    def gradients(score: Tensor, proposals: Tensor) -> list[Tensor]:
+        alpha = proposal_importance(score, proposals, **how)
+        loss = alpha.square().sum() + score.sum()
+        return [alpha, *torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)]
+
+    proposals = model.stem.layer(IMAGES)
+    expected = gradients(model.head(proposals).mean(2)[:, 1], proposals)
+    track = partial(track_proposals, probes=torch.eye(6), **how) if tracked else (lambda x: x)
+    with submodule_proposals(model.stem, track=track) as found:
+        score = model(IMAGES)[:, 1]
+    torch.testing.assert_close(gradients(score, found[0]), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_in_the_middle_of_a_transformer() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, dtype=torch.float64)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    with submodule_proposals(model.layers[0]) as found, double_backward_kernels():
+        score = model(torch.rand(2, 5, 8, dtype=torch.float64)).tanh()[:, 0, 0]
+    alpha = proposal_importance(score, found[0])
+    assert alpha.shape == (2, 5)
+    alpha.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.layers[0].parameters())
+
+
+def test_the_hook_goes_and_each_pass_counts() -> None:
+    layer = nn.Linear(3, 3)
+    with submodule_proposals(layer) as found:
+        assert F.relu(layer(layer(torch.rand(2, 3)))).shape == (2, 3)
+        with pytest.raises(RuntimeError), submodule_proposals(layer):
+            layer(torch.rand(2, 4))
+    assert len(found) == 2
+    assert type(layer(torch.rand(2, 3))) is Tensor
+
+
+def test_an_output_that_is_no_tensor() -> None:
+    model = Wrapped(nn.Linear(3, 3), "tuple")
+    message = r"or its entry `output = 1`, should be a tensor. Found a str"
+    with submodule_proposals(model, output=1), pytest.raises(TypeError, match=message):
+        model(torch.rand(2, 3))
