@@ -153,20 +153,21 @@ def _refuse(name: str, values: Tensor, size: Tensor, wrong: Tensor, should: str,
         raise ValueError(f"Parameter `{name}` should {should}. Found {found}.")
 
 
-def as_corners(boxes: Tensor, box_format: str) -> Tensor:
-    """Boxes as ``x1, y1, x2, y2``."""
-    if box_format == "xyxy":
-        return boxes
-    if box_format == "xywh":
-        return torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
-    raise ValueError(f"Parameter `box_format` should be 'xyxy' or 'xywh'. Found {box_format!r}.")
+_FORMATS = {
+    "xyxy": "hold finite corners with x1 <= x2 and y1 <= y2, or be of `box_format='xywh'`",
+    "xywh": "hold finite corners and sizes of at least 0",
+}
 
 
-def clipped(boxes: Tensor, size: Tensor, name: str) -> Tensor:
-    """Boxes ``(..., K, 4)`` cut to images of ``size (..., 2)``, in float64. A box may be empty, as padding is."""
+def clipped(boxes: Tensor, size: Tensor, name: str, box_format: str) -> Tensor:
+    """Corners ``(..., K, 4)`` cut to images of ``size (..., 2)``, in float64. A box may be empty, as padding is."""
+    if box_format not in _FORMATS:
+        raise ValueError(f"Parameter `box_format` should be 'xyxy' or 'xywh'. Found {box_format!r}.")
     refuse, corners = partial(_refuse, name, boxes, size), boxes.double()
+    if box_format == "xywh":
+        corners = torch.cat([corners[..., :2], corners[..., :2] + corners[..., 2:]], -1)
     inverted = (corners[..., 2:] < corners[..., :2]).any(-1)
-    refuse(inverted | ~corners.isfinite().all(-1), "hold finite corners with x1 <= x2 and y1 <= y2")
+    refuse(inverted | ~corners.isfinite().all(-1), _FORMATS[box_format])
     cut = corners.clamp(min=0).minimum(size[..., None, [1, 0, 1, 0]])
     real, visible = ((x[..., 2:] > x[..., :2]).all(-1) for x in (corners, cut))
     refuse(real & ~visible, "overlap the image", ": pass the size that they refer to, `image_size=(height, width)`")
@@ -184,9 +185,9 @@ def checked_points(points: Tensor, weights: Tensor, size: Tensor) -> Tensor:
     if not points.isfinite().all():
         raise ValueError("Parameter `points` should be finite wherever `weights` is not 0. Found a NaN or an infinity.")
     counts, at = weights > 0, points.double()
-    in_corner = (~counts | ((at >= 0) & (at <= 1)).all(-1)).all(-1) & (size > 1).all(-1)
-    between = in_corner[..., None] & counts & (at % 1 != 0).any(-1)  # a click may be at (0, 1), not all at (0.2, 0.7)
-    _refuse("points", points, size, between, *_NORMALISED)
+    in_corner = (~counts | (at <= 1).all(-1)).all(-1) & (size > 1).all(-1)  # below 0 they are outside of any image
+    between = (at >= 0).all(-1) & (at % 1 != 0).any(-1)  # a click may be at (0, 1), not all at (0.2, 0.7)
+    _refuse("points", points, size, in_corner[..., None] & counts & between, *_NORMALISED)
     return at
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,13 +24,14 @@ def submodule_proposals(
         module: the part, such as ``model.backbone.layer4``. What reads its output gets the proposals instead.
         track: prepares them, as in :func:`~hint_loss.forward_hinted`: ``partial(track_proposals, feature_dim=1)`` for a
             feature map. They stay in the model's graph, so what made them is trained too.
-        output: which entry of the output they are, if that is a tuple, a list or a dictionary.
+        output: which entry of the output they are, if that is a tuple, a list or a dictionary: its position, or key.
 
     Yields:
         A list, to which each forward pass of the part adds its proposals: ``proposals[0]`` are those of the first.
 
     Raises:
-        TypeError: during the forward pass, if the output, or that entry of it, is no tensor.
+        TypeError: during the forward pass, if neither the output nor that entry of it is a tensor.
+        RuntimeError: at the end of the context, if the part never ran.
 
     Example:
         >>> import torch
@@ -43,11 +45,15 @@ def submodule_proposals(
     found: list[Tensor] = []
 
     def hook(module: nn.Module, args: Any, result: Any) -> Any:
-        entry = result if isinstance(result, Tensor) else result[output]
+        try:
+            key = [*result][output] if isinstance(result, dict) and isinstance(output, int) else output
+            entry = result if isinstance(result, Tensor) else result[key]
+        except (LookupError, TypeError):
+            entry = None
         if not isinstance(entry, Tensor):
             raise TypeError(
-                f"The output of `module`, or its entry `output = {output!r}`, should be a tensor. "
-                f"Found a {type(entry).__name__}."
+                f"Parameter `output` should name a tensor among what {type(module).__name__} returns. "
+                f"Found `output = {output!r}` and a {type(result).__name__} without such a tensor."
             )
         found.append(track(entry))
         if entry is result:
@@ -56,7 +62,8 @@ def submodule_proposals(
             entries = [*result]
             entries[int(output)] = found[-1]
             return type(result)._make(entries) if hasattr(result, "_make") else type(result)(entries)
-        result[output] = found[-1]
+        result = copy(result)  # the part may keep its own
+        result[key] = found[-1]
         return result
 
     handle = module.register_forward_hook(hook)
@@ -64,3 +71,8 @@ def submodule_proposals(
         yield found
     finally:
         handle.remove()
+    if not found:
+        raise RuntimeError(
+            f"Parameter `module` should run within the context. Found a {type(module).__name__} that did not: call the "
+            "model inside of the `with` block, and choose a part whose own `forward` it calls."
+        )

@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hint_loss._checks import (
-    as_corners,
     check_human,
     check_present,
     checked_energies,
@@ -74,10 +73,9 @@ def human_importance(
         Selvaraju et al., "Taking a HINT", ICCV 2019; Das et al., "Human Attention in VQA", EMNLP 2016.
     """
     check_human("attention_maps", "(..., H, W)", attention_maps, boxes)
-    boxes = as_corners(boxes, box_format)
     cells = torch.tensor(attention_maps.shape[-2:], dtype=torch.float64, device=boxes.device)
     size = checked_size(cells.tolist() if image_size is None else image_size, boxes)
-    corners = clipped(boxes, size, "boxes")
+    corners = clipped(boxes, size, "boxes", box_format)
     scaled = (corners * (cells / size)[..., None, [1, 0, 1, 0]]).minimum(cells[[1, 0, 1, 0]])  # rounding may exceed
     maps, scaled = attention_maps[None].flatten(0, -3), scaled[None].flatten(0, -3)
     samples = zip(torch.split(maps, 16), torch.split(scaled, 16), strict=True)  # few enough for a CPU's cache
@@ -124,7 +122,7 @@ def human_importance_from_points(
     if not sigma >= 0:
         raise ValueError(f"Parameter `sigma` should be at least 0. Found `sigma = {sigma}`.")
     size = checked_size(image_size, boxes)
-    corners = clipped(as_corners(boxes, box_format), size, "boxes")
+    corners = clipped(boxes, size, "boxes", box_format)
     points, weights = checked_parts(points, weights)
     at = checked_points(points, weights, size)
 
@@ -168,9 +166,9 @@ def human_importance_from_boxes(
     """
     check_human("human_boxes", "(..., M, 4)", human_boxes, boxes)
     size = checked_size(image_size, boxes)
-    corners = clipped(as_corners(boxes, box_format), size, "boxes")
+    corners = clipped(boxes, size, "boxes", box_format)
     human_boxes, weights = checked_parts(human_boxes, weights)
-    drawn = clipped(as_corners(human_boxes, box_format), size, "human_boxes")
+    drawn = clipped(human_boxes, size, "human_boxes", box_format)
 
     def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
         return (high.minimum(drawn[..., None, :, axis + 2]) - low.maximum(drawn[..., None, :, axis])).clamp(min=0)
@@ -191,7 +189,7 @@ def grid_boxes(rows: int, columns: int, *, image_size: Sequence[float]) -> Tenso
         ``.expand(B, -1, -1)``.
 
     Raises:
-        ValueError: a number below 1.
+        ValueError: a number that is not positive.
 
     Example:
         >>> grid_boxes(2, 2, image_size=(20, 40))
@@ -201,14 +199,16 @@ def grid_boxes(rows: int, columns: int, *, image_size: Sequence[float]) -> Tenso
                 [20., 10., 40., 20.]])
     """
     height, width = image_size
-    if min(rows, columns) < 1 or min(height, width) <= 0:
+    if not (rows > 0 and columns > 0 and height > 0 and width > 0):
         raise ValueError(
             "Parameters `rows`, `columns` and `image_size` should be positive. "
             f"Found `rows = {rows}`, `columns = {columns}`, `image_size = {tuple(image_size)}`."
         )
-    y, x = (torch.arange(n + 1) * (size / n) for n, size in ((rows, height), (columns, width)))
-    top, left = (z.flatten() for z in torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))
-    return torch.stack([x[left], y[top], x[left + 1], y[top + 1]], -1)
+    y, x = (
+        torch.tensor(range(n + 1), dtype=torch.float64) * size / n for n, size in ((rows, height), (columns, width))
+    )
+    first, last = torch.cartesian_prod(y[:-1], x[:-1]), torch.cartesian_prod(y[1:], x[1:])
+    return torch.cat([first.flip(-1), last.flip(-1)], -1).float()
 
 
 def two_level(s: Tensor, *, relevant: float, irrelevant: float | None = None) -> tuple[Tensor, Tensor]:

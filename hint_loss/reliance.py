@@ -18,7 +18,7 @@ def answer_flips(
     proposals: Tensor,
     swapped: Tensor,
     *,
-    donors: Tensor | None = None,
+    others: Tensor | None = None,
     feature_dim: int = -1,
 ) -> Tensor:
     """Whether each prediction changes when some proposals are swapped for those of another sample.
@@ -32,16 +32,17 @@ def answer_flips(
             ``lambda proposals: model(proposals, questions)``. Put the model in evaluation mode.
         proposals: ``(B, K, D)``, or another layout with ``feature_dim``.
         swapped: boolean, in the shape of ``proposals`` without ``feature_dim``.
-        donors: ``(B,)``, the sample whose proposals each one gets, at the same positions. Default: the next one.
-            Samples of one image should not give to each other.
+        others: what takes their place: proposals of other samples, in the shape of ``proposals``. Default: those of the
+            next sample. Where a batch has several samples of an image, choose others yourself.
         feature_dim: the dimension of features.
 
     Returns:
-        ``(B,)``: 1 where the prediction changes, 0 where it stays, NaN where nothing is swapped. Average with
+        ``(B,)``: 1 where the prediction changes, 0 where it stays, NaN where the swap changes no proposal. Average with
         :func:`torch.nanmean`.
 
     Raises:
-        ValueError: ``swapped`` is not boolean or of another shape; donors out of range, or a sample that is its own.
+        ValueError: ``swapped`` is not boolean; shapes that do not fit; a single sample, which has no other; a
+            prediction from a single logit.
         TypeError: arrays or lists in place of tensors.
 
     Example:
@@ -51,22 +52,35 @@ def answer_flips(
         >>> first = torch.tensor([[True, False], [True, False]])
         >>> answer_flips(predict, proposals, first), answer_flips(predict, proposals, ~first)
         (tensor([1., 1.]), tensor([0., 0.]))
+
+    References:
+        Xiao et al., "Noise or Signal", ICLR 2021, which swaps the backgrounds of images.
     """
     check_tensors(proposals=proposals, swapped=swapped)
     check_feature_dim("proposals", proposals, feature_dim)
-    samples, shape = torch.arange(len(proposals), device=proposals.device), proposals.select(feature_dim, 0).shape
+    shape = proposals.select(feature_dim, 0).shape
     if swapped.dtype != torch.bool or swapped.shape != shape:
         raise ValueError(
             f"Parameter `swapped` should be boolean, of shape {tuple(shape)}. "
             f"Found `swapped.dtype = {swapped.dtype}` and `swapped.shape = {tuple(swapped.shape)}`."
         )
-    donors = samples.roll(-1) if donors is None else donors
-    wrong = donors.shape != samples.shape or ((donors < 0) | (donors >= len(samples)) | (donors == samples)).any()
-    if wrong:
+    if others is None and len(proposals) == 1:
+        raise ValueError("Parameter `others` should be given for a single sample, which has no next one.")
+    others = proposals.roll(-1, 0) if others is None else others
+    check_tensors(others=others)
+    if others.shape != proposals.shape:
         raise ValueError(
-            f"Parameter `donors` should name another sample for each of {len(samples)}. "
-            f"Found `donors = {donors.tolist()}`."
+            f"Parameter `others` should have the shape of `proposals`, {tuple(proposals.shape)}. "
+            f"Found `others.shape = {tuple(others.shape)}`."
         )
-    mixed = torch.where(swapped.unsqueeze(feature_dim), proposals[donors], proposals)
-    before, after = (x.argmax(1) if x.dim() > 1 else x for x in map(predict, (proposals, mixed)))
-    return torch.where(swapped.flatten(1).any(1), (before != after).float(), torch.nan)
+    mixed = torch.where(swapped.unsqueeze(feature_dim), others, proposals)
+    before, after = predict(proposals), predict(mixed)
+    logits = before.dim() == 2 and before.shape[1] > 1
+    if before.shape[:1] != shape[:1] or not (logits or (before.dim() == 1 and not before.is_floating_point())):
+        raise ValueError(
+            f"Parameter `predict` should return classes ({shape[0]},) or logits ({shape[0]}, A) of at least two. Found "
+            f"{before.dtype} of shape {tuple(before.shape)}: where a single logit decides, pass "
+            "`lambda proposals: model(proposals).flatten() > 0`."
+        )
+    before, after = (x.argmax(1) if logits else x for x in (before, after))
+    return torch.where((mixed != proposals).flatten(1).any(1), (before != after).float(), torch.nan)

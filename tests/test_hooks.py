@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from hint_loss import double_backward_kernels, proposal_importance, submodule_proposals, track_proposals
 
@@ -25,7 +26,13 @@ class Wrapped(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         hidden = self.layer(x)
-        return {"tuple": (hidden, "x"), "named": Pair(hidden, "x"), "dict": {0: hidden}, "tensor": hidden}[self.kind]
+        return {
+            "tuple": (hidden, "x"),
+            "named": Pair(hidden, "x"),
+            "dict": {0: hidden},
+            "tensor": hidden,
+            "none": None,
+        }[self.kind]
 
 
 class Net(nn.Module):
@@ -84,8 +91,44 @@ def test_the_hook_goes_and_each_pass_counts() -> None:
     assert type(layer(torch.rand(2, 3))) is Tensor
 
 
-def test_an_output_that_is_no_tensor() -> None:
-    model = Wrapped(nn.Linear(3, 3), "tuple")
-    message = r"or its entry `output = 1`, should be a tensor. Found a str"
-    with submodule_proposals(model, output=1), pytest.raises(TypeError, match=message):
+@pytest.mark.parametrize("output", [0, -1, "last_hidden_state"])
+def test_an_output_of_hugging_face(output: int | str) -> None:
+    """By position or name; what the part itself returned is left as it was."""
+    returned: list[BaseModelOutput] = []
+
+    class Backbone(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            returned.append(BaseModelOutput(last_hidden_state=super().forward(x)))
+            return returned[-1]
+
+    model = Backbone(3, 3)
+    with submodule_proposals(model, output=output) as found:
+        result = model(torch.rand(2, 4, 3))
+    assert result.last_hidden_state is result["last_hidden_state"] is result[0] is found[0]
+    assert type(returned[0].last_hidden_state) is Tensor
+    assert proposal_importance(found[0].square().sum((1, 2)), found[0]).shape == (2, 4)
+
+
+@pytest.mark.parametrize(("kind", "output"), [("tuple", 1), ("tuple", 2), ("dict", "x"), ("none", 0)])
+def test_an_output_that_is_no_tensor(raises: Any, kind: str, output: int | str) -> None:
+    model = Wrapped(nn.Linear(3, 3), kind)
+    type_name = {"none": "NoneType"}.get(kind, kind)
+    message = (
+        f"Parameter `output` should name a tensor among what Wrapped returns. Found `output = {output!r}` and a "
+        f"{type_name} without such a tensor."
+    )
+    with pytest.raises(TypeError) as error, submodule_proposals(model, output=output):
         model(torch.rand(2, 3))
+    assert str(error.value) == message
+
+
+def test_a_part_that_never_runs(raises: Any) -> None:
+    """PyTorch's attention reads the weights of this one, and does not call it."""
+    attention = nn.MultiheadAttention(4, 2, batch_first=True)
+    message = (
+        "Parameter `module` should run within the context. Found a NonDynamicallyQuantizableLinear that did not: call "
+        "the model inside of the `with` block, and choose a part whose own `forward` it calls."
+    )
+    with raises(RuntimeError, message), submodule_proposals(attention.out_proj):
+        attention(*[torch.rand(2, 3, 4)] * 3)
+    assert not attention.out_proj._forward_hooks

@@ -46,13 +46,24 @@ def test_shape_of_human_boxes(raises: Any) -> None:
 def test_inverted_or_infinite_boxes(raises: Any, box: list[float]) -> None:
     boxes = BOXES.clone()
     boxes[0, 1] = torch.tensor(box)
-    message = "Parameter `{}` should hold finite corners with x1 <= x2 and y1 <= y2. Found `{}[0, 1] = " + f"{box}`."
+    message = (
+        "Parameter `{}` should hold finite corners with x1 <= x2 and y1 <= y2, or be of `box_format='xywh'`. "
+        f"Found `{{}}[0, 1] = {box}`."
+    )
     with raises(ValueError, message.format("boxes", "boxes")):
         human_importance(torch.ones(1, 4, 4), boxes)
     with raises(ValueError, message.format("boxes", "boxes")):
         human_importance_from_points(torch.ones(1, 3, 2), boxes, image_size=(4, 4))
     with raises(ValueError, message.format("human_boxes", "human_boxes")):
         human_importance_from_boxes(boxes, BOXES, image_size=(4, 4))
+
+
+@pytest.mark.parametrize("box", [[2.0, 0.0, -1.0, 1.0], [0.0, 3.0, 1.0, NAN]])
+def test_negative_or_undefined_sizes_of_boxes(raises: Any, box: list[float]) -> None:
+    """The error shows the box as it was passed."""
+    message = f"Parameter `boxes` should hold finite corners and sizes of at least 0. Found `boxes[0] = {box}`."
+    with raises(ValueError, message):
+        human_importance(torch.ones(4, 4), torch.tensor([box]), box_format="xywh")
 
 
 @pytest.mark.parametrize("size", [(0, 4), (4, -1), (4, NAN), (4, 4, 3)])
@@ -210,6 +221,9 @@ class TestBoxesInAnotherUnit:
         weights = torch.tensor([[True, True], [True, False]])  # the last one is padding
         with raises(ValueError, message):
             human_importance_from_points(points, boxes, image_size=(32, 16), weights=weights)
+        lost = torch.tensor([[[0.25, 0.5], [-0.25, 0.5]]])  # a gaze that leaves the image to the left
+        with raises(ValueError, message.replace("[1, 0]", "[0, 0]")):
+            human_importance_from_points(lost, boxes[:1], image_size=(32, 16))
         clicks = torch.tensor([[[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [5.0, 5.0]]])  # whole pixels
         assert human_importance_from_points(clicks, boxes, image_size=(32, 16)).isfinite().all()
         unit = human_importance_from_points(points[1:, :1], torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), image_size=(1, 1))

@@ -207,6 +207,25 @@ def test_boxes_by_width_and_height(function: str) -> None:
         importance(corners, box_format="cxcywh")
 
 
+def test_width_and_height_of_any_dtype() -> None:
+    """The right edge, 319, is beyond what a uint8 holds."""
+    maps = torch.arange(64000.0).view(200, 320)
+    expected = human_importance(maps, torch.tensor([[201, 50, 319, 150]]))
+    for dtype in (torch.uint8, torch.int16, torch.float16):
+        boxes = torch.tensor([[201, 50, 118, 100]]).to(dtype)
+        assert torch.equal(human_importance(maps, boxes, box_format="xywh"), expected)
+
+
+def test_a_grid_ends_at_the_border_of_its_image() -> None:
+    """Also where a cell's size is no machine number."""
+    sizes = [(cells, size) for cells in range(1, 60) for size in range(cells, 1000, 37)]
+    assert all(grid_boxes(n, n, image_size=(size, size))[-1, 2:].tolist() == [size, size] for n, size in sizes)
+    with pytest.raises(ValueError, match=r"should be positive. Found .*nan"):
+        grid_boxes(2, 2, image_size=(9, NAN))
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        grid_boxes(2.5, 2, image_size=(9, 9))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("rows", "columns", "size"), [(3, 5, (48, 60)), (1, 1, (7, 9)), (7, 7, (480, 640))])
 def test_cells_of_a_grid(rows: int, columns: int, size: tuple[int, int]) -> None:
     """Each cell holds the attention of its own part of a map, in the order of a flattened feature map."""

@@ -26,11 +26,10 @@ def test_only_what_the_model_looks_at_flips_it(position: int) -> None:
     assert flips.mean() > 0.4 or position == 2
 
 
-def test_given_donors_and_predictions() -> None:
-    donors = torch.arange(B).roll(7)
-    flips = answer_flips(lambda x: x[:, 1].argmax(1), PROPOSALS, RELEVANT, donors=donors)
+def test_given_others_and_predictions() -> None:
+    flips = answer_flips(lambda x: x[:, 1].argmax(1), PROPOSALS, RELEVANT, others=PROPOSALS.roll(7, 0))
     answers = PROPOSALS[:, 1].argmax(1)
-    assert torch.equal(flips, (answers != answers[donors]).float())
+    assert torch.equal(flips, (answers != answers.roll(7)).float())
 
 
 def test_feature_maps() -> None:
@@ -53,20 +52,35 @@ def test_nothing_to_swap_is_nan_and_modes_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("swapped", "donors", "message"),
+    ("swapped", "others", "message"),
     [
         (RELEVANT.float(), None, r"should be boolean, of shape \(40, 4\). Found `swapped.dtype = torch.float32`"),
         (RELEVANT[:, :2], None, r"Found `swapped.dtype = torch.bool` and `swapped.shape = \(40, 2\)`"),
-        (RELEVANT, torch.arange(B), r"should name another sample for each of 40. Found `donors = \[0, 1"),
-        (RELEVANT, torch.arange(B) + 1, "should name another sample for each of 40"),
-        (RELEVANT, torch.arange(3).roll(1), "should name another sample for each of 40"),
+        (RELEVANT, PROPOSALS[:3], r"have the shape of `proposals`, \(40, 4, 3\). Found `others.shape = \(3, 4, 3\)`"),
     ],
 )
-def test_bad_input(swapped: Tensor, donors: Tensor | None, message: str) -> None:
+def test_bad_input(swapped: Tensor, others: Tensor | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        answer_flips(looks_at(1), PROPOSALS, swapped, donors=donors)
+        answer_flips(looks_at(1), PROPOSALS, swapped, others=others)
+
+
+def test_a_swap_that_changes_nothing_is_nan() -> None:
+    """Two samples of one image in a row, and padding that is the same in both."""
+    others = PROPOSALS.roll(-1, 0)
+    others[4] = PROPOSALS[4]
+    assert answer_flips(looks_at(1), PROPOSALS, RELEVANT, others=others).isnan().nonzero().tolist() == [[4]]
+
+
+@pytest.mark.parametrize("shape", [(B,), (B, 1), (B, K, D), (1, D)], ids=str)
+def test_what_is_no_prediction(raises: Any, shape: tuple[int, ...]) -> None:
+    message = (
+        "Parameter `predict` should return classes (40,) or logits (40, A) of at least two. Found torch.float32 of "
+        f"shape {shape}: where a single logit decides, pass `lambda proposals: model(proposals).flatten() > 0`."
+    )
+    with raises(ValueError, message):
+        answer_flips(lambda _: torch.zeros(shape), PROPOSALS, RELEVANT)
 
 
 def test_one_sample_has_no_other() -> None:
-    with pytest.raises(ValueError, match="should name another sample for each of 1"):
+    with pytest.raises(ValueError, match="should be given for a single sample"):
         answer_flips(looks_at(1), PROPOSALS[:1], RELEVANT[:1])

@@ -148,8 +148,8 @@ def test_the_papers_numbers_stand_beside_ours(four: list[Path]) -> None:
     blocks = tables({ROBUST: rows})
     assert [block.title for block in blocks] == [
         "COCO robust test: official scores",
-        "COCO robust test: visual words of the references",
-        "COCO robust test: visual words of own captions",
+        "COCO robust test: visual words of the references, importance: the gradient's sum",
+        "COCO robust test: visual words of own captions, importance: the gradient's sum",
         "COCO robust test: difference to base, scores",
         "COCO robust test: difference to base, visual words of the references",
         "COCO robust test: difference to base, visual words of own captions",

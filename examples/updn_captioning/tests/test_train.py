@@ -62,7 +62,7 @@ def test_every_method_trains(config: Callable[..., TrainConfig], method: str) ->
     assert all(line["val/cider"] >= 0 for line in metrics)
 
 
-@pytest.mark.parametrize("method", ["hint", "hint-scst"])
+@pytest.mark.parametrize("method", ["hint", "unsigned", "hint-scst"])
 def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(
     config: Callable[..., TrainConfig], method: str
 ) -> None:
@@ -111,7 +111,7 @@ def test_micro_batches_change_nothing(config: Callable[..., TrainConfig], method
             torch.testing.assert_close(weights(four.out)[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["hint", "hint-scst"])
+@pytest.mark.parametrize("method", ["hint", "unsigned", "hint-scst"])
 def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int, method: str) -> None:
     one, two = config("one"), config("two")
     scale = ["--model.hidden", "16", "--steps", "1", "--batch-size", "8", "--hint-share", "0.5"]

@@ -8,6 +8,7 @@ from rich.console import Console
 from updn_captioning.published import HINT_ROW, PUBLISHED, ROBUST, STANDARD
 from updn_captioning.recipes import ComparedRun
 from updn_common.comparison import Cell, Row, told_data
+from updn_common.importance import trained_importance
 from updn_common.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
 
 Rows = Mapping[str | None, Sequence[Row[ComparedRun]]]
@@ -58,9 +59,11 @@ def tables(rows: Rows) -> list[Block]:
         lines = beside_published(mine, ours, _published(data_set, scores) if data_set else {})
         blocks.append(Block(f"{where}: official scores", ["method (runs)", *scores.values()], lines))
         parts = [("scores", scores)]
+        taken = " and ".join(sorted({trained_importance(run.path) for row in mine for run in row.runs}))
         for kind, measures in GROUNDING.items():
             if there & measures.keys():
-                blocks.append(_block(f"{where}: {TITLES[kind]}", mine, measures))
+                title = f"{where}: {TITLES[kind]}, importance: the gradient's {taken}"
+                blocks.append(_block(title, mine, measures))
                 parts.append((TITLES[kind], measures))
         compared = [row for row in mine if row.differences]
         for of, measures in parts if compared else ():

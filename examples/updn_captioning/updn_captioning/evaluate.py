@@ -15,6 +15,7 @@ from updn_captioning.scores.tokenise import tokenise
 from updn_captioning.visual_words import VisualWords
 from updn_common.errors import InputError
 from updn_common.files import write_json
+from updn_common.importance import trained_importance
 from updn_common.measurements import CheckpointName
 from updn_common.processes import make_accelerator
 
@@ -136,7 +137,8 @@ def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
         if accelerator.is_main_process:
             out = config.run / "evaluation" / split.name
             write_results(out / "results.json", evaluation.captions)
-            _tell(config, evaluation, out / "scores.json", f"{config.run} on {split.name}", objects)
+            title = f"{config.run} on {split.name} (importance: the gradient's {trained_importance(config.run)})"
+            _tell(config, evaluation, out / "scores.json", title, objects)
 
 
 def _results_of_split(path: Path, data: PreparedData, split: CaptionSplit) -> dict[int, str]:
@@ -163,5 +165,6 @@ def _tell(config: EvaluateConfig, evaluation: Evaluation, out: Path | None, titl
             found["chair_objects"] = objects
         if config.run is not None:
             found["decoding"] = asdict(config.decoding)
+            found["importance"] = trained_importance(config.run)
         write_json(out, found, indent=1)
     print_evaluation(evaluation, java, title, objects)

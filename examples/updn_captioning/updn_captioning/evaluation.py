@@ -31,7 +31,7 @@ from updn_common.files import json_text
 from updn_common.measurements import CheckpointName, Origin, keep_measurements, kept_measurements, origin
 
 KINDS: tuple[CaptionKind, ...] = get_args(CaptionKind)
-_FORMAT = "1"
+_FORMAT = "2"
 """Of the file; another version is measured again."""
 
 

@@ -14,6 +14,7 @@ from updn_captioning.data import CaptionSplit, PreparedData
 from updn_captioning.decode import MAX_LENGTH, beam_search
 from updn_captioning.network import NetworkSizes, UpDnCaptioner
 from updn_common.errors import check_range
+from updn_common.importance import trained_importance
 from updn_common.processes import over_processes
 from updn_common.run import read_checkpoint, read_config
 from updn_common.vocabulary import check_vocabulary
@@ -65,6 +66,7 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
     check_vocabulary(run, data.directory, data.vocabulary.checksum, option=option)
     model = build_model(NetworkSizes(**read_config(run)["scale"]["model"]), data)
     weights.restore_model(model)
+    model.explained_by = trained_importance(run)
     return model.eval()
 
 

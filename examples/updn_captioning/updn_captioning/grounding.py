@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from hint_loss import pointing_game, rank_correlation, track_proposals
+from hint_loss import pointing_game, rank_correlation
 from updn_captioning.data import CaptionBatch, CaptionSplit
 from updn_captioning.generate import evaluating
 from updn_captioning.network import UpDnCaptioner
@@ -31,6 +31,7 @@ from updn_captioning.objective import word_attention, word_importance, word_scor
 from updn_captioning.visual_words import VisualWord, VisualWords
 from updn_captioning.vocabulary import BEGIN, END, PAD, CaptionVocabulary
 from updn_common.bootstrap import Statistic, ratio
+from updn_common.importance import follow
 from updn_common.processes import over_processes
 
 CaptionKind = Literal["reference", "generated"]
@@ -158,11 +159,12 @@ class Looks(NamedTuple):
 
 
 def looks(model: UpDnCaptioner, batch: CaptionBatch) -> Looks:
-    """Importance and attention; of a word that a batch does not have, 0."""
-    features = track_proposals(batch.features)
+    """Importance, exact, and attention; of a word that a batch does not have, 0."""
+    features = follow(batch.features, model.explained_by, probes=0)
     with torch.enable_grad():
         output = model(batch.tokens[:, :-1], features, batch.mask)
-        alpha = word_importance(word_scores(model, output, batch), features, differentiable=False)
+        scores = word_scores(model, output, batch)
+        alpha = word_importance(scores, features, model.explained_by, differentiable=False)
     attention = word_attention(output.attention.detach(), batch.word_spans).nan_to_num()
     return Looks(*(x.double().cpu() for x in (alpha, attention)))  # metrics are in float64: not every device has it
 

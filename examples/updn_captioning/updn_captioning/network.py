@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from updn_captioning.vocabulary import BEGIN, PAD
+from updn_common.importance import Importance
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class UpDnCaptioner(nn.Module):
     Padding and the beginning of a caption are never said.
     """
 
+    explained_by: Importance = "sum"
+    """The importance that it was trained with, and is measured by."""
     silent: Float[Tensor, " V"]
 
     def __init__(self, sizes: NetworkSizes, *, vocabulary_size: int, feature_size: int) -> None:

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hint_loss import hint_ranking_loss, proposal_importance, track_proposals
+from hint_loss import hint_ranking_loss, proposal_importance
 from updn_captioning.data import CaptionBatch
 from updn_captioning.network import CaptionOutput, UpDnCaptioner
 from updn_captioning.presets import Method
 from updn_captioning.vocabulary import PAD
+from updn_common.importance import Importance, follow
 
 
 class Losses(NamedTuple):
@@ -69,7 +70,9 @@ class Objective(nn.Module):
         supervised = self.method.supervision != "none"
         hint = batch.features.new_zeros(())
         if spoken is None or supervised:
-            features = track_proposals(batch.features) if self.method.supervision == "importance" else batch.features
+            features = batch.features
+            if self.method.supervision == "importance":
+                features = follow(features, self.method.importance, self.method.probes)
             output = self.model(batch.tokens[:, :-1], features, batch.mask)
             if spoken is None:
                 task = -word_log_probs(output, batch.tokens).sum() * task_scale
@@ -84,7 +87,7 @@ class Objective(nn.Module):
         if self.method.supervision == "attention":
             looks = word_attention(output.attention, batch.word_spans)
         else:
-            looks = word_importance(word_scores(self.model, output, batch), features)
+            looks = word_importance(word_scores(self.model, output, batch), features, self.method.importance)
         losses = hint_ranking_loss(
             looks,
             batch.human,
@@ -125,13 +128,17 @@ def word_scores(model: UpDnCaptioner, output: CaptionOutput, batch: CaptionBatch
 
 
 def word_importance(
-    scores: Float[Tensor, "B W"], features: Float[Tensor, "B K D"], *, differentiable: bool = True
+    scores: Float[Tensor, "B W"],
+    features: Float[Tensor, "B K D"],
+    importance: Importance = "sum",
+    *,
+    differentiable: bool = True,
 ) -> Float[Tensor, "B W K"]:
     """The importance of each proposal for each visual word: for all words at once, and for a single one cheaper."""
     if scores.shape[1] == 0:
         return scores[..., None].expand(-1, -1, features.shape[1])
     score = scores.squeeze(1) if scores.shape[1] == 1 else scores
-    alpha = proposal_importance(score, features, differentiable=differentiable)
+    alpha = proposal_importance(score, features, reduction=importance, differentiable=differentiable)
     return alpha.view(*scores.shape, -1)
 
 

@@ -11,6 +11,7 @@ import tyro
 
 from updn_captioning.network import NetworkSizes
 from updn_common.controls import Hints
+from updn_common.importance import Importance
 
 Task = Literal["cross-entropy", "self-critical"]
 Supervision = Literal["none", "importance", "attention"]
@@ -29,6 +30,10 @@ class Method:
     """permuted deals them anew among all images and categories (some keep their category), irrelevant is 1 - s."""
     words: Words = "sampled"
     """Of a caption's visual words, one drawn at random in each step, or all: their mean is estimated, or computed."""
+    importance: Importance = "sum"
+    """The gradient's sum over features (the paper), in which they may cancel, or its norm."""
+    probes: int = 16
+    """Random directions that estimate the norm, drawn anew in each step; 0 takes it exactly, at a higher price."""
     weight: float = 3.0
     """Of the loss on visual words; that of captions, a mean over words or, if self-critical, over captions, has 1."""
     margin: float = 1.6
@@ -44,6 +49,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "base": Method(),
     "hint": Method(supervision="importance"),
+    "unsigned": Method(supervision="importance", importance="norm"),
     "permuted": Method(supervision="importance", hints="permuted"),
     "random-per-epoch": Method(supervision="importance", hints="random-per-epoch"),
     "attn-align": Method(supervision="attention"),
@@ -65,6 +71,7 @@ METHODS: dict[str, Method] = {
 METHOD_HELP = {
     "base": "Without hints: the control of equal budget.",
     "hint": "Importance ranks as people do: recommended form.",
+    "unsigned": "Hint, on the norm of the gradient: nothing cancels.",
     "permuted": "Control: hint, with hints dealt anew at random.",
     "random-per-epoch": "Control: hint, random hints drawn anew each epoch.",
     "attn-align": "Attention weights, not importance, rank so.",

@@ -93,7 +93,8 @@ GUIDE = (
     "Pointing: % of the visual words of people's captions whose most important proposal, by gradient or by attention, "
     "overlaps an object that they name by more than half, of those words where any proposal does (the thin bars and "
     "pillars have none); own words: the same of words of the network's captions whose object is there. "
-    "Rank correlation is Spearman's, of gradients and human importance."
+    "Rank correlation is Spearman's, of gradients and human importance. A gradient's importance is that which a run "
+    "was trained with: the norm for unsigned, else the sum."
 )
 
 

@@ -54,6 +54,7 @@ def train(config: TrainConfig) -> None:
 
     torch.manual_seed(fold(config.seed))
     model = build_model(scale.model, data)
+    model.explained_by = method.importance
     objective = Objective(model, method)
     optimizer = torch.optim.Adam(model.parameters(), lr=scale.learning_rate)
     done, best = load_start(config, model, optimizer, processes=accelerator.num_processes)
@@ -67,7 +68,7 @@ def train(config: TrainConfig) -> None:
         loader = load_ahead(steps, range(done, scale.steps), workers=config.workers, pin_memory=pin_memory)
         batches = loader if run is None else track(loader, config.out.name, total=scale.steps - done)
         for step, micro_batches in enumerate(batches, start=done):
-            torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout
+            torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout, random directions
             # Means are over the words (captions, if spoken) and hinted captions of all processes and micro-batches.
             words, hinted = (accelerator.reduce(n, "sum") for n in counts(micro_batches, accelerator.device, speaks))
             task_scale = accelerator.num_processes / words  # DDP averages over processes

@@ -55,6 +55,7 @@ class TrainConfig:
         check_range(1, **{f"model.{name}": getattr(sizes, name) for name in ("embedding", "hidden", "attention")})
         check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate)
         check_clip(scale.clip)
+        check_range(0, probes=method.probes)
         check_range(0, weight=method.weight, margin=method.margin, min_gap=method.min_gap)
         check_range(0, 1, **{"model.dropout": sizes.dropout})
         if not 0 < self.hint_share <= 1:

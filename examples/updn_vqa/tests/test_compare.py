@@ -232,8 +232,9 @@ def test_other_data_stand_apart_from_the_paper(
         "test of prepared: official accuracy (%)",
         "test of prepared: difference to base, accuracy (%)",
         "test of prepared: difference to base, grounding",
-        "test of prepared: grounding",
+        "test of prepared: grounding, importance: sum",
         "test of prepared: faithful and plausible grounding (%), relevant by boxes",
+        "test of prepared: answers that change with another image's proposals (%), relevant by boxes",
         "VQA-CP v2 test, published accuracy (%): other data than above, not to be compared",
         "VQA v2 val, published accuracy (%): other data than above, not to be compared",
     ]

@@ -46,7 +46,7 @@ def test_what_was_measured_is_not_measured_again(
     assert_same(evaluated(run, tiny[1], reuse=True), first)
     assert set(first.measured) == {
         *("answers", "scores", "rank_correlation", "pointing"),
-        *("stays", "changes", "sufficiency", "comprehensiveness"),
+        *("stays", "changes", "sufficiency", "comprehensiveness", "flips_irrelevant", "flips_relevant"),
     }
     assert not first.measured["stays"].isnan().all()
 
@@ -140,8 +140,9 @@ def test_evaluate_tells_every_number_with_its_interval(
     printed = capsys.readouterr().out
     told = json.loads((run / "evaluation" / "test" / "accuracy.json").read_text())
     evaluation = evaluated(run, tiny[1], reuse=True)
-    assert list(told) == ["accuracy", *NAMES, "relevant_by", "intervals"]
+    assert list(told) == ["accuracy", *NAMES, "relevant_by", "importance", "intervals"]
     assert told["relevant_by"] == "boxes"
+    assert told["importance"] == "sum"
     for version, report in evaluation.reports.items():
         found = told["accuracy"][version]
         assert found["overall"] == report.overall

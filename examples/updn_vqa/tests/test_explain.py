@@ -35,6 +35,8 @@ BEFORE, AFTER = [0.1, 0.4, 0.3, 0.2], [-0.1, -0.4, -0.3, -0.2]
 class HandMade(nn.Module):
     """Always gives the same answer; the importance of proposal k is `importance[k]`, whatever the features are."""
 
+    explained_by = "sum"
+
     def __init__(self, answer: str, importance: list[float]) -> None:
         super().__init__()
         self.answer = nn.functional.one_hot(torch.tensor(ANSWERS.index(answer)), len(ANSWERS)) * 1000.0

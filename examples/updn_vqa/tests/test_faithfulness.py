@@ -38,6 +38,9 @@ class HandMadeSplit:
     def batch(self, indices: Tensor) -> VqaBatch:
         return VqaBatch(*(tensor[indices].clone() for tensor in self.everything))
 
+    def other_images(self, question_ids: Tensor, positions: int) -> Tensor:
+        return self.everything.features.roll(-1, 0)[question_ids, :positions]
+
 
 def random_batch(questions: int, proposals: list[int] | None = None) -> VqaBatch:
     """Random questions; the images have the given numbers of proposals, up to nine, and boxes that overlap."""
@@ -148,6 +151,26 @@ def test_fpvg_is_that_of_the_loop(batch_size: int) -> None:
         assert {str(x) for x in column.tolist()} == {"nan", "0.0", "1.0"}
 
 
+@pytest.mark.parametrize("batch_size", [3, 256])
+def test_flips_are_those_of_the_loop(batch_size: int) -> None:
+    """Where a question counts for FPVG, the answer with another image's proposals in place of some."""
+    model, batch = network(), random_batch(60)
+    batch = batch._replace(features=batch.features.nan_to_num().clamp(-3, 3))
+    found, others = measured(model, batch, batch_size), batch.features.roll(-1, 0)
+    for i in range(60):
+        counts = not math.isnan(fpvg_by_loop(model, batch, i)[0])
+        irrelevant = relevant_and_irrelevant(batch, "boxes")[1][i]
+        for column, part in ((found.flips_relevant, batch.relevant[i]), (found.flips_irrelevant, irrelevant)):
+            mixed = torch.where(part[:, None], others[i], batch.features[i])
+            answers = [
+                int(model(batch.tokens[i : i + 1], x[None], batch.mask[i : i + 1]).logits.argmax())
+                for x in (batch.features[i], mixed)
+            ]
+            assert float(column[i]) == pytest.approx(float(answers[0] != answers[1]) if counts else NAN, nan_ok=True)
+    for column in (found.flips_relevant, found.flips_irrelevant):  # everything occurs
+        assert {str(x) for x in column.tolist()} == {"nan", "0.0", "1.0"}
+
+
 @pytest.mark.parametrize("name", ["updn", "updn-bypass", "san"])
 def test_to_leave_a_proposal_out_of_the_mask_is_to_drop_it(name: Network) -> None:
     model, batch = network(name), random_batch(6, [9] * 6)
@@ -161,6 +184,8 @@ def test_to_leave_a_proposal_out_of_the_mask_is_to_drop_it(name: Network) -> Non
 
 class Voting(nn.Module):
     """Each proposal votes for the answers with its features; the first answer wins if nobody votes."""
+
+    explained_by = "sum"
 
     def __init__(self) -> None:
         super().__init__()

@@ -34,6 +34,8 @@ class HandMade(nn.Module):
     one, and the opposite for all others.
     """
 
+    explained_by = "sum"
+
     def __init__(self, sign: float) -> None:
         super().__init__()
         self.sign = nn.Parameter(torch.tensor(sign))

@@ -66,13 +66,24 @@ def test_the_table_shows_what_was_evaluated(finished: StudyConfig, runs: Path) -
     }
     accuracy = {run: {split: m["accuracy"]["2016"] for split, m in splits.items()} for run, splits in measured.items()}
     kinds = list(accuracy["base"]["test"]["by_question_type"])
-    header = ["method", "in distribution", "development", "shifted test", "gain", *kinds, "rank corr.", "pointing"]
+    header = [
+        "method",
+        "in distribution",
+        "development",
+        "shifted test",
+        "gain",
+        *kinds,
+        "rank corr.",
+        "pointing",
+        "flips",
+    ]
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
     for run, name in zip(RUNS, ("start", "base", "hint", "hint 12.5 %"), strict=True):
         overall = {split: accuracy[run][split]["overall"] for split in ("val", "dev", "test")}
         gain = "-" if run == "base" else f"{overall['test'] - accuracy['base']['test']['overall']:.1f}"
         by_type = [f"{accuracy[run]['test']['by_question_type'][kind]:.1f}" for kind in kinds]
-        grounding = [f"{measured[run]['test']['rank_correlation']:.2f}", f"{measured[run]['test']['pointing']:.1f}"]
+        found = measured[run]["test"]
+        grounding = [f"{found['rank_correlation']:.2f}", f"{found['pointing']:.1f}", f"{found['flips_irrelevant']:.1f}"]
         lines.append([name, *(f"{value:.1f}" for value in overall.values()), gain, *by_type, *grounding])
     assert (finished.out / "table.md").read_text() == "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -253,7 +264,17 @@ def test_every_row_has_its_own_directory_and_one_is_the_base(name: str, tmp_path
 
 
 def outcome(arm: str, seed: int, accuracy: dict[str, float], kind: float = 50.0) -> Outcome:
-    return Outcome(arm, "w", seed, accuracy, {"what": kind}, rank_correlation=0.125 * seed, pointing=10.0 * seed)
+    return Outcome(
+        arm,
+        "w",
+        seed,
+        accuracy,
+        {"what": kind},
+        rank_correlation=0.125 * seed,
+        pointing=10.0 * seed,
+        flips_irrelevant=5.0 * seed,
+        importance="sum",
+    )
 
 
 def test_gains_are_paired_differences_on_the_last_split() -> None:
@@ -264,10 +285,10 @@ def test_gains_are_paired_differences_on_the_last_split() -> None:
         outcome("base", 1, {"dev": 0.0, "test": 78.0}),
     ]
     header, rows = table(outcomes, ["base", "hint"])
-    assert header == ["method", "development", "shifted test", "gain", "what", "rank corr.", "pointing"]
+    assert header == ["method", "development", "shifted test", "gain", "what", "rank corr.", "pointing", "flips"]
     assert rows == [
-        ["base", "0.0 ± 0.0", "49.0 ± 41.0", "-", "50.0 ± 0.0", "0.06 ± 0.09", "5.0 ± 7.1"],
-        ["hint", "2.0 ± 1.4", "60.0 ± 42.4", "11.0 ± 1.4", "50.0 ± 14.1", "0.06 ± 0.09", "5.0 ± 7.1"],
+        ["base", "0.0 ± 0.0", "49.0 ± 41.0", "-", "50.0 ± 0.0", "0.06 ± 0.09", "5.0 ± 7.1", "2.5 ± 3.5"],
+        ["hint", "2.0 ± 1.4", "60.0 ± 42.4", "11.0 ± 1.4", "50.0 ± 14.1", "0.06 ± 0.09", "5.0 ± 7.1", "2.5 ± 3.5"],
     ]
 
 

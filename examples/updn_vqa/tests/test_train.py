@@ -82,7 +82,7 @@ def test_every_network_trains_and_is_read_again(
     evaluate(EvaluateConfig(data=tiny[1], run=after.out, cpu=True))
 
 
-@pytest.mark.parametrize("method", ["hint", "adv-reg"])
+@pytest.mark.parametrize("method", ["hint", "unsigned", "adv-reg"])
 def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(
     config: Callable[..., TrainConfig], method: str
 ) -> None:
@@ -168,7 +168,7 @@ def test_micro_batches_change_nothing(config: Callable[..., TrainConfig]) -> Non
             torch.testing.assert_close(weights(four.out)[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["hint", "adv-reg"])
+@pytest.mark.parametrize("method", ["hint", "unsigned", "adv-reg"])
 def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int, method: str) -> None:
     """Also where nobody says --cpu, but there is nothing else."""
     scale = ["--model.attention-dropout", "0", "--steps", "1", "--batch-size", "8", "--hint-batch-size", "4"]

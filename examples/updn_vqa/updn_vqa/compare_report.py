@@ -12,6 +12,7 @@ from rich.console import Console
 from updn_common.comparison import Cell, Row, told_data
 from updn_common.figures import plain_text
 from updn_common.files import atomic_file
+from updn_common.importance import trained_importance
 from updn_common.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
 from updn_vqa.accuracy import AccuracyVersion
 from updn_vqa.evaluate import NAMES
@@ -28,6 +29,7 @@ GROUNDING = {
     "sufficiency": "sufficiency",
     "comprehensiveness": "comprehens.",
 }
+FLIPS = {"flips_irrelevant": "irrelevant swapped", "flips_relevant": "relevant swapped"}
 FPVG = {"fpvg": "FPVG", "ggc": "GGC", "ggw": "GGW", "bgc": "BGC", "bgw": "BGW"}
 GUIDE = (
     "Means over runs of different seeds or data ± their standard deviation. In brackets: 95 % confidence intervals of "
@@ -38,7 +40,8 @@ GROUNDING_GUIDE = (
     "Rank correlation is Spearman's, of importance and human importance; pointing: the most important proposal shows "
     "the asked object. Low sufficiency and high comprehensiveness say that the importance is faithful (DeYoung et al., "
     "2020). FPVG (Reich et al., 2023) = GGC + GGW: the answer stays with the relevant proposals alone and changes with "
-    "the irrelevant ones alone; G or B for good or bad grounding, C or W for a correct or wrong answer."
+    "the irrelevant ones alone; G or B for good or bad grounding, C or W for a correct or wrong answer. Importance is "
+    "that which each run was trained with: the sum of the gradient, or its norm."
 )
 
 
@@ -66,7 +69,9 @@ def tables(rows: Rows) -> list[Block]:
             blocks.append(Block(title, ["method", *names.values()], lines))
         by = " and ".join(sorted({relevant_by(run.data, run.split) for row in mine for run in row.runs}))
         fpvg = f"faithful and plausible grounding (%), relevant by {by}"
-        for title, names in (("grounding", measures), (fpvg, FPVG)):
+        flips = f"answers that change with another image's proposals (%), relevant by {by}"
+        taken = " and ".join(sorted({trained_importance(run.path) for row in mine for run in row.runs}))
+        for title, names in ((f"grounding, importance: {taken}", measures), (fpvg, FPVG), (flips, FLIPS)):
             if there.keys() & names.keys():
                 lines = [_line(row.name, row.cells, names) for row in mine]
                 blocks.append(Block(f"{where}: {title}", ["method", *names.values()], lines))
@@ -87,7 +92,9 @@ def _line(name: str, cells: Mapping[str, Cell], columns: Iterable[str]) -> Line:
 
 
 def _told(cell: Cell, column: str) -> tuple[str, str]:
-    return told_cell(cell, 1 if column in FPVG else 3 if column in GROUNDING and "%" not in GROUNDING[column] else 2)
+    return told_cell(
+        cell, 1 if column in FPVG | FLIPS else 3 if column in GROUNDING and "%" not in GROUNDING[column] else 2
+    )
 
 
 def print_tables(rows: Rows) -> None:

@@ -16,6 +16,7 @@ from updn_common.arrays import load_arrays
 from updn_common.errors import InputError
 from updn_common.files import read_record
 from updn_common.store import ProposalStore
+from updn_common.stream import generator
 from updn_vqa.prepare import FORMAT_VERSION
 from updn_vqa.questions import Annotation, Question, read_annotations, read_questions
 from updn_vqa.vocabulary import AnswerVocabulary, QuestionVocabulary
@@ -127,11 +128,10 @@ class VqaSplit:
         Raises:
             InputError: If one is not there.
         """
-        position = {question_id: i for i, question_id in enumerate(self.question_ids)}
-        missing = [question_id for question_id in question_ids if question_id not in position]
+        missing = [question_id for question_id in question_ids if question_id not in self._positions]
         if missing:
             raise InputError(f"{self.directory} has no question {missing[0]}; give ids of this split's questions.json.")
-        return torch.tensor([position[question_id] for question_id in question_ids])
+        return torch.tensor([self._positions[question_id] for question_id in question_ids])
 
     def batch(self, indices: Tensor | Sequence[int]) -> VqaBatch:
         """Gather questions by their positions in the split."""
@@ -152,6 +152,28 @@ class VqaSplit:
             relevant=self._relevant[relevant_of, :K],
             grounded=relevant_of < len(self._relevant) - 1,
         )
+
+    def other_images(self, question_ids: Int64[Tensor, " B"], positions: int) -> Float32[Tensor, "B {positions} D"]:
+        """Features of another image for each question, always the same: the next in a shuffled circle of the split's.
+
+        Args:
+            question_ids: Official ids.
+            positions: How many to give; those of an image with fewer proposals are repeated.
+        """
+        at = self._image_rows[self.positions(question_ids.tolist()).numpy()]
+        proposals = self._store.batch(np.array([self._next_image[row] for row in at.tolist()]))
+        places = torch.arange(positions) % proposals.mask.sum(1, keepdim=True)
+        return proposals.features.gather(1, places[..., None].expand(-1, -1, proposals.features.shape[2]))
+
+    @cached_property
+    def _next_image(self) -> dict[int, int]:
+        rows = np.unique(self._image_rows)
+        circle = rows[torch.randperm(len(rows), generator=generator(0)).numpy()]
+        return dict(zip(circle.tolist(), np.roll(circle, -1).tolist(), strict=True))
+
+    @cached_property
+    def _positions(self) -> dict[int, int]:
+        return {question_id: i for i, question_id in enumerate(self.question_ids)}
 
     def _dense_scores(self, at: Int64[Tensor, " B"]) -> Float32[Tensor, "B A"]:
         indices = self._arrays["answer_indices"][at]

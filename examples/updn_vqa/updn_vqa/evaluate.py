@@ -10,6 +10,7 @@ from rich.table import Table
 from updn_common.bootstrap import Number
 from updn_common.errors import InputError
 from updn_common.files import write_json
+from updn_common.importance import Importance, trained_importance
 from updn_common.measurements import CheckpointName
 from updn_common.processes import make_accelerator
 from updn_common.tables import told
@@ -34,6 +35,8 @@ NAMES = {
     "bgw": "badly grounded, wrong, BGW (%)",
     "sufficiency": "sufficiency (low is faithful)",
     "comprehensiveness": "comprehensiveness (high is)",
+    "flips_irrelevant": "flips with irrelevant ones swapped (%)",
+    "flips_relevant": "flips with relevant ones swapped (%)",
 }
 """What a table calls the measures of grounding."""
 
@@ -106,13 +109,14 @@ def _write(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSpli
         **dict.fromkeys(NAMES),
         **{name: number.value for name, number in grounding.items()},
         "relevant_by": relevant_by(data, split.name),
+        "importance": trained_importance(run),
         "intervals": {
             "accuracy": {version: _intervals(found) for version, found in accuracy.items()},
             **_intervals(grounding),
         },
     }
     write_json(out / "accuracy.json", told, indent=1)
-    _print(f"{run} on {config.split}", accuracy, grounding)
+    _print(f"{run} on {config.split}", accuracy, grounding, trained_importance(run))
 
 
 def _accuracy(evaluation: Evaluation) -> dict[AccuracyVersion, dict[str, Number]]:
@@ -124,7 +128,10 @@ def _intervals(found: Mapping[str, Number]) -> dict[str, list[float]]:
 
 
 def _print(
-    title: str, accuracy: Mapping[AccuracyVersion, Mapping[str, Number]], grounding: Mapping[str, Number]
+    title: str,
+    accuracy: Mapping[AccuracyVersion, Mapping[str, Number]],
+    grounding: Mapping[str, Number],
+    importance: Importance = "sum",
 ) -> None:
     """Print two tables; the second is left out where nothing is known."""
     caption = "in brackets: 95 % confidence intervals, over images"
@@ -139,7 +146,7 @@ def _print(
         table.add_row(name, *(told(found[name], 2) for found in accuracy.values()), end_section=ends)
     Console().print(table)
     if grounding:
-        table = Table(title=f"{title}: grounding")
+        table = Table(title=f"{title}: grounding", caption=f"importance: the gradient's {importance}, as in training")
         table.add_column("measure")
         table.add_column("mean", justify="right")
         for name, number in grounding.items():

@@ -25,7 +25,7 @@ from updn_vqa.questions import Annotation
 VERSIONS: tuple[AccuracyVersion, ...] = ("2016", "2021")
 CORRECT = 0.5
 """The soft score from which on an answer counts as correct, where it has to be one or the other."""
-_FORMAT = "2"
+_FORMAT = "3"
 """Of the file; another version is measured again."""
 
 
@@ -65,7 +65,7 @@ class Evaluation:
         return columns
 
     def grounding(self) -> Columns:
-        """Rank correlation; pointing, FPVG and its parts in percent; sufficiency and comprehensiveness (-1 to 1)."""
+        """Rank correlation; pointing, FPVG and parts, flips in percent; sufficiency, comprehensiveness (-1 to 1)."""
         if not self.measured:
             return {}
         measured = {name: column.double().numpy() for name, column in self.measured.items()}
@@ -80,6 +80,8 @@ class Evaluation:
             "bgw": 100 * (1 - good) * ~correct,
             "sufficiency": measured["sufficiency"],
             "comprehensiveness": measured["comprehensiveness"],
+            "flips_irrelevant": 100 * measured["flips_irrelevant"],
+            "flips_relevant": 100 * measured["flips_relevant"],
         }
 
 

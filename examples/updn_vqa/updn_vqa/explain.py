@@ -94,7 +94,8 @@ def explain(config: ExplainConfig) -> None:
 
 
 READING_GUIDE = (
-    "Lit proposals speak for the ground-truth answer: their importance, the gradient of its logit, is positive. The "
+    "Lit proposals speak for the ground-truth answer: their importance, the gradient of its logit, is positive (for a "
+    "network trained on unsigned importance, the gradient's norm, it always is). The "
     "outline is the most important one (none in a tie), also where none is positive: then the picture is dark, and its "
     "title says so. Each picture is scaled to its own maximum. For people, lit is where they looked more than "
     "elsewhere. A predicted answer is green if its soft score is at least 0.5, amber if it is lower, red if it is 0. "
@@ -157,7 +158,8 @@ def draw_explanations(
 def _explain(model: VqaNetwork, batch: VqaBatch, data: PreparedData) -> Explained:
     features = batch.features.detach().requires_grad_()
     logits = model(batch.tokens, features, batch.mask).logits
-    alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False)
+    score = decision_score(logits, batch)
+    alpha = proposal_importance(score, features, reduction=model.explained_by, differentiable=False)
     answer = int(logits.argmax())
     correlation = rank_correlation(alpha, batch.human, mask=~batch.human.isnan())
     return Explained(data.answers.answers[answer], float(batch.answer_scores[0, answer]), alpha[0], float(correlation))

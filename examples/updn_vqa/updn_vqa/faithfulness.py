@@ -27,6 +27,10 @@ them that is most important to *that* answer: by the gradient of its logit, what
 averaged over the shares (in ERASER, the area over the perturbation curve). They judge the importance: if it is
 faithful, sufficiency is low, since the important proposals are enough, and comprehensiveness is high, since the others
 are not.
+
+**Flip rates** say whether answers rely on the wrong evidence: the share that changes when the irrelevant proposals are
+swapped for those of another image, at the same positions, and when the relevant ones are. Where a question counts for
+FPVG it counts here. No importance is asked.
 """
 
 from typing import Literal, NamedTuple
@@ -36,7 +40,7 @@ from accelerate import Accelerator
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hint_loss import proposal_importance, two_level
+from hint_loss import answer_flips, proposal_importance, two_level
 from updn_vqa.data import VqaBatch, VqaSplit
 from updn_vqa.measure import measure_all
 from updn_vqa.networks import VqaNetwork
@@ -60,6 +64,10 @@ class Faithfulness(NamedTuple):
     sufficiency: Float[Tensor, " N"]
     """NaN for an image with one proposal."""
     comprehensiveness: Float[Tensor, " N"]
+    flips_irrelevant: Float[Tensor, " N"]
+    """Whether the answer changes with another image's proposals in place of the irrelevant ones; NaN as above."""
+    flips_relevant: Float[Tensor, " N"]
+    """The same, in place of the relevant ones."""
 
 
 def measure_faithfulness(
@@ -93,7 +101,8 @@ def measure_faithfulness(
         with torch.enable_grad(), accelerator.autocast():
             whole = logits(batch.mask)
             answers = whole.argmax(-1, keepdim=True)
-            alpha = proposal_importance(whole.gather(1, answers).squeeze(1), features, differentiable=False)
+            score = whole.gather(1, answers).squeeze(1)
+            alpha = proposal_importance(score, features, reduction=model.explained_by, differentiable=False)
         with torch.no_grad(), accelerator.autocast():
             relevant, irrelevant = relevant_and_irrelevant(batch, relevant_by)
             counts = relevant.any(-1) & irrelevant.any(-1)
@@ -104,9 +113,17 @@ def measure_faithfulness(
                 parts = (whole, logits(top), logits(batch.mask & ~top))
                 before, kept, removed = (part.gather(1, answers).squeeze(1).float().sigmoid() for part in parts)
                 drops.append(torch.stack([before - kept, before - removed]))
+            others = split.other_images(asked.question_ids, batch.mask.shape[1]).to(features.device)
+
+            def predict(mixed: Float[Tensor, "B K D"]) -> Float[Tensor, "B A"]:
+                found: Tensor = model(batch.tokens, mixed, batch.mask).logits
+                return found
+
+            swaps = [torch.where(counts[:, None], part, False) for part in (irrelevant, relevant)]
+            flips = [answer_flips(predict, features, part, others=others) for part in swaps]
         both = torch.stack(drops).mean(0)
         both = torch.where(batch.mask.sum(-1) > 1, both, torch.nan)
-        return [torch.where(counts, same[0], torch.nan), torch.where(counts, ~same[1], torch.nan), *both]
+        return [torch.where(counts, same[0], torch.nan), torch.where(counts, ~same[1], torch.nan), *both, *flips]
 
     return Faithfulness(*measure_all(columns, model, split, accelerator, batch_size))
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hint_loss import pointing_game, proposal_importance, rank_correlation
+from updn_common.importance import trained_importance
 from updn_common.processes import over_processes
 from updn_common.run import read_checkpoint, read_config
 from updn_common.vocabulary import check_vocabulary
@@ -55,7 +56,8 @@ def measure(model: VqaNetwork, split: VqaSplit, accelerator: Accelerator, *, bat
         features = batch.features.requires_grad_()
         with torch.enable_grad(), accelerator.autocast():
             logits = model(batch.tokens, features, batch.mask).logits
-            alpha = proposal_importance(decision_score(logits, batch), features, differentiable=False).cpu()
+            score = decision_score(logits, batch)
+            alpha = proposal_importance(score, features, reduction=model.explained_by, differentiable=False).cpu()
         answers = logits.argmax(-1).cpu()
         known = asked.grounded & (asked.ground_truth >= 0)  # nothing matters for an answer that is not there
         return (  # metrics are in float64, on the CPU: not every device has it
@@ -101,4 +103,5 @@ def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, optio
     check_vocabulary(run, data.directory, prepared_checksum(data.directory), option=option)
     model = build_network(NetworkSizes(**read_config(run)["scale"]["model"]), data)
     weights.restore_model(model)
+    model.explained_by = trained_importance(run)
     return model.eval()

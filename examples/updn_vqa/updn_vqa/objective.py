@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from hint_loss import hint_ranking_loss, proposal_importance, track_proposals
+from hint_loss import hint_ranking_loss, proposal_importance
+from updn_common.importance import follow
 from updn_vqa.adversary import QuestionOnlyAdversary, entropy, reverse_gradient
 from updn_vqa.data import VqaBatch
 from updn_vqa.networks import VqaNetwork, VqaOutput
@@ -79,8 +80,9 @@ class Objective(nn.Module):
         return torch.where(teaches(self.method, hinted), self._hint_losses(hinted), 0.0)
 
     def _hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
-        supervision = self.method.supervision
-        features = track_proposals(hinted.features) if supervision in BY_IMPORTANCE else hinted.features
+        supervision, importance, features = self.method.supervision, self.method.importance, hinted.features
+        if supervision in BY_IMPORTANCE:
+            features = follow(features, importance, self.method.probes)
         output = self.model(hinted.tokens, features, hinted.mask)
         if supervision == "zero-out":
             return answer_loss(output.logits, torch.zeros_like(output.logits))
@@ -88,7 +90,8 @@ class Objective(nn.Module):
             return self._ranking(output.attention, hinted)
         if supervision == "self-critical":
             return self._self_critical(output, features, hinted)
-        alpha = proposal_importance(decision_score(output.logits, hinted, self.method.score), features)
+        score = decision_score(output.logits, hinted, self.method.score)
+        alpha = proposal_importance(score, features, reduction=importance)
         return self._ranking(alpha, hinted) if supervision == "importance" else self._visfis(alpha, hinted)
 
     def _ranking(self, alpha: Float[Tensor, "B K"], hinted: VqaBatch) -> Float[Tensor, " B"]:
@@ -111,7 +114,7 @@ class Objective(nn.Module):
         rivals = find_rivals(output.logits.detach(), hinted.answer_scores, hinted.ground_truth)
         truth = decision_score(output.logits, hinted, self.method.score)
         scores = torch.cat([truth[:, None], output.logits.gather(1, rivals.answers)], 1)
-        alpha = proposal_importance(scores, features)  # (B, 1 + T, K)
+        alpha = proposal_importance(scores, features, reduction=self.method.importance)  # (B, 1 + T, K)
         influential = influential_proposals(hinted.human, self.method.threshold)
         influence, most = influence_loss(alpha[:, 0], influential, hinted.mask & ~influential)
         critical = critical_loss(alpha[:, 0], alpha[:, 1:], most, rivals.criticised)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import tyro
 
 from updn_common.controls import Hints
+from updn_common.importance import Importance
 from updn_vqa.networks import NetworkSizes
 
 Supervision = Literal["none", "importance", "attention", "self-critical", "visfis", "zero-out"]
@@ -40,6 +41,10 @@ class Method:
     of VisFIS, or ask for no answer at all (zero-out)."""
     hints: Hints = "human"
     """Whose they are: permuted takes another question's, irrelevant is 1 - s."""
+    importance: Importance = "sum"
+    """The gradient's sum over features (the paper), in which they may cancel, or its norm."""
+    probes: int = 16
+    """Random directions that estimate the norm, drawn anew in each step; 0 takes it exactly, at twice the price."""
     weight: float = 30.0
     """Weight of the loss on hinted questions; the answers' loss has weight 1."""
     margin: float = 0.4
@@ -73,6 +78,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "base": Method(supervision="none"),
     "hint": Method(supervision="importance"),
+    "unsigned": Method(supervision="importance", importance="norm"),
     "permuted": Method(supervision="importance", hints="permuted"),
     "random-per-epoch": Method(supervision="importance", hints="random-per-epoch"),
     "attn-align": Method(supervision="attention"),
@@ -93,6 +99,7 @@ METHODS: dict[str, Method] = {
 METHOD_HELP = {
     "base": "Without hints: the control of equal budget.",
     "hint": "Importance ranks as people do: recommended form.",
+    "unsigned": "Hint, on the norm of the gradient: nothing cancels.",
     "permuted": "Control: hint, with another question's hints.",
     "random-per-epoch": "Control: hint, random hints drawn anew each epoch.",
     "attn-align": "Attention weights, not importance, rank so.",

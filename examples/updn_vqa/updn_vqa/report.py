@@ -12,6 +12,7 @@ from rich.table import Table
 
 from updn_common.figures import find_images
 from updn_common.files import read_json, write_json
+from updn_common.importance import Importance
 from updn_common.page import Figure, Section, TableBlock, write_page
 from updn_common.run import read_metrics
 from updn_common.study import Arm, directories, draw, made_by, spread
@@ -40,6 +41,10 @@ class Outcome:
     by_question_type: dict[str, float]
     rank_correlation: float
     pointing: float
+    flips_irrelevant: float
+    """Answers (%) that change with another image's proposals in place of the irrelevant ones."""
+    importance: Importance
+    """That which the run was trained with, and these are measured by."""
 
     @property
     def final(self) -> float:
@@ -90,14 +95,16 @@ TABLE_GUIDE = (
     'Accuracies are official VQA accuracies in percent. "start" is the network that all others start from, "base" the '
     'same trained on without hints. "gain" is the paired difference to base in the column before it, and all columns '
     "after it are of the same split: accuracy by type of question, and, for the gradient-based importance, rank "
-    "correlation (Spearman) and pointing (% of questions whose most important proposal shows the asked object)."
+    "correlation (Spearman) and pointing (% of questions whose most important proposal shows the asked object), by the "
+    "importance that each run was trained with (the norm of the gradient for unsigned, else its sum). Flips: % of "
+    "answers that change when the irrelevant proposals are swapped for those of another image."
 )
 
 
 def table(outcomes: Sequence[Outcome], arms: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of mean ± standard deviation over runs."""
     splits, kinds = list(outcomes[0].accuracy), list(outcomes[0].by_question_type)
-    header = ["method", *(COLUMNS[split] for split in splits), "gain", *kinds, "rank corr.", "pointing"]
+    header = ["method", *(COLUMNS[split] for split in splits), "gain", *kinds, "rank corr.", "pointing", "flips"]
     base = {(o.world, o.seed): o.final for o in outcomes if o.arm == CONTINUED}
     rows = []
     for arm in arms:
@@ -105,7 +112,8 @@ def table(outcomes: Sequence[Outcome], arms: Sequence[str]) -> tuple[list[str], 
         gains = [o.final - base[o.world, o.seed] for o in runs] if base and arm != CONTINUED else []
         row = [arm, *(spread([o.accuracy[split] for o in runs]) for split in splits), spread(gains)]
         row += [spread([o.by_question_type[kind] for o in runs]) for kind in kinds]
-        rows.append([*row, spread([o.rank_correlation for o in runs], 2), spread([o.pointing for o in runs])])
+        row += [spread([o.rank_correlation for o in runs], 2), spread([o.pointing for o in runs])]
+        rows.append([*row, spread([o.flips_irrelevant for o in runs])])
     return header, rows
 
 
@@ -126,6 +134,8 @@ def _outcome(out: Path, arm: Arm[Method, Scale], world: str, seed: int, splits: 
         by_question_type=accuracies[-1]["by_question_type"],
         rank_correlation=measured[-1]["rank_correlation"],
         pointing=measured[-1]["pointing"],
+        flips_irrelevant=measured[-1]["flips_irrelevant"],
+        importance=measured[-1]["importance"],
     )
 
 

@@ -51,6 +51,7 @@ def train(config: TrainConfig) -> None:
     torch.manual_seed(fold(config.seed))
     model = build_network(scale.model, data)
     start_from_word_vectors(model, config.data)
+    model.explained_by = method.importance
     objective = Objective(model, method, example=steps.split.batch([0]))
     adversary = objective.adversary or torch.nn.Identity()
     optimizer_class = torch.optim.Adam if scale.optimizer == "adam" else torch.optim.Adamax
@@ -66,7 +67,7 @@ def train(config: TrainConfig) -> None:
         loader = load_ahead(steps, range(done, scale.steps), workers=config.workers, pin_memory=pin_memory)
         batches = loader if run is None else track(loader, config.out.name, total=scale.steps - done)
         for step, micro_batches in enumerate(batches, start=done):
-            torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout
+            torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout, random directions
             # The step's mean is over the hinted questions of all processes and micro-batches.
             hinted_here = sum(int(teaches(method, hinted).sum()) for _, hinted in micro_batches if hinted)
             hinted_everywhere = accelerator.reduce(torch.tensor(hinted_here, device=accelerator.device), "sum")

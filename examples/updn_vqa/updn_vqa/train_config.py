@@ -55,6 +55,7 @@ class TrainConfig:
         check_range(0, seed=self.seed, workers=self.workers, learning_rate=scale.learning_rate)
         check_clip(scale.clip)
         check_range(0, weight=method.weight, margin=method.margin, min_gap=method.min_gap, critical=method.critical)
+        check_range(0, probes=method.probes)
         check_range(0, adversary=method.adversary, entropy_gap=method.entropy_gap)
         check_range(0, **{f"visfis.{name}": weight for name, weight in asdict(method.visfis).items()})
         check_range(0, 1, threshold=method.threshold)

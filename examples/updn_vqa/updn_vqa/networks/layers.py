@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from updn_common.importance import Importance
 from updn_vqa.data import PreparedData
 
 Activation = Literal["relu", "gated"]
@@ -44,6 +45,9 @@ class VqaOutput(NamedTuple):
 
 class VqaNetwork(nn.Module):
     """Answers questions about proposals."""
+
+    explained_by: Importance = "sum"
+    """The importance that it was trained with, and is measured by."""
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
         """Build the network for ``words`` token ids (0 pads), ``answers`` answers and proposals of ``feature_size``."""

@@ -1,0 +1,47 @@
+"""How a run takes the importance of proposals, and by which it is measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hint_loss import proposal_importance
+from updn_common.importance import follow, trained_importance
+from updn_common.stream import fold
+
+FEATURES = torch.rand(2, 3, 4)
+
+
+@pytest.mark.parametrize(("importance", "probes"), [("sum", 16), ("sum", 0), ("norm", 0), ("norm", 5)])
+def test_every_way(importance: Any, probes: int) -> None:
+    weight = torch.randn(4, requires_grad=True)
+    proposals = follow(FEATURES, importance, probes)
+    alpha = proposal_importance((proposals @ weight).square().sum(1), proposals, reduction=importance)
+    gradient = 2 * (FEATURES @ weight)[..., None] * weight
+    if importance == "sum":
+        torch.testing.assert_close(alpha, gradient.sum(-1))
+    elif probes == 0:
+        torch.testing.assert_close(alpha, gradient.norm(dim=-1))
+    else:
+        assert 0.2 < alpha.sum() / gradient.norm(dim=-1).sum() < 3
+    assert not FEATURES.requires_grad
+
+
+def test_directions_are_a_function_of_seed_step_and_rank() -> None:
+    def drawn(*numbers: int) -> torch.Tensor:
+        torch.manual_seed(fold(*numbers))
+        proposals: Any = follow(FEATURES, "norm", probes=3)
+        (direction,) = torch.autograd.grad(proposals[0, 0, 1], proposals.source.t)
+        return torch.cat([direction.flatten(), torch.rand(1)])
+
+    assert torch.equal(drawn(0, 5, 1), drawn(0, 5, 1))
+    others = [drawn(0, 5, 1), drawn(1, 5, 1), drawn(0, 6, 1), drawn(0, 5, 0)]
+    assert len({tuple(x.tolist()) for x in others}) == 4
+
+
+@pytest.mark.parametrize(("method", "expected"), [({"importance": "norm"}, "norm"), ({}, "sum")])
+def test_what_a_run_was_trained_with(tmp_path: Path, method: dict[str, str], expected: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"method": method}}))
+    assert trained_importance(tmp_path) == expected
