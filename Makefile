@@ -53,7 +53,7 @@ endef
 # network with a bypass.
 VQA := runs/updn_vqa
 CUE_WORLDS := runs/prepared/cue0 runs/prepared/cue1 runs/prepared/cue2
-TABLE1 := base san gvqa attn-align adv-reg hint hint-paper scr visfis permuted random random-per-epoch irrelevant \
+TABLE1 := base san gvqa attn-align adv-reg hint unsigned hint-paper scr visfis permuted random random-per-epoch irrelevant \
   zero-out scr-permuted visfis-permuted base-on-hinted hint-on-hinted
 SUPERVISION := base hint-1.5 hint-3 hint hint-25 hint-100
 results-vqa: $(CUE_WORLDS) runs/prepared/prior0

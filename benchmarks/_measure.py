@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def interleaved_times(
-    closures: Mapping[str, Callable[[], object]], *, seconds: float = 2.0, max_rounds: int = 200
+    closures: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float = 2.0,
+    max_rounds: int = 200,
+    clock: Callable[[Callable[[], object]], float] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Time closures in turn, round after round, so that noise and clock changes fall on all of them alike.
 
@@ -32,6 +34,7 @@ def interleaved_times(
         closures: what to time, by name. Each is called twice before the clock starts.
         seconds: stop after this long, but not before five rounds.
         max_rounds: stop after this many rounds.
+        clock: calls a closure and returns how many milliseconds it took. Default: the wall's.
 
     Returns:
         For each name the lower quartile, median and upper quartile in milliseconds, and the number of rounds.
@@ -44,12 +47,27 @@ def interleaved_times(
     end, rounds = time.perf_counter() + seconds, 0
     while rounds < 5 or (rounds < max_rounds and time.perf_counter() < end):
         for name, closure in closures.items():
-            start = time.perf_counter()
-            closure()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append((clock or wall_clock)(closure))
         rounds += 1
     gc.enable()
     return {name: _quartiles(values) for name, values in times.items()}
+
+
+def wall_clock(closure: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    closure()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def cuda_clock(closure: Callable[[], object]) -> float:
+    """By events on the GPU, between which nothing else runs there."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()  # type: ignore[no-untyped-call]
+    closure()
+    end.record()  # type: ignore[no-untyped-call]
+    end.synchronize()  # type: ignore[no-untyped-call]
+    elapsed: float = start.elapsed_time(end)  # type: ignore[no-untyped-call]
+    return elapsed
 
 
 def peak_memory(function: Callable[..., object], *args: object) -> float:
@@ -103,6 +121,9 @@ def run(
 
     Each of ``options`` is passed to the benchmark; its value says how ``add_argument`` should read it.
     """
+    from rich.console import Console  # which a machine with a GPU may lack
+    from rich.table import Table
+
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")

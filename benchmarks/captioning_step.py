@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from _measure import interleaved_times, peak_memory, peak_memory_cuda, run
@@ -29,6 +30,13 @@ class Program:
     """Of each caption, not one drawn at random."""
     whole_score: bool = False
     """The score is read off the log-probabilities of all steps, as one would write it first."""
+    reduction: Literal["sum", "norm"] = "sum"
+    """Signed or unsigned importance."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the importance is no estimate."""
+        return self.reduction == "sum" or self.track is leaf
 
 
 def leaf(features: Tensor) -> Tensor:
@@ -38,16 +46,18 @@ def leaf(features: Tensor) -> Tensor:
 PROGRAMS = {
     "plain": Program(),
     "one word, naive": Program(leaf),
+    "one word, naive, norm": Program(leaf, reduction="norm"),
     "one word, tracked": Program(track_proposals),
+    "one word, tracked, norm, 16 directions": Program(partial(track_proposals, reduction="norm"), reduction="norm"),
     "one word, tracked, score of all steps": Program(track_proposals, whole_score=True),
     "all words, naive": Program(leaf, all_words=True),
     "all words, tracked": Program(track_proposals, all_words=True),
 }
 
 
-def build(device: str) -> UpDnCaptioner:
+def build(device: str, sizes: NetworkSizes | None = None) -> UpDnCaptioner:
     torch.manual_seed(0)
-    return UpDnCaptioner(NetworkSizes(), vocabulary_size=VOCABULARY, feature_size=D).to(device)
+    return UpDnCaptioner(sizes or NetworkSizes(), vocabulary_size=VOCABULARY, feature_size=D).to(device)
 
 
 def random_batch(size: int, device: str) -> CaptionBatch:
@@ -80,7 +90,7 @@ def importance(
         scores = word_log_probs(output, batch.tokens).gather(1, batch.word_spans[..., 0])
     else:
         scores = word_scores(model, output, batch)
-    return word_importance(scores, features)
+    return word_importance(scores, features, program.reduction)
 
 
 def step(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Callable[[], None]:
@@ -94,7 +104,8 @@ def step(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Callabl
         output = model(batch.tokens[:, :-1], features, batch.mask)
         loss = -word_log_probs(output, batch.tokens).mean()
         if program.track:
-            loss = loss + hint_ranking_loss(importance(model, output, features, words, program), words.human)
+            alpha = importance(model, output, features, words, program)
+            loss = loss + hint_ranking_loss(alpha, words.human, mask=torch.ones_like(alpha, dtype=torch.bool))
         torch.autograd.backward(loss)
         optimiser.step()
         optimiser.zero_grad()
@@ -125,10 +136,14 @@ def errors(device: str) -> dict[str, float]:
     """Each program's largest error in that gradient against double backward in float64, over its largest entry."""
     model, batch = build(device), random_batch(4, device)
     wide = CaptionBatch(*(x.double() if x.is_floating_point() else x for x in batch))
-    reference = hint_gradient(build(device).double(), wide, Program(leaf, all_words=True))
+    references = {
+        program.reduction: hint_gradient(build(device).double(), wide, replace(program, track=leaf, all_words=True))
+        for program in (Program(), Program(reduction="norm"))
+    }
     found = {}
     for title, program in PROGRAMS.items():
-        if program.track:
+        if program.track and program.exact:
+            reference = references[program.reduction]
             difference = hint_gradient(model, batch, program) - reference
             found[title] = (difference.abs().max() / reference.abs().max()).item()
     return found

@@ -99,7 +99,7 @@ class Lxmert(nn.Module):
         return logits
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "updn": UpDn,
     "concat": Concat,
     "transformer": Transformer,

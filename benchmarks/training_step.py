@@ -6,121 +6,20 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from _measure import interleaved_times, peak_memory, peak_memory_cuda, run
-from models import ANSWERS, MODELS, WORDS, D, K, T, UpDn
+from models import MODELS, D, K, UpDn
 from rich.console import Console
 from rich.progress import track
+from steps import FUSED, KERNELS, ONCE, PROGRAMS, Batch, Program, build, forward, leaf, step, update
 from torch import Tensor, nn
 
-from hint_loss import (
-    double_backward_kernels,
-    forward_hinted,
-    hint_ranking_loss,
-    importance_and_output,
-    proposal_importance,
-    track_proposals,
-)
+from hint_loss import double_backward_kernels, hint_ranking_loss, importance_and_output, track_proposals
 
 BATCHES = {"updn": (64, 256), "concat": (64, 256), "transformer": (64,), "lxmert": (64,)}
-FUSED = {"transformer"}  # attention between proposals and score that needs other kernels; LXMERT has its own
-KERNELS, ONCE = "double_backward_kernels", "tracked, 1/8 hinted, question once"
-
-
-class Program(NamedTuple):
-    """One way to take a training step."""
-
-    track: Callable[[Tensor], Tensor] | None = None
-    """What prepares the proposals for their importance. None: no HINT loss."""
-    share: int = 1
-    """One in so many samples has a hint, and ``forward_hinted`` sets these apart."""
-    once: bool = False
-    """The question is encoded for all samples at once, and the rest of the model called for each part."""
-    kernels: bool = False
-    """Kernels with a second derivative, needed or not."""
-
-
-def leaf(features: Tensor) -> Tensor:
-    return features.detach().requires_grad_()
-
-
-PROGRAMS = {
-    "plain": Program(),
-    "naive": Program(leaf),
-    "tracked": Program(track_proposals),
-    "naive, 1/8 hinted": Program(leaf, share=8),
-    "tracked, 1/8 hinted": Program(track_proposals, share=8),
-}
-
-
-class Batch(NamedTuple):
-    """Random data of the shapes and kinds that a VQA model sees."""
-
-    proposals: Tensor
-    words: Tensor
-    targets: Tensor
-    answers: Tensor
-    s: Tensor
-
-    @classmethod
-    def random(cls, batch: int, device: str) -> Batch:
-        """One answer for each question, with a soft score."""
-        answers = torch.randint(ANSWERS, (batch, 1))
-        targets = torch.zeros(batch, ANSWERS).scatter_(1, answers, torch.rand(batch, 1))
-        words = torch.randint(1, WORDS, (batch, T))
-        data = cls(torch.rand(batch, K, D), words, targets, answers, torch.rand(batch, K))
-        return cls(*(x.to(device) for x in data))
-
-
-def build(name: str, device: str) -> nn.Module:
-    torch.manual_seed(0)
-    return MODELS[name]().to(device)
-
-
-def forward(name: str, model: nn.Module, data: Batch, program: Program) -> tuple[Tensor, Tensor | None]:
-    """Logits of the batch, and the importance of its hinted samples, which come first."""
-    batch = len(data.words)
-    hinted = torch.arange(batch, device=data.words.device) < batch // program.share
-    needed = program.kernels or (name in FUSED and program.track is not None)
-    with double_backward_kernels() if needed else nullcontext():
-        if program.track is None:
-            return model(data.proposals, data.words), None
-        if program.share > 1:
-            call: Callable[..., Tensor] = model
-            question = data.words
-            if program.once and isinstance(model, UpDn):
-                call, question = model.answer, model.encode(data.words)
-            logits, proposals = forward_hinted(call, data.proposals, question, hinted=hinted, track=program.track)
-        else:
-            proposals = program.track(data.proposals)
-            logits = model(proposals, data.words)
-    score = logits.gather(1, data.answers).squeeze(1)
-    return logits, proposal_importance(score[hinted], proposals)
-
-
-def step(name: str, model: nn.Module, data: Batch, program: Program) -> Callable[[], None]:
-    """Forward, backward, update. SGD, as the cheapest optimiser hides least of what the importance costs."""
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
-
-    def closure() -> None:
-        logits, alpha = forward(name, model, data, program)
-        loss = F.binary_cross_entropy_with_logits(logits, data.targets)
-        if alpha is not None:
-            loss = loss + hint_ranking_loss(alpha, data.s[: len(alpha)])
-        update(loss, optimiser)
-
-    return closure
-
-
-def update(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    torch.autograd.backward(loss)
-    optimiser.step()
-    optimiser.zero_grad()
-    if loss.is_cuda:
-        torch.cuda.synchronize()
 
 
 def functional_step(name: str, model: nn.Module, data: Batch, hint: bool, compiled: bool) -> Callable[[], None]:
@@ -164,12 +63,15 @@ def errors(name: str, model: nn.Module, data: Batch, programs: dict[str, Program
     exact = build(name, data.words.device.type).double()
     exact.load_state_dict(model.state_dict())
     wide = Batch(*(x.double() if x.is_floating_point() else x for x in data))
-    shares = {program.share for program in programs.values()}
-    references = {share: hint_gradient(name, exact, wide, Program(leaf), share) for share in shares}
+    kinds = {(program.share, program.reduction) for program in programs.values()}
+    references = {
+        (share, reduction): hint_gradient(name, exact, wide, Program(leaf, reduction=reduction), share)
+        for share, reduction in kinds
+    }
     result = {}
     for title, program in programs.items():
-        if program.track:
-            reference = references[program.share]
+        if program.track and program.exact:
+            reference = references[program.share, program.reduction]
             difference = hint_gradient(name, model, data, program, program.share) - reference
             result[title] = (difference.abs().max() / reference.abs().max()).item()
     return result
@@ -217,14 +119,16 @@ def compiled_rows(name: str, batch: int, device: str, seconds: float) -> list[di
     ]
 
 
-def benchmark(models: Sequence[str], device: str, seconds: float, compiled: bool) -> list[dict[str, Any]]:
+def benchmark(
+    models: Sequence[str], batch: Sequence[int], device: str, seconds: float, compiled: bool
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    sizes = [(name, batch) for name in models for batch in BATCHES[name][: 1 if compiled else None]]
-    for name, batch in track(sizes, "training_step", console=Console(stderr=True)):
+    sizes = [(name, size) for name in models for size in batch or BATCHES[name][: 1 if compiled else None]]
+    for name, size in track(sizes, "training_step", console=Console(stderr=True)):
         if name == "lxmert" and not importlib.util.find_spec("transformers"):
             rows.append({"model": name, "program": "left out: transformers is not installed"})
         else:
-            rows += (compiled_rows if compiled else rows_of)(name, batch, device, seconds)
+            rows += (compiled_rows if compiled else rows_of)(name, size, device, seconds)
     return rows
 
 
@@ -234,6 +138,7 @@ if __name__ == "__main__":
         f"training step with the HINT loss over the step without, {K} proposals of {D} features, float32",
         benchmark,
         models={"nargs": "+", "choices": list(MODELS), "default": list(MODELS)},
+        batch={"nargs": "+", "type": int, "default": (), "help": "default: 64, and 256 for UpDn and Concat"},
         device={"choices": ["cpu", "cuda"], "default": "cpu"},
         seconds={"type": float, "default": 120.0, "help": "for each model and batch size, default: %(default)s"},
         compiled={"action": "store_true", "help": "the functional twin instead, eager and under torch.compile"},

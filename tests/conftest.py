@@ -17,6 +17,17 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 torch.set_num_threads(1)
 
+if DEVICE := os.environ.get("HINT_LOSS_TEST_DEVICE"):  # such as cuda: see benchmarks/on_gpu.sh
+    torch.set_default_device(DEVICE)
+
+    class DeviceGenerator(torch.Generator):
+        """One on the default device, which PyTorch's own does not follow."""
+
+        def __new__(cls, device: str = DEVICE) -> "DeviceGenerator":
+            return super().__new__(cls, device)
+
+    torch.Generator = DeviceGenerator  # type: ignore[misc]
+
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:

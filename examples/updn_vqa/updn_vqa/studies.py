@@ -79,7 +79,7 @@ STUDIES: dict[str, Study] = {
             *networks("san", "gvqa"),
             *arms("base", "attn-align"),
             adversarial("adv-reg", ADV_REG),
-            *arms("hint", "hint-paper", "scr", "visfis"),
+            *arms("hint", "unsigned", "hint-paper", "scr", "visfis"),
             *arms("permuted", "random", "random-per-epoch", "irrelevant", "zero-out"),
             Arm("scr, permuted", replace(SCR, hints="permuted")),
             Arm("visfis, permuted", replace(VISFIS, hints="permuted")),
