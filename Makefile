@@ -53,8 +53,8 @@ endef
 # network with a bypass.
 VQA := runs/updn_vqa
 CUE_WORLDS := runs/prepared/cue0 runs/prepared/cue1 runs/prepared/cue2
-TABLE1 := base san gvqa attn-align adv-reg hint unsigned hint-paper scr visfis permuted random random-per-epoch irrelevant \
-  zero-out scr-permuted visfis-permuted base-on-hinted hint-on-hinted
+TABLE1 := base san gvqa attn-align adv-reg hint unsigned unsigned-exact hint-paper scr visfis permuted random \
+  random-per-epoch irrelevant zero-out scr-permuted visfis-permuted base-on-hinted hint-on-hinted
 SUPERVISION := base hint-1.5 hint-3 hint hint-25 hint-100
 results-vqa: $(CUE_WORLDS) runs/prepared/prior0
 	$(BIN)/updn-vqa study results --out $(VQA)/cue --data $(CUE_WORLDS) --images runs/worlds/cue0
@@ -83,10 +83,12 @@ results-captioning: $(addprefix runs/prepared/,strong-pairs0-robust weak-pairs0-
 	$(call keep,updn_captioning,standard,table.md results.json curves.png)
 
 # How the presets' options were chosen, on the development splits alone.
-selection: runs/prepared/cue0 runs/prepared/strong-pairs0-robust
+selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-robust
 	$(BIN)/updn-vqa study selection --data $< --out $(VQA)/selection
-	$(BIN)/updn-captioning study selection --data $(word 2,$^) --out $(CAPTIONING)/selection
+	$(BIN)/updn-vqa study selection-unsigned --data $< $(word 2,$^) --out $(VQA)/selection-unsigned
+	$(BIN)/updn-captioning study selection --data $(word 3,$^) --out $(CAPTIONING)/selection
 	$(call keep,updn_vqa,selection,table.md results.json)
+	$(call keep,updn_vqa,selection-unsigned,table.md results.json)
 	$(call keep,updn_captioning,selection,table.md results.json)
 
 test: $(INSTALLED_DEV)

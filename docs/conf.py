@@ -24,7 +24,7 @@ extensions = [
 exclude_patterns = ["_build"]
 
 # Names of torch and of Python are written out, not linked: links would need their inventories from the network.
-nitpick_ignore_regex = [("py:.*", r"torch\..*|collections\.abc\..*|contextlib\..*|typing\..*")]
+nitpick_ignore_regex = [("py:.*", r"torch\..*|collections\.abc\..*|contextlib\..*|typing\..*|hint_loss\..*\._.*")]
 
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

@@ -53,7 +53,7 @@ _RECOMMENDED: _Options = {
     "pair_reduction": "mean",
     "reduction": "mean",
 }
-_FEW = 128  # proposals, of which all pairs are compared sooner than counted
+_FEW = 64  # proposals, of which all pairs are compared sooner than counted
 
 
 def hint_ranking_loss(
@@ -311,20 +311,24 @@ def _count(ranks: Tensor, ends: Tensor, bounds: Tensor) -> Tensor:
     has a 1, the ones with a 0 are below it. As all numbers below K are there, a group begins at its smallest one, and
     half of all that lie before it have a 1.
     """
-    size, count, starts = ranks.shape[-1], torch.zeros_like(ends), torch.zeros_like(bounds)
+    size = ranks.shape[-1]
+    ranks, ends, bounds = ranks.int(), ends.int(), bounds.int()  # half the time of int64
+    count, starts = torch.zeros_like(ends), torch.zeros_like(bounds)
+    place = torch.arange(size, dtype=torch.int32, device=ranks.device)
     for bit in reversed(range(size.bit_length())):
-        half, group, is_one = 1 << bit, ranks >> bit + 1 << bit + 1, ranks >> bit & 1
-        ones = F.pad(is_one.cumsum(-1), (1, 0))
-        ones_before = ones.gather(-1, starts + ends) - (starts >> 1)
+        half, is_one, passes = 1 << bit, ranks >> bit & 1, bounds >> bit & 1
+        ones = F.pad(is_one.cumsum(-1, dtype=torch.int32), (1, 0))
+        ones_before = ones.gather(-1, (starts + ends).long()) - (starts >> 1)
         zeros_before = ends - ones_before
-        passes = bounds - starts >= half
-        count += zeros_before * passes
-        ends = torch.where(passes, ones_before, zeros_before)
-        starts = starts + passes * half
+        count.addcmul_(passes, zeros_before)
+        ends = torch.addcmul(zeros_before, passes, ones_before - zeros_before)
+        starts = starts.add(passes, alpha=half)
+        group = ranks >> bit + 1 << bit + 1
         earlier = ones[..., :-1] - (group >> 1)
-        place = torch.arange(size, device=ranks.device) - earlier
-        ranks = torch.empty_like(ranks).scatter_(-1, torch.where(is_one.bool(), group + half + earlier, place), ranks)
-    return count
+        if_zero, if_one = place - earlier, group + half + earlier
+        moved = torch.addcmul(if_zero, is_one, if_one - if_zero)
+        ranks = torch.empty_like(ranks).scatter_(-1, moved.long(), ranks)
+    return count.long()
 
 
 def _order_key(x: Tensor) -> Tensor:

@@ -42,7 +42,6 @@ def test_the_training_loop() -> None:
         "model": model,
         "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
         "task_loss": cross_entropy,
-        "lam": 1.0,
     }
     exec(compile(code, str(README), "exec"), namespace)
     assert namespace["loss"].isfinite()

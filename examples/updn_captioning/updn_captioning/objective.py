@@ -94,6 +94,7 @@ class Objective(nn.Module):
             mask=batch.mask[:, None] & ~batch.human.isnan(),
             margin=self.method.margin,
             min_gap=self.method.min_gap,
+            relative=self.method.relative,
             scale_free=self.method.scale_free,
             pair_reduction=self.method.pair_reduction,
             reduction="none",

@@ -40,6 +40,8 @@ class Method:
     """How far apart importances should be for each unit of human gap."""
     min_gap: float = 0.5
     """Leave out pairs whose human scores differ by no more than this."""
+    relative: bool = False
+    """Take a word's human scores relative to their own range, so that margin and gap fit every kind of hint."""
     scale_free: bool = True
     """Divide a word's importances by the sum of their absolute values."""
     pair_reduction: Literal["sum", "mean"] = "mean"
@@ -49,7 +51,8 @@ class Method:
 METHODS: dict[str, Method] = {
     "base": Method(),
     "hint": Method(supervision="importance"),
-    "unsigned": Method(supervision="importance", importance="norm"),
+    "unsigned": Method(supervision="importance", importance="norm", min_gap=0.0, relative=True),
+    "unsigned-exact": Method(supervision="importance", importance="norm", min_gap=0.0, relative=True, probes=0),
     "permuted": Method(supervision="importance", hints="permuted"),
     "random-per-epoch": Method(supervision="importance", hints="random-per-epoch"),
     "attn-align": Method(supervision="attention"),
@@ -70,8 +73,9 @@ METHODS: dict[str, Method] = {
 
 METHOD_HELP = {
     "base": "Without hints: the control of equal budget.",
-    "hint": "Importance ranks as people do: recommended form.",
-    "unsigned": "Hint, on the norm of the gradient: nothing cancels.",
+    "hint": "Importance ranks as people do: signed form.",
+    "unsigned": "Hint, recommended form: on the gradient's norm.",
+    "unsigned-exact": "The same, without random directions.",
     "permuted": "Control: hint, with hints dealt anew at random.",
     "random-per-epoch": "Control: hint, random hints drawn anew each epoch.",
     "attn-align": "Attention weights, not importance, rank so.",

@@ -76,7 +76,7 @@ def study(config: StudyConfig) -> None:
     check_range(1, processes=config.processes)
     chosen = STUDIES[config.study]
     _check_data(config.data, chosen)
-    starts = _jobs(config, chosen, chosen.start)
+    starts = [job for arm in chosen.starts for job in _jobs(config, chosen, arm)]
     arms = [job for arm in chosen.arms for job in _jobs(config, chosen, arm)]
     with locked(config.out):
         run_jobs({"base networks": starts, "runs": arms}, config.processes)

@@ -51,7 +51,7 @@ class Arm(Generic[M, S]):
 
 @dataclass(frozen=True)
 class Study(Generic[M, S]):
-    """Arms to be run for each world and each model seed, most from the network that ``start`` trains.
+    """Arms to be run for each world and each model seed, from random weights or the network that ``start`` trains.
 
     All are evaluated on ``splits``. What is told of one split alone, such as gains, is of the last.
     """
@@ -59,17 +59,23 @@ class Study(Generic[M, S]):
     arms: tuple[Arm[M, S], ...]
     model_seeds: int
     splits: tuple[str, ...]
-    start: Arm[M, S]
+    start: Arm[M, S] | None
 
     @property
     def rows(self) -> tuple[Arm[M, S], ...]:
         """All that its table shows."""
-        return (self.start, *self.arms)
+        return (*self.starts, *self.arms)
+
+    @property
+    def starts(self) -> tuple[Arm[M, S], ...]:
+        """The start, if there is one."""
+        return () if self.start is None else (self.start,)
 
     def starts_from(self, arm: Arm[M, S], study: Path, world: str, seed: int) -> Path | None:
         """The run that an arm's run starts from."""
-        from_start = arm.from_start and arm is not self.start
-        return self.start.directory(study, world, seed) if from_start else None
+        if self.start is None or arm is self.start or not arm.from_start:
+            return None
+        return self.start.directory(study, world, seed)
 
 
 class Job(Protocol):

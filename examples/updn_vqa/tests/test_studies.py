@@ -37,7 +37,8 @@ def test_all_rows_of_a_bypass_have_one() -> None:
 def test_all_rows_of_a_study_have_the_same_budget(name: str) -> None:
     """Also those that do not go on from its start, such as other networks."""
     study = STUDIES[name]
-    steps = [arm.scale.steps + (study.start.scale.steps if arm.from_start else 0) for arm in study.arms]
+    before = sum(arm.scale.steps for arm in study.starts)
+    steps = [arm.scale.steps + (before if arm.from_start else 0) for arm in study.arms]
     assert len(set(steps)) == 1
 
 

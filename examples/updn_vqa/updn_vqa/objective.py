@@ -102,6 +102,7 @@ class Objective(nn.Module):
             mask=hinted.mask & ~hinted.human.isnan(),
             margin=self.method.margin,
             min_gap=self.method.min_gap,
+            relative=self.method.relative,
             scale_free=self.method.scale_free,
             pair_reduction=self.method.pair_reduction,
             reduction="none",

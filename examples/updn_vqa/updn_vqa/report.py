@@ -93,11 +93,12 @@ INTRODUCTION = (
 )
 TABLE_GUIDE = (
     'Accuracies are official VQA accuracies in percent. "start" is the network that all others start from, "base" the '
-    'same trained on without hints. "gain" is the paired difference to base in the column before it, and all columns '
-    "after it are of the same split: accuracy by type of question, and, for the gradient-based importance, rank "
-    "correlation (Spearman) and pointing (% of questions whose most important proposal shows the asked object), by the "
-    "importance that each run was trained with (the norm of the gradient for unsigned, else its sum). Flips: % of "
-    "answers that change when the irrelevant proposals are swapped for those of another image."
+    'same trained on without hints; without a "start", all begin with random weights. "gain" is the paired difference '
+    "to base in the column before it, and all columns after it are of the same split: accuracy by type of question, "
+    "and, for the gradient-based importance, rank correlation (Spearman) and pointing (% of questions whose most "
+    "important proposal shows the asked object), by the importance that each run was trained with (the norm of the "
+    "gradient for unsigned, else its sum). Flips: % of answers that change when the irrelevant proposals are swapped "
+    "for those of another image."
 )
 
 
@@ -195,7 +196,7 @@ def _gallery(out: Path, study: Study, data_directory: Path, image_folder: Path) 
     data = PreparedData.open(data_directory)
     split = data.split(study.splits[-1])
     hint = next(arm for arm in study.arms if arm.name == "hint")
-    models = [load_model(arm.directory(out, data_directory.name, 0), data) for arm in (study.start, hint)]
+    models = [load_model(arm.directory(out, data_directory.name, 0), data) for arm in (study.rows[0], hint)]
     images = find_images(image_folder)
     sections: list[Section] = []
     for choose, count in GALLERY.items():

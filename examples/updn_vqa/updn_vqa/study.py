@@ -37,7 +37,17 @@ class StudyConfig:
     """
 
     study: tyro.conf.Positional[
-        Literal["demo", "results", "table1", "supervision", "bypass", "prior", "selection", "selection-others"]
+        Literal[
+            "demo",
+            "results",
+            "table1",
+            "supervision",
+            "bypass",
+            "prior",
+            "selection",
+            "selection-unsigned",
+            "selection-others",
+        ]
     ]
     data: tuple[Path, ...]
     out: Path
@@ -85,7 +95,7 @@ def study(config: StudyConfig) -> None:
     _check_worlds(config.data, chosen.splits)
     if config.images:
         find_images(config.images)
-    starts = _jobs(config, chosen, chosen.start)
+    starts = [job for arm in chosen.starts for job in _jobs(config, chosen, arm)]
     arms = [job for arm in chosen.arms for job in _jobs(config, chosen, arm)]
     with locked(config.out):
         run_jobs({"base networks": starts, "runs": arms}, config.processes)
