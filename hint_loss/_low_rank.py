@@ -63,8 +63,10 @@ def sum_product(a: Tensor, b: Tensor, shape: Sequence[int]) -> Tensor:
     """``(a * b).sum_to_size(shape)``, as a matrix product where it is one."""
     live = [[dim for dim, size in enumerate(sizes) if size != 1] for sizes in (a.shape, b.shape, shape)]
     x, y = (z.reshape([z.shape[dim] for dim in dims]) for z, dims in zip((a, b), live, strict=False))
+    first = sorted(live[2], key=lambda dim: dim not in live[0])  # so that the gradient of a is laid out as a is
     with torch.autocast(a.device.type, enabled=False):
-        return torch.einsum(x, live[0], y, live[1], live[2]).reshape(shape)
+        product = torch.einsum(x, live[0], y, live[1], first)
+        return product.permute([first.index(dim) for dim in live[2]]).reshape(shape)
 
 
 def dense(c: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

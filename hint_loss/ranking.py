@@ -207,8 +207,8 @@ class HintRankingLoss(nn.Module):
     def recommended(cls, **overrides: Unpack[_Options]) -> Self:
         """The form to begin with; ``overrides`` replace its options.
 
-        It goes with unsigned importance, ``reduction="norm"``, and a weight of 30 beside a task loss of weight 1. All of
-        this was chosen on development splits of two small rendered worlds, for one network trained with hints from the
+        It goes with unsigned importance, ``reduction="norm"``, and a weight of 30 beside a task loss of weight 1. That
+        was chosen on development splits of two small rendered worlds, for one network trained with hints from the
         start. The manual's page on the method shows what else was tried.
 
         Example:

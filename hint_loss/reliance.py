@@ -31,8 +31,8 @@ def answer_flips(
         predict: from proposals to predictions ``(B,)``, or to logits ``(B, A)``, whose largest is the prediction:
             ``lambda proposals: model(proposals, questions)``. Put the model in evaluation mode.
         proposals: ``(B, K, D)``, or another layout with ``feature_dim``.
-        swapped: boolean, in the shape of ``proposals`` without ``feature_dim``. With padded proposals: true for none that
-            is padding in either sample.
+        swapped: boolean, in the shape of ``proposals`` without ``feature_dim``. With padded proposals, true for none
+            that is padding in either sample.
         others: what takes their place: proposals of other samples, in the shape of ``proposals``. Default: those of the
             next sample. Where a batch has several samples of an image, choose others yourself.
         feature_dim: the dimension of features.
