@@ -29,9 +29,10 @@ class Arguments:
     medium 3,000/1,000/1,000/1,000, large 30,000/5,000/5,000/5,000."""
     seed: int = 0
     """Decides everything random, which answers are frequent and which shapes go together included."""
-    world: Literal["cue", "prior", "pairs"] = "cue"
-    """cue: a rendered sign often agrees with the answer in train and val. prior: no sign; only priors shift. pairs: a
-    world for captioning, in which shapes go together in train and val."""
+    world: Literal["cue", "light", "prior", "pairs"] = "cue"
+    """cue: a rendered sign often agrees with the answer in train and val. light: the background's light does, and there
+    is no sign. prior: neither; only priors shift. pairs: a world for captioning, in which shapes go together in train
+    and val."""
     strength: Strength | None = None
     """How firmly shapes go together in the world pairs: strong (the default) or weak."""
     workers: int = os.cpu_count() or 1
@@ -59,11 +60,11 @@ def _make(arguments: Arguments) -> Table:
 
 
 def _summary(out: Path, splits: Mapping[SplitName, list[Drawn]]) -> Table:
-    table = Table("split", "images", "questions", "sign agrees", caption=_bytes_in(out))
+    table = Table("split", "images", "questions", "cue agrees", caption=_bytes_in(out))
     for name, drawn in splits.items():
-        agrees = sum(one.scene.sign_agrees for one in drawn) / len(drawn)
-        has_sign = drawn[0].scene.sign is not None
-        table.add_row(name, f"{len(drawn):,}", f"{len(drawn):,}", f"{agrees:.0%}" if has_sign else "no sign")
+        agrees = sum(one.scene.cue_agrees for one in drawn) / len(drawn)
+        has_cue = drawn[0].scene.shown is not None
+        table.add_row(name, f"{len(drawn):,}", f"{len(drawn):,}", f"{agrees:.0%}" if has_cue else "no cue")
     return table
 
 

@@ -19,6 +19,7 @@ Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Look = tuple[str, str, str]  # shape, colour, texture
 SizeRange = tuple[float, float]  # from, to, in pixels
 QuestionKind = Literal["color", "pattern", "yes/no"]
+Carrier = Literal["sign", "light"]  # what shows a colour and a texture that may be those of the asked object
 AnswerPriors = Mapping[QuestionKind, NDArray[np.float64]]
 
 ANSWERS: dict[QuestionKind, tuple[str, ...]] = {
@@ -28,6 +29,7 @@ ANSWERS: dict[QuestionKind, tuple[str, ...]] = {
 }
 QUESTION_SHARES: dict[QuestionKind, float] = {"color": 0.40, "pattern": 0.25, "yes/no": 0.35}
 SECOND_ANSWER_SHARE = 0.15
+LEVELS = {"plain": 0.2, "striped": 0.35, "dotted": 0.5, "checked": 0.65}  # how bright the light of a texture is
 UNIFORM_PRIORS: AnswerPriors = {kind: np.full(len(a), 1 / len(a)) for kind, a in ANSWERS.items()}
 
 
@@ -102,9 +104,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Scene(Picture):
-    """A picture and a question about ``objects[0]``."""
+    """A picture and a question about ``objects[0]``. ``shown`` is the colour and texture of the sign or the light."""
 
     question: Question
+    shown: tuple[str, str] | None
 
     @property
     def asked(self) -> Item:
@@ -112,39 +115,44 @@ class Scene(Picture):
         return self.objects[0]
 
     @property
-    def sign_agrees(self) -> bool:
-        """Whether the sign shows the asked attribute (texture or colour) of the asked object."""
-        if self.sign is None:
+    def cue_agrees(self) -> bool:
+        """Whether the sign or the light shows the asked attribute (texture or colour) of the asked object."""
+        if self.shown is None:
             return False
-        if self.question.kind == "pattern":
-            return self.sign.texture == self.asked.texture
-        return self.sign.color == self.asked.color
+        color, texture = self.shown
+        return texture == self.asked.texture if self.question.kind == "pattern" else color == self.asked.color
 
 
-def sample_scene(rng: np.random.Generator, priors: AnswerPriors, cue: float | None) -> Scene:
+def sample_scene(rng: np.random.Generator, priors: AnswerPriors, cue: float | None, carrier: Carrier = "sign") -> Scene:
     """Draws a scene: first the question and its answer, then an asked object that makes the answer true.
 
     Args:
         rng: The only source of randomness.
         priors: Probability of every answer of `ANSWERS`, by kind of question.
-        cue: Probability that the sign copies the asked attribute instead of drawing it at random (so that at 0
-            it is independent of the answer); None for a scene without a sign.
+        cue: Probability that the carrier copies the asked attribute instead of drawing it at random (so that at 0
+            it is independent of the answer); None for a scene without any.
+        carrier: What may copy it: a sign beside the objects, or the background's light, in all of the picture.
     """
     shapes = rng.permutation(list(SHAPES))[:OBJECTS].tolist()
     colors = rng.choice(list(COLORS), OBJECTS).tolist()
     textures = rng.choice(TEXTURES, OBJECTS).tolist()
     question, colors[0], textures[0] = _sample_question(rng, priors, shapes[0], colors[0], textures[0])
-    looks = list(zip(shapes, colors, textures, strict=True))
+    looks, shown = list(zip(shapes, colors, textures, strict=True)), None
     if cue is not None:
         copies, color, texture = rng.random() < cue, str(rng.choice(list(COLORS))), str(rng.choice(TEXTURES))
         if copies and question.kind == "pattern":
             texture = textures[0]
         elif copies:
             color = colors[0]
-        looks.append(("sign", color, texture))
+        shown = color, texture
+        if carrier == "sign":
+            looks.append(("sign", *shown))
     items = sample_items(rng, looks, [ITEM_SIZES] * len(looks))
-    sign = items[OBJECTS] if cue is not None else None
-    return Scene(items[:OBJECTS], sign, *sample_surroundings(rng), question)
+    sign = items[OBJECTS] if len(items) > OBJECTS else None
+    clutter, background, illumination = sample_surroundings(rng)
+    if shown and carrier == "light":
+        background = np.concatenate([_light(*shown)[None] + rng.normal(0, 0.04, 3), 0.3 * background[1:]])
+    return Scene(items[:OBJECTS], sign, clutter, background, illumination, question, shown)
 
 
 def sample_items(rng: np.random.Generator, looks: Sequence[Look], sizes: Sequence[SizeRange]) -> tuple[Item, ...]:
@@ -208,6 +216,13 @@ def _sample_clutter(rng: np.random.Generator) -> Clutter:
         size=float(rng.uniform(8, 26)),
         angle=float(rng.uniform(0, np.pi)),
     )
+
+
+def _light(color: str, texture: str) -> NDArray[np.float64]:
+    """A background as bright as a texture says, with a tinge of a colour."""
+    tinge = np.array(COLORS[color])
+    light: NDArray[np.float64] = LEVELS[texture] + 0.3 * (tinge - tinge.mean())
+    return light
 
 
 def _tint(rng: np.random.Generator, color: str) -> RGB:

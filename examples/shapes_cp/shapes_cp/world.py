@@ -6,14 +6,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shapes_cp.scene import ANSWERS, AnswerPriors, QuestionKind
+from shapes_cp.scene import ANSWERS, AnswerPriors, Carrier, QuestionKind
 from updn_common.errors import check_range
 
 SplitName = Literal["train", "val", "dev", "test"]
 Size = Literal["tiny", "small", "medium", "large"]
 
 COCO_HALVES: tuple[Literal["train2014", "val2014"], ...] = ("train2014", "val2014")
-CUE = 0.8  # how often the sign copies the asked attribute in train and val
+CUE = 0.8  # how often the sign, or the light, copies the asked attribute in train and val
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ SIZES: dict[Size, dict[SplitName, int]] = {
 
 @dataclass(frozen=True)
 class World:
-    """One world: what is frequent depends on ``seed``; the kind ``"prior"`` has no sign.
+    """One world: what is frequent depends on ``seed``; in ``"light"``, light is the cue, and ``"prior"`` has none.
 
     Raises:
         InputError: If the seed is negative.
     """
 
     seed: int = 0
-    kind: Literal["cue", "prior"] = "cue"
+    kind: Literal["cue", "light", "prior"] = "cue"
 
     def __post_init__(self) -> None:
         check_range(0, seed=self.seed)
@@ -66,10 +66,15 @@ class World:
         return priors
 
     def cue(self, *, shifted: bool) -> float | None:
-        """How often the sign copies the asked attribute; None where there is no sign."""
+        """How often the sign or the light copies the asked attribute; None where neither does."""
         if self.kind == "prior":
             return None
         return 0.0 if shifted else CUE
+
+    @property
+    def carrier(self) -> Carrier:
+        """What copies it."""
+        return "light" if self.kind == "light" else "sign"
 
     def generator(self, name: SplitName, index: int) -> np.random.Generator:
         """Random numbers of image ``index`` of a split: they depend on nothing else, the size included."""

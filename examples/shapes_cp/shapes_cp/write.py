@@ -64,7 +64,8 @@ def _draw(directory: Path, world: World, name: SplitName, index: int) -> Drawn:
     """Draws one image and writes it with its attention map."""
     split, number = SPLITS[name], image_id(name, index)
     for_scene, for_pixels, for_boxes, for_map, for_captions = world.generator(name, index).spawn(5)
-    scene = sample_scene(for_scene, world.priors(shifted=split.shifted), world.cue(shifted=split.shifted))
+    priors, cue = world.priors(shifted=split.shifted), world.cue(shifted=split.shifted)
+    scene = sample_scene(for_scene, priors, cue, world.carrier)
     row = save_picture(directory, scene, name, number, for_pixels, for_boxes)
     hat = directory / f"vqahat_{split.coco.removesuffix('2014')}"
     attention = Image.fromarray(attention_map(scene.asked, for_map))

@@ -25,7 +25,8 @@ def scenes() -> Callable[[World, SplitName, int], list[Scene]]:
     def draw(world: World, name: SplitName, count: int) -> list[Scene]:
         shifted = SPLITS[name].shifted
         priors, cue = world.priors(shifted=shifted), world.cue(shifted=shifted)
-        return [sample_scene(world.generator(name, i).spawn(1)[0], priors, cue) for i in range(count)]
+        generators = [world.generator(name, i).spawn(1)[0] for i in range(count)]
+        return [sample_scene(generator, priors, cue, world.carrier) for generator in generators]
 
     return draw
 

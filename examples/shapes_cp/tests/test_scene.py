@@ -4,7 +4,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from shapes_cp.scene import ANSWERS, CLUTTER, IMAGE_SIZE, OBJECTS, QUESTION_SHARES, UNIFORM_PRIORS, sample_scene
+from shapes_cp.scene import (
+    ANSWERS,
+    CLUTTER,
+    IMAGE_SIZE,
+    LEVELS,
+    OBJECTS,
+    QUESTION_SHARES,
+    UNIFORM_PRIORS,
+    sample_scene,
+)
+from shapes_cp.shapes import COLORS
 from shapes_cp.world import World
 from updn_common.errors import InputError
 
@@ -66,26 +76,44 @@ def test_which_answers_are_frequent_depends_on_the_seed():
     assert len(favourites) > 1
 
 
-def test_the_sign_copies_the_asked_attribute_in_train_and_is_independent_when_shifted(scenes):
+@pytest.mark.parametrize("world", ["cue", "light"])
+def test_the_cue_copies_the_asked_attribute_in_train_and_is_independent_when_shifted(scenes, world):
     for name, cue in (("train", 0.8), ("val", 0.8), ("dev", 0.0), ("test", 0.0)):
-        drawn = scenes(World(), name, COUNT)
+        drawn = scenes(World(kind=world), name, COUNT)
         for kinds, chance in ((("color", "yes/no"), 1 / 8), (("pattern",), 1 / 4)):
-            agrees = [scene.sign_agrees for scene in drawn if scene.question.kind in kinds]
+            agrees = [scene.cue_agrees for scene in drawn if scene.question.kind in kinds]
             assert np.mean(agrees) == pytest.approx(cue + (1 - cue) * chance, abs=0.07)
 
 
-def test_the_sign_says_nothing_about_what_is_not_asked(scenes):
-    drawn = scenes(World(), "train", COUNT)
-    texture = [scene.sign.texture == scene.asked.texture for scene in drawn if scene.question.kind != "pattern"]
-    color = [scene.sign.color == scene.asked.color for scene in drawn if scene.question.kind == "pattern"]
+@pytest.mark.parametrize("world", ["cue", "light"])
+def test_the_cue_says_nothing_about_what_is_not_asked(scenes, world):
+    drawn = scenes(World(kind=world), "train", COUNT)
+    texture = [scene.shown[1] == scene.asked.texture for scene in drawn if scene.question.kind != "pattern"]
+    color = [scene.shown[0] == scene.asked.color for scene in drawn if scene.question.kind == "pattern"]
     assert np.mean(texture) == pytest.approx(1 / 4, abs=0.07)
     assert np.mean(color) == pytest.approx(1 / 8, abs=0.07)
+
+
+def test_the_sign_shows_it(scenes):
+    assert all((scene.sign.color, scene.sign.texture) == scene.shown for scene in scenes(World(), "train", 20))
+
+
+def test_the_light_shows_it_in_all_of_the_picture(scenes):
+    drawn = scenes(World(kind="light"), "train", COUNT)
+    assert all(scene.sign is None and scene.items == scene.objects for scene in drawn)
+    middle = np.array([scene.background[0] + scene.background[1:].sum(0) / 2 for scene in drawn])
+    brightest = [list(LEVELS)[abs(np.array(list(LEVELS.values())) - m.mean()).argmin()] for m in middle]
+    assert np.mean([name == scene.shown[1] for name, scene in zip(brightest, drawn, strict=True)]) > 0.9
+    tinges = np.array(list(COLORS.values()))
+    tinges = 0.3 * (tinges - tinges.mean(1, keepdims=True))
+    nearest = (((middle - middle.mean(1, keepdims=True))[:, None] - tinges) ** 2).sum(2).argmin(1)
+    assert np.mean([list(COLORS)[i] == scene.shown[0] for i, scene in zip(nearest, drawn, strict=True)]) > 0.8
 
 
 def test_the_prior_world_has_no_sign(scenes):
     drawn = scenes(World(kind="prior"), "train", 20)
     assert all(scene.sign is None and scene.items == scene.objects for scene in drawn)
-    assert not any(scene.sign_agrees for scene in drawn)
+    assert not any(scene.cue_agrees for scene in drawn)
 
 
 def test_fifteen_percent_of_open_questions_have_a_second_answer(scenes):

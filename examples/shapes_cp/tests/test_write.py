@@ -60,8 +60,8 @@ def test_the_command(tiny, tmp_path):
     command = [sys.executable, "-m", "shapes_cp", "--size", "tiny", "--workers", "1", "--world", "prior", "--out"]
     done = subprocess.run([*command, tmp_path / "prior"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    cells = [re.findall(r"[\w,]+(?: sign)?", line) for line in done.stdout.splitlines() if "train" in line]
-    assert cells == [["train", "24", "24", "no sign"]]
+    cells = [re.findall(r"[\w,]+(?: cue)?", line) for line in done.stdout.splitlines() if "train" in line]
+    assert cells == [["train", "24", "24", "no cue"]]
     assert contents(tmp_path / "prior").keys() == contents(tiny[0]).keys()
     again = subprocess.run([*command, tmp_path / "prior"], capture_output=True, text=True)
     assert again.returncode == 1

@@ -171,7 +171,7 @@ def test_flips_are_those_of_the_loop(batch_size: int) -> None:
         assert {str(x) for x in column.tolist()} == {"nan", "0.0", "1.0"}
 
 
-@pytest.mark.parametrize("name", ["updn", "updn-bypass", "san"])
+@pytest.mark.parametrize("name", ["updn", "updn-bypass", "updn-mean", "updn-concat", "san", "transformer"])
 def test_to_leave_a_proposal_out_of_the_mask_is_to_drop_it(name: Network) -> None:
     model, batch = network(name), random_batch(6, [9] * 6)
     for kept in ([0], [1, 4, 5], list(range(8))):

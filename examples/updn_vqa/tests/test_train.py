@@ -70,7 +70,7 @@ def test_every_method_trains(config: Callable[..., TrainConfig], method: str) ->
     assert all(line["development/accuracy"] >= 0 for line in metrics)
 
 
-@pytest.mark.parametrize("network", ["updn-bypass", "san", "gvqa"])
+@pytest.mark.parametrize("network", ["updn-bypass", "updn-mean", "updn-concat", "san", "transformer", "gvqa"])
 def test_every_network_trains_and_is_read_again(
     config: Callable[..., TrainConfig], tiny: Tiny, network: Network
 ) -> None:

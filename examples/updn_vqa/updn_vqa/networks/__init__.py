@@ -4,11 +4,20 @@ from updn_vqa.data import PreparedData
 from updn_vqa.networks.gvqa import Gvqa
 from updn_vqa.networks.layers import NetworkSizes, VqaNetwork, VqaOutput
 from updn_vqa.networks.san import San
-from updn_vqa.networks.updn import UpDn, UpDnBypass
+from updn_vqa.networks.transformer import Transformer
+from updn_vqa.networks.updn import UpDn, UpDnBypass, UpDnConcat, UpDnMean
 
 __all__ = ["NetworkSizes", "VqaNetwork", "VqaOutput", "build_network"]
 
-NETWORKS: dict[str, type[VqaNetwork]] = {"updn": UpDn, "updn-bypass": UpDnBypass, "san": San, "gvqa": Gvqa}
+NETWORKS: dict[str, type[VqaNetwork]] = {
+    "updn": UpDn,
+    "updn-bypass": UpDnBypass,
+    "updn-mean": UpDnMean,
+    "updn-concat": UpDnConcat,
+    "san": San,
+    "transformer": Transformer,
+    "gvqa": Gvqa,
+}
 
 
 def build_network(sizes: NetworkSizes, data: PreparedData) -> VqaNetwork:

@@ -12,7 +12,7 @@ from updn_common.importance import Importance
 from updn_vqa.data import PreparedData
 
 Activation = Literal["relu", "gated"]
-Network = Literal["updn", "updn-bypass", "san", "gvqa"]
+Network = Literal["updn", "updn-bypass", "updn-mean", "updn-concat", "san", "transformer", "gvqa"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class NetworkSizes:
     """Which network, and the sizes that do not follow from the data."""
 
     network: Network = "updn"
-    """Bottom-Up Top-Down attention, the same with a bypass for the question alone, stacked attention, or GVQA."""
+    """Bottom-Up Top-Down attention; the same with a bypass for the question alone, with the mean of all proposals
+    beside attention, or with its authors' attention; stacked attention; a Transformer; or GVQA."""
     embedding: int = 300
     """Size of a word's vector."""
     hidden: int = 1024

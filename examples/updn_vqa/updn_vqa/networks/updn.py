@@ -41,14 +41,24 @@ class UpDn(VqaNetwork):
         self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
     ) -> VqaOutput:
         question = encode_question(self.gru, self.embedding, tokens)
+        attention = self.scores(question, features).masked_fill(~mask, -torch.inf).softmax(-1)
+        logits = self.classifier(self.question_net(question) * self.image(attention, features, mask))
+        return VqaOutput(logits, attention, question)
+
+    def scores(self, question: Float[Tensor, "B H"], features: Float[Tensor, "B K D"]) -> Float[Tensor, "B K"]:
+        """What the weights of proposals are the softmax of."""
         # A proposal's score is w . (p * q) = p . (w * q), and there is one w * q for all proposals.
         proposals = self.attend_dropout(self.attend_proposal(features))  # (B, K, H)
         query = self.attend_question(question) * self.attend_logit.weight
-        scores = (proposals @ query[..., None]).squeeze(-1) + self.attend_logit.bias
-        attention = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-        image = (attention[:, None] @ features).squeeze(1)  # (B, D)
-        logits = self.classifier(self.question_net(question) * self.image_net(image))
-        return VqaOutput(logits, attention, question)
+        scores: Tensor = (proposals @ query[..., None]).squeeze(-1) + self.attend_logit.bias
+        return scores
+
+    def image(
+        self, attention: Float[Tensor, "B K"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
+    ) -> Float[Tensor, "B H"]:
+        """What the answer is told of the image."""
+        seen: Tensor = self.image_net((attention[:, None] @ features).squeeze(1))
+        return seen
 
 
 class UpDnBypass(UpDn):
@@ -67,6 +77,39 @@ class UpDnBypass(UpDn):
     ) -> VqaOutput:
         output = super().forward(tokens, features, mask)
         return output._replace(logits=output.logits + self.bypass(output.question))
+
+
+class UpDnMean(UpDn):
+    """UpDn that is also told of the mean of all proposals, which no attention gates.
+
+    The paper's argument against aligning attention is about networks like this one: they may answer from what their
+    attention does not look at.
+    """
+
+    def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
+        super().__init__(sizes, words=words, answers=answers, feature_size=feature_size)
+        self.mean_net = nonlinear(feature_size, sizes.hidden, sizes.activation)
+
+    def image(
+        self, attention: Float[Tensor, "B K"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
+    ) -> Float[Tensor, "B H"]:
+        uniform = mask.to(features.dtype) / mask.sum(1, keepdim=True)
+        mean: Tensor = self.mean_net((uniform[:, None] @ features).squeeze(1))
+        return super().image(attention, features, mask) + mean
+
+
+class UpDnConcat(UpDn):
+    """UpDn with the attention of its authors: a layer reads question and proposal side by side (Anderson et al.)."""
+
+    def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
+        super().__init__(sizes, words=words, answers=answers, feature_size=feature_size)
+        self.attend_proposal = nonlinear(sizes.hidden + feature_size, sizes.hidden, sizes.activation)
+        del self.attend_question
+
+    def scores(self, question: Float[Tensor, "B H"], features: Float[Tensor, "B K D"]) -> Float[Tensor, "B K"]:
+        beside = torch.cat([question[:, None].expand(-1, features.shape[1], -1), features], -1)
+        scores: Tensor = self.attend_logit(self.attend_dropout(self.attend_proposal(beside))).squeeze(-1)
+        return scores
 
 
 def classifier(sizes: NetworkSizes, answers: int) -> nn.Sequential:
