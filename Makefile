@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/updn_captioning
+EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/updn_captioning examples/decoy_digits
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 

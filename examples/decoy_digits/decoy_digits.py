@@ -1,0 +1,311 @@
+"""Digits beside a grey swatch that tells their class: which loss makes a network read the digit?
+
+Decoy-MNIST, as published twice. In training, a square in a random corner has a shade that tells the digit.
+
+* ``ross``: 4 x 4 pixels; in the test, the shade of a random digit (Ross, Hughes and Doshi-Velez, "Right for the Right
+  Reasons", IJCAI 2017).
+* ``rieger``: 5 x 5 pixels; in the test, the shades of all digits in reverse order (Rieger et al., "Interpretations are
+  useful", ICML 2020).
+
+Some training images have a mask of the digit's pixels, as people would mark what matters; rivals that are told what
+does *not* matter get the swatch. Every weight was chosen on a development set: training images that are kept aside,
+with swatches as in the test. The flip rate is the share of test answers that change with the shade of the swatch.
+
+    python decoy_digits.py                     # the main rows, one seed, on 10,000 images: about two minutes
+    python decoy_digits.py --help
+"""
+
+import argparse
+import gzip
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hint_loss import (
+    HintRankingLoss,
+    answer_flips,
+    grid_boxes,
+    human_importance,
+    pointing_game,
+    proposal_importance,
+    track_proposals,
+)
+
+CELLS = 12  # a side of the feature map whose cells are the proposals
+
+
+class Batch(NamedTuple):
+    """Images and what people say of them."""
+
+    images: Tensor  # (B, 1, 28, 28) in [-1, 1]
+    labels: Tensor  # (B,)
+    digit: Tensor  # (B, 28, 28): the digit's pixels
+    swatch: Tensor  # (B, 28, 28): those of the swatch
+    s: Tensor  # (B, 144): human importance of the cells, where the digit is marked
+    not_swatch: Tensor  # (B, 144): the same where people mark what does not matter
+    hinted: Tensor  # (B,): which images have a hint
+
+    def take(self, index: Tensor) -> "Batch":
+        return Batch(*(x[index] for x in self))
+
+
+class Net(nn.Module):
+    """A small one, in which nothing is pooled: shades reach the classes as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.Sequential(nn.Conv2d(1, 16, 5, stride=2), nn.ReLU())  # (B, 16, 12, 12)
+        self.last = nn.Sequential(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU())  # (B, 32, 6, 6)
+        self.classes = nn.Sequential(nn.Flatten(), nn.Linear(32 * 36, 64), nn.ReLU(), nn.Linear(64, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classes(self.last(self.cells(images)))
+        return logits
+
+
+# What is learned from images with a hint, beside their class. Each gives their logits, and a loss: a mean over them.
+
+Term = Callable[[Net, Batch], tuple[Tensor, Tensor]]
+
+
+def nothing(net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
+    logits = net(batch.images)
+    return logits, logits.new_zeros(())
+
+
+def hint(form: HintRankingLoss, reduction: Literal["sum", "norm"], probes: int = 0, marked: str = "s") -> Term:
+    """HINT: the importance of the cells should rank as people's does."""
+
+    def term(net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
+        cells = net.cells(batch.images)
+        if probes:
+            cells = track_proposals(cells, feature_dim=1, reduction=reduction, probes=probes)
+        logits = net.classes(net.last(cells))
+        score = logits.gather(1, batch.labels[:, None])[:, 0]
+        alpha = proposal_importance(score, cells, feature_dim=1, reduction=reduction)
+        return logits, form(alpha.flatten(1), getattr(batch, marked))
+
+    return term
+
+
+def rrr(net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Right for the right reasons: no input gradient of the log-probabilities at the swatch (Ross et al., 2017)."""
+    images = batch.images.clone().requires_grad_()
+    logits = net(images)
+    (gradient,) = torch.autograd.grad(logits.log_softmax(1).sum(), images, create_graph=True)
+    return logits, (gradient[:, 0] * batch.swatch).square().sum((1, 2)).mean()
+
+
+def rbr(net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Right for better reasons: the same, times an influence function's gradient (Shao et al., AAAI 2021)."""
+    images = batch.images.clone().requires_grad_()
+    logits = net(images)
+    of_weights = torch.autograd.grad(F.cross_entropy(logits, batch.labels), list(net.parameters()), create_graph=True)
+    total = torch.stack([gradient.sum() for gradient in of_weights]).sum()
+    (influence,) = torch.autograd.grad(total, images, create_graph=True)
+    (gradient,) = torch.autograd.grad(logits.log_softmax(1).sum(), images, create_graph=True)
+    product = len(images) * influence * gradient  # the cross entropy is a mean over the batch
+    return logits, (product[:, 0] * batch.swatch).square().sum((1, 2)).mean()
+
+
+def grad_cam(net: Net, batch: Batch, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits, and Grad-CAM ``(B, 6, 6)`` of the last convolution for the class that ``of`` chooses, up to 1."""
+    maps = net.last(net.cells(batch.images))
+    logits = net.classes(maps)
+    score = logits.gather(1, of(logits)[:, None]).sum()
+    (gradient,) = torch.autograd.grad(score, maps, create_graph=True)
+    cam = (gradient.mean((2, 3), keepdim=True) * maps).sum(1).relu()
+    return logits, cam / cam.amax((1, 2), keepdim=True).clamp(min=1e-8)
+
+
+def rrr_grad_cam(net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The same with Grad-CAM of the predicted class (Schramowski et al., Nature Machine Intelligence 2020)."""
+    logits, cam = grad_cam(net, batch, lambda logits: logits.argmax(1))
+    swatch = F.adaptive_max_pool2d(batch.swatch[:, None].float(), 6)[:, 0]
+    return logits, (cam * swatch).square().sum((1, 2)).mean()
+
+
+def grad_cam_square(net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What a typology calls HINT: Grad-CAM should equal the digit's mask (Friedrich et al., 2023)."""
+    logits, cam = grad_cam(net, batch, lambda logits: batch.labels)
+    digit = F.adaptive_avg_pool2d(batch.digit[:, None].float(), 6)[:, 0]
+    return logits, (cam - digit).square().mean()
+
+
+class Row(NamedTuple):
+    """One row of the table."""
+
+    term: Term
+    weight: float = 0.0
+    importance: Literal["sum", "norm"] = "norm"  # by which pointing is measured
+    trained_on: str = "decoys"
+
+
+recommended, literal = HintRankingLoss.recommended(), HintRankingLoss()
+ROWS = {
+    "nothing": Row(nothing),
+    "oracle: random swatches in training": Row(nothing, trained_on="random swatches"),
+    "HINT, the paper's loss": Row(hint(literal, "sum"), 0.01, "sum"),
+    "HINT, signed": Row(hint(recommended, "sum"), 30.0, "sum"),
+    "HINT, unsigned": Row(hint(recommended, "norm"), 30.0),
+    **{f"HINT, unsigned, {m} directions": Row(hint(recommended, "norm", m), 30.0) for m in (1, 4, 16, 64)},
+    "HINT, unsigned, of the swatch": Row(hint(recommended, "norm", marked="not_swatch"), 30.0),
+    "RRR": Row(rrr, 1.0),
+    "RRR, Grad-CAM": Row(rrr_grad_cam, 1.0),
+    "RBR": Row(rbr, 1.0),
+    "Grad-CAM mean square": Row(grad_cam_square, 1.0),
+}
+MAIN_ROWS = [name for name in ROWS if name not in ("RBR", "Grad-CAM mean square") and "directions" not in name]
+
+
+# Data
+
+
+def load(folder: Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """MNIST's images and labels, for training and for the test, or scikit-learn's small digits where there is none."""
+    if folder is None:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = F.interpolate(torch.tensor(digits.images)[:, None] * 255 / 16, (28, 28), mode="bilinear")[:, 0].byte()
+        labels = torch.tensor(digits.target)
+        return images[:1400], labels[:1400], images[1400:], labels[1400:]
+    if (folder / "mnist_labels.js").exists():  # as published with ConvNetJS: 3,000 images a file
+        from PIL import Image
+
+        names = sorted(folder.glob("mnist_batch_*.png"), key=lambda path: int(path.stem.rpartition("_")[2]))
+        images = torch.tensor(np.concatenate([np.asarray(Image.open(name)) for name in names])).view(-1, 28, 28)
+        text = (folder / "mnist_labels.js").read_text()
+        labels = torch.tensor(json.loads(text[text.index("[") : text.index("]") + 1]))[: len(images)]
+        return images[:60_000], labels[:60_000], images[60_000:], labels[60_000:]
+
+    def read(name: str, start: int) -> Tensor:
+        path = next((p for p in (folder / name, folder / f"{name}.gz") if p.exists()), None)
+        if path is None:
+            raise SystemExit(f"--data {folder} holds neither {name}, nor {name}.gz, nor ConvNetJS's mnist_labels.js.")
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return torch.tensor(np.frombuffer(raw, np.uint8, offset=start))
+
+    parts = [(read(f"{p}-images-idx3-ubyte", 16), read(f"{p}-labels-idx1-ubyte", 8)) for p in ("train", "t10k")]
+    (images, labels), (test_images, test_labels) = ((x.view(-1, 28, 28), y.long()) for x, y in parts)
+    return images, labels, test_images, test_labels
+
+
+def decoy(digits: Tensor, labels: Tensor, protocol: str, told: str, share: float, draw: torch.Generator) -> Batch:
+    """Put a swatch in a corner of each image. What it tells: the digit (``truth``), a ``random`` one, or ``test``'s."""
+    count, size = len(labels), {"ross": 4, "rieger": 5}[protocol]
+    random = torch.randint(10, (count,), generator=draw)
+    other = random if protocol == "ross" else 10.2 - labels  # 255 - 25 * (10.2 - y) = 25 * y
+    shade = 255 - 25 * {"truth": labels, "random": random, "test": other}[told]
+    y, x = (torch.randint(2, (2, count), generator=draw) * (28 - size))[..., None] + torch.arange(size)
+    swatch = torch.zeros(count, 28, 28, dtype=torch.bool)
+    swatch[torch.arange(count)[:, None, None], y[:, :, None], x[:, None, :]] = True
+    images = torch.where(swatch, shade[:, None, None].float(), digits.float())[:, None] / 127.5 - 1
+    digit = (digits > 64) & ~swatch
+    # A cell sees 5 x 5 pixels. Its box is the 2 x 2 in their middle.
+    boxes = (grid_boxes(CELLS, CELLS, image_size=(24, 24)) + 1.5).expand(count, -1, -1)
+    s, not_swatch = (human_importance(marks, boxes) for marks in (digit, ~swatch))
+    return Batch(images, labels, digit, swatch, s, not_swatch, torch.rand(count, generator=draw) < share)
+
+
+# Training and measuring
+
+
+def train(net: Net, row: Row, data: Batch, epochs: int, draw: torch.Generator) -> float:
+    """Train, and return the median time of a step in milliseconds."""
+    optimizer, times = torch.optim.Adam(net.parameters(), lr=3e-3), []
+    for _ in range(epochs):
+        for index in torch.randperm(len(data.labels), generator=draw).split(256):
+            began, is_hinted = time.perf_counter(), data.hinted[index]
+            hinted, rest = data.take(index[is_hinted]), data.take(index[~is_hinted])
+            logits, loss = row.term(net, hinted) if len(hinted.labels) else (net(hinted.images), 0)
+            logits = torch.cat([logits, net(rest.images)])
+            optimizer.zero_grad()
+            (F.cross_entropy(logits, torch.cat([hinted.labels, rest.labels])) + row.weight * loss).backward()
+            optimizer.step()
+            times.append(1e3 * (time.perf_counter() - began))
+    return float(np.median(times))
+
+
+def measure(net: Net, data: Batch, how: Literal["sum", "norm"], draw: torch.Generator) -> dict[str, float]:
+    """Accuracy, flip rate, and pointing by the importance that HINT was trained with."""
+    order = torch.randperm(len(data.labels), generator=draw)
+    shades = data.images.flatten(1).gather(1, data.swatch.flatten(1).int().argmax(1, keepdim=True))[order]
+    others = torch.where(data.swatch[:, None], shades[..., None, None], data.images)
+    flips = answer_flips(net, data.images, data.swatch, others=others, feature_dim=1).nanmean()
+    correct, points = [], []
+    for part in map(data.take, torch.arange(len(data.labels)).split(1000)):
+        cells = net.cells(part.images)
+        logits = net.classes(net.last(cells))
+        correct.append(logits.argmax(1) == part.labels)
+        score = logits.gather(1, part.labels[:, None])[:, 0]
+        alpha = proposal_importance(score, cells, feature_dim=1, reduction=how, differentiable=False)
+        points.append(pointing_game(alpha.flatten(1), part.s >= 0.55))
+    accuracy, pointing = torch.cat(correct).float().mean(), torch.cat(points).nanmean()
+    return {"accuracy": accuracy.item(), "flips": flips.item(), "pointing": pointing.item()}
+
+
+def prepare(options: argparse.Namespace, share: float, seed: int) -> dict[str, Batch]:
+    """What the networks of a seed train on, and what they are measured on."""
+    draw = torch.Generator().manual_seed(seed)
+    digits, labels, test_digits, test_labels = load(options.data)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    aside = order[: min(len(labels) // 10, 3000)]
+    chosen = order[len(labels) // 10 :][: options.images]
+    if options.development:
+        test_digits, test_labels = digits[aside], labels[aside]
+    return {
+        "decoys": decoy(digits[chosen], labels[chosen], options.protocol, "truth", share, draw),
+        "random swatches": decoy(digits[chosen], labels[chosen], options.protocol, "random", share, draw),
+        "test": decoy(test_digits, test_labels, options.protocol, "test", 1.0, draw),
+    }
+
+
+def run(name: str, row: Row, data: dict[str, Batch], seed: int, options: argparse.Namespace) -> dict[str, object]:
+    """One network, trained and measured."""
+    torch.manual_seed(seed)
+    net, draw = Net(), torch.Generator().manual_seed(seed)
+    if options.from_base:
+        train(net, ROWS["nothing"], data["decoys"], options.epochs, draw)
+    step = train(net, row, data[row.trained_on], options.epochs, draw)
+    facts = {key: getattr(options, key) for key in ("protocol", "images", "epochs", "from_base", "development")}
+    measured = measure(net, data["test"], row.importance, draw)
+    return {"row": name, "weight": row.weight, "seed": seed, **facts, "step_ms": step, **measured}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder with MNIST; default: scikit-learn's 1,797 small digits")
+    parser.add_argument("--protocol", choices=["ross", "rieger"], default="ross")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=MAIN_ROWS, metavar="ROW", help=str(list(ROWS)))
+    parser.add_argument("--weights", nargs="+", type=float, help="default: those chosen on the development set")
+    parser.add_argument("--hints", nargs="+", type=float, default=[1.0], help="shares of the images that have one")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--images", type=int, default=10_000, help="for training, at most")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--from-base", action="store_true", help="train without hints first, for as many epochs")
+    parser.add_argument("--development", action="store_true", help="measure on the development set, not on the test")
+    parser.add_argument("--out", type=Path, help="append a line of JSON for each network")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed, share in itertools.product(options.seeds, options.hints):
+        data = prepare(options, share, seed)
+        for name, weight in itertools.product(options.rows, options.weights or [None]):
+            row = ROWS[name] if weight is None else ROWS[name]._replace(weight=weight)
+            found = {"hints": share, **run(name, row, data, seed, options)}
+            print(json.dumps(found), flush=True)
+            if options.out:
+                with options.out.open("a") as file:
+                    file.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
