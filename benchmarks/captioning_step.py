@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from _measure import interleaved_times, peak_memory, peak_memory_cuda, run
+from steps import Looking, leaf, update
 from torch import Tensor
 
 from hint_loss import hint_ranking_loss, track_proposals
@@ -20,38 +21,27 @@ from updn_captioning.vocabulary import BEGIN, END
 B, K, D, T, VOCABULARY, WORDS = 64, 36, 2048, 20, 10_000, 4
 
 
-@dataclass(frozen=True)
-class Program:
+@dataclass(frozen=True, kw_only=True)
+class Program(Looking):
     """One way to take a training step."""
 
-    track: Callable[[Tensor], Tensor] | None = None
-    """What prepares the proposals for their importance. None: no HINT loss."""
     all_words: bool = False
     """Of each caption, not one drawn at random."""
     whole_score: bool = False
     """The score is read off the log-probabilities of all steps, as one would write it first."""
-    reduction: Literal["sum", "norm"] = "sum"
-    """Signed or unsigned importance."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether the importance is no estimate."""
-        return self.reduction == "sum" or self.track is leaf
-
-
-def leaf(features: Tensor) -> Tensor:
-    return features.detach().requires_grad_()
 
 
 PROGRAMS = {
     "plain": Program(),
-    "one word, naive": Program(leaf),
-    "one word, naive, norm": Program(leaf, reduction="norm"),
-    "one word, tracked": Program(track_proposals),
-    "one word, tracked, norm, 16 directions": Program(partial(track_proposals, reduction="norm"), reduction="norm"),
-    "one word, tracked, score of all steps": Program(track_proposals, whole_score=True),
-    "all words, naive": Program(leaf, all_words=True),
-    "all words, tracked": Program(track_proposals, all_words=True),
+    "one word, naive": Program(track=leaf),
+    "one word, naive, norm": Program(track=leaf, reduction="norm"),
+    "one word, tracked": Program(track=track_proposals),
+    "one word, tracked, norm, 16 directions": Program(
+        track=partial(track_proposals, reduction="norm"), reduction="norm"
+    ),
+    "one word, tracked, score of all steps": Program(track=track_proposals, whole_score=True),
+    "all words, naive": Program(track=leaf, all_words=True),
+    "all words, tracked": Program(track=track_proposals, all_words=True),
 }
 
 
@@ -106,11 +96,7 @@ def step(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Callabl
         if program.track:
             alpha = importance(model, output, features, words, program)
             loss = loss + hint_ranking_loss(alpha, words.human, mask=torch.ones_like(alpha, dtype=torch.bool))
-        torch.autograd.backward(loss)
-        optimiser.step()
-        optimiser.zero_grad()
-        if batch.features.is_cuda:
-            torch.cuda.synchronize()
+        update(loss, optimiser)
 
     return closure
 

@@ -87,7 +87,9 @@ def _network(bench: Bench, name: str, precision: str) -> list[dict[str, Any]]:
 def _captioner(bench: Bench, precision: str) -> list[dict[str, Any]]:
     import captioning_step as building  # needs the example's packages
 
-    sizes = building.NetworkSizes(embedding=8, hidden=16, attention=8) if bench.small else None
+    from updn_captioning.network import NetworkSizes
+
+    sizes = NetworkSizes(embedding=8, hidden=16, attention=8) if bench.small else None
     model = building.build(bench.device, sizes)
     batch = building.random_batch(2 if bench.small else building.B, bench.device)
     programs = {title: p for title, p in building.PROGRAMS.items() if not (p.all_words or p.whole_score)}
@@ -144,7 +146,7 @@ def _recurrent(bench: Bench, layer: type[nn.Module], x: Tensor) -> Tensor:
 
 
 def _attention(backend: SDPBackend, x: Tensor) -> Tensor:
-    heads = x.unflatten(-1, (4, -1)).transpose(1, 2)
+    heads = x.view(*x.shape[:-1], 4, -1).transpose(1, 2)
     with sdpa_kernel(backend):
         return F.scaled_dot_product_attention(heads, heads, heads)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -18,17 +19,16 @@ FUSED = {"transformer"}  # attention between proposals and score that needs othe
 KERNELS, ONCE = "double_backward_kernels", "tracked, 1/8 hinted, question once"
 
 
-class Program(NamedTuple):
-    """One way to take a training step."""
+def leaf(features: Tensor) -> Tensor:
+    return features.detach().requires_grad_()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looking:
+    """How a training step takes the importance."""
 
     track: Callable[[Tensor], Tensor] | None = None
     """What prepares the proposals for their importance. None: no HINT loss."""
-    share: int = 1
-    """One in so many samples has a hint, and ``forward_hinted`` sets these apart."""
-    once: bool = False
-    """The question is encoded for all samples at once, and the rest of the model called for each part."""
-    kernels: bool = False
-    """Kernels with a second derivative, needed or not."""
     reduction: Literal["sum", "norm"] = "sum"
     """Signed or unsigned importance."""
 
@@ -38,23 +38,31 @@ class Program(NamedTuple):
         return self.reduction == "sum" or self.track is leaf
 
 
-def leaf(features: Tensor) -> Tensor:
-    return features.detach().requires_grad_()
+@dataclass(frozen=True, kw_only=True)
+class Program(Looking):
+    """One way to take a training step."""
+
+    share: int = 1
+    """One in so many samples has a hint, and ``forward_hinted`` sets these apart."""
+    once: bool = False
+    """The question is encoded for all samples at once, and the rest of the model called for each part."""
+    kernels: bool = False
+    """Kernels with a second derivative, needed or not."""
 
 
 def along(probes: int) -> Program:
     """Unsigned importance of all samples along so many random directions."""
-    return Program(partial(track_proposals, reduction="norm", probes=probes), reduction="norm")
+    return Program(track=partial(track_proposals, reduction="norm", probes=probes), reduction="norm")
 
 
 PROGRAMS = {
     "plain": Program(),
-    "naive": Program(leaf),
-    "naive, norm": Program(leaf, reduction="norm"),
-    "tracked": Program(track_proposals),
+    "naive": Program(track=leaf),
+    "naive, norm": Program(track=leaf, reduction="norm"),
+    "tracked": Program(track=track_proposals),
     **{f"tracked, norm, {probes} directions": along(probes) for probes in (4, 16, 64)},
-    "naive, 1/8 hinted": Program(leaf, share=8),
-    "tracked, 1/8 hinted": Program(track_proposals, share=8),
+    "naive, 1/8 hinted": Program(track=leaf, share=8),
+    "tracked, 1/8 hinted": Program(track=track_proposals, share=8),
 }
 
 

@@ -65,7 +65,7 @@ def errors(name: str, model: nn.Module, data: Batch, programs: dict[str, Program
     wide = Batch(*(x.double() if x.is_floating_point() else x for x in data))
     kinds = {(program.share, program.reduction) for program in programs.values()}
     references = {
-        (share, reduction): hint_gradient(name, exact, wide, Program(leaf, reduction=reduction), share)
+        (share, reduction): hint_gradient(name, exact, wide, Program(track=leaf, reduction=reduction), share)
         for share, reduction in kinds
     }
     result = {}
@@ -81,11 +81,11 @@ def rows_of(name: str, batch: int, device: str, seconds: float) -> list[dict[str
     model, data = build(name, device), Batch.random(batch, device)
     programs = dict(PROGRAMS)
     if isinstance(model, UpDn):
-        programs[ONCE] = Program(track_proposals, share=8, once=True)
+        programs[ONCE] = Program(track=track_proposals, share=8, once=True)
     if name in FUSED or device == "cuda":  # what these kernels cost, even without HINT
         programs[f"plain, {KERNELS}"] = Program(kernels=True)
     if name not in FUSED and device == "cuda":
-        programs[f"tracked, {KERNELS}"] = Program(track_proposals, kernels=True)
+        programs[f"tracked, {KERNELS}"] = Program(track=track_proposals, kernels=True)
     error = errors(name, model, data, programs)
     closures = {title: step(name, model, data, program) for title, program in programs.items()}
     times = interleaved_times(closures, seconds=seconds)

@@ -65,8 +65,7 @@ def track_proposals(
 
     The importance is exact for ``"sum"`` and ``"input"``. For ``"norm"`` it is estimated along ``probes`` random
     directions, :math:`\|g_r V\|`, whose square has the mean :math:`\|g_r\|^2` and a relative standard deviation of at
-    most :math:`\sqrt{2 / m}`. A network trained on it learns the same with one direction as with the exact norm,
-    because each call draws new ones.
+    most :math:`\sqrt{2 / m}`. Each call draws new ones, so that errors average out over training.
 
     Args:
         features: the proposals: ``(B, K, D)``, a feature map ``(B, C, H, W)`` with ``feature_dim=1``, or any other

@@ -17,6 +17,7 @@ from hint_loss import (
     track_proposals,
     tracking_report,
 )
+from hint_loss._low_rank import sum_product
 
 B, K, D = 2, 4, 6
 
@@ -196,3 +197,11 @@ def test_a_training_step_in_bfloat16() -> None:
     assert all(
         parameter.grad is not None and parameter.grad.isfinite().all() for parameter in [*model.parameters()][:-1]
     )
+
+
+def test_gradients_of_tensors_are_laid_out_as_they_are() -> None:
+    """Transposed, they would make every element-wise operation behind them several times as slow."""
+    value = torch.rand(1, 4, 5, 6, requires_grad=True)
+    products = sum_product(value, torch.rand(3, 1, 1, 6), (3, 4, 5, 1))
+    (gradient,) = torch.autograd.grad(products, value, torch.rand_like(products))
+    assert gradient.is_contiguous()

@@ -7,11 +7,12 @@ Decoy-MNIST, as published twice. In training, a square in a random corner has a 
 * ``rieger``: 5 x 5 pixels; in the test, the shades of all digits in reverse order (Rieger et al., "Interpretations are
   useful", ICML 2020).
 
-Some training images have a mask of the digit's pixels, as people would mark what matters; rivals that are told what
-does *not* matter get the swatch. Every weight was chosen on a development set: training images that are kept aside,
-with swatches as in the test. The flip rate is the share of test answers that change with the shade of the swatch.
+Some training images have a mask of the digit's pixels, as people would mark what matters. Rivals that need to know what
+does *not* matter get the swatch. The weights below have *not* been tuned yet: choose them with ``--development``, on
+training images that are kept aside, with swatches as in the test, and pass ``--weights``. The flip rate is the share of
+test answers that change with the shade of the swatch.
 
-    python decoy_digits.py                     # the main rows, one seed, on 10,000 images: about two minutes
+    python decoy_digits.py --data FOLDER      # the main rows, one seed, on 10,000 images
     python decoy_digits.py --help
 """
 
@@ -199,12 +200,12 @@ def load(folder: Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return images, labels, test_images, test_labels
 
 
-def decoy(digits: Tensor, labels: Tensor, protocol: str, told: str, share: float, draw: torch.Generator) -> Batch:
-    """Put a swatch in a corner of each image. What it tells: the digit (``truth``), a ``random`` one, or ``test``'s."""
+def decoy(digits: Tensor, labels: Tensor, protocol: str, shows: str, share: float, draw: torch.Generator) -> Batch:
+    """Put a swatch in a corner of each image. What it shows: the digit (``truth``), a ``random`` one, or ``test``'s."""
     count, size = len(labels), {"ross": 4, "rieger": 5}[protocol]
     random = torch.randint(10, (count,), generator=draw)
     other = random if protocol == "ross" else 10.2 - labels  # 255 - 25 * (10.2 - y) = 25 * y
-    shade = 255 - 25 * {"truth": labels, "random": random, "test": other}[told]
+    shade = 255 - 25 * {"truth": labels, "random": random, "test": other}[shows]
     y, x = (torch.randint(2, (2, count), generator=draw) * (28 - size))[..., None] + torch.arange(size)
     swatch = torch.zeros(count, 28, 28, dtype=torch.bool)
     swatch[torch.arange(count)[:, None, None], y[:, :, None], x[:, None, :]] = True
@@ -286,7 +287,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder with MNIST; default: scikit-learn's 1,797 small digits")
     parser.add_argument("--protocol", choices=["ross", "rieger"], default="ross")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=MAIN_ROWS, metavar="ROW", help=str(list(ROWS)))
-    parser.add_argument("--weights", nargs="+", type=float, help="default: those chosen on the development set")
+    parser.add_argument("--weights", nargs="+", type=float, help="default: each row's own, not tuned")
     parser.add_argument("--hints", nargs="+", type=float, default=[1.0], help="shares of the images that have one")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--images", type=int, default=10_000, help="for training, at most")

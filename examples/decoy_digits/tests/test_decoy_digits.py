@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from decoy_digits import ROWS, Net, decoy, load, main, measure, train
+from decoy_report import table
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,10 @@ def generator() -> torch.Generator:
 
 
 @pytest.mark.parametrize(("protocol", "size"), [("ross", 4), ("rieger", 5)])
-@pytest.mark.parametrize("told", ["truth", "test", "random"])
-def test_the_swatch(digits: tuple[Tensor, Tensor], protocol: str, size: int, told: str) -> None:
+@pytest.mark.parametrize("shows", ["truth", "test", "random"])
+def test_the_swatch(digits: tuple[Tensor, Tensor], protocol: str, size: int, shows: str) -> None:
     images, labels = digits
-    batch = decoy(images, labels, protocol, told, 0.5, generator())
+    batch = decoy(images, labels, protocol, shows, 0.5, generator())
     corners = set()
     for image, label, swatch, before in zip(batch.images, labels, batch.swatch, images, strict=True):
         (rows, columns), shades = swatch.nonzero().T, ((image[0][swatch] + 1) * 127.5).round()
@@ -35,13 +36,13 @@ def test_the_swatch(digits: tuple[Tensor, Tensor], protocol: str, size: int, tol
         assert (rows.max() - rows.min(), columns.max() - columns.min()) == (size - 1, size - 1)
         corners.add((int(rows.min()), int(columns.min())))
         assert len(shades.unique()) == 1
-        if told == "truth":
+        if shows == "truth":
             assert shades[0] == 255 - 25 * label
-        elif told == "test" and protocol == "rieger":
+        elif shows == "test" and protocol == "rieger":
             assert shades[0] == 25 * label
         torch.testing.assert_close(image[0][~swatch], before[~swatch] / 127.5 - 1)
     assert corners == {(y, x) for y in (0, 28 - size) for x in (0, 28 - size)}
-    if told == "random" or (told, protocol) == ("test", "ross"):
+    if shows == "random" or (shows, protocol) == ("test", "ross"):
         shown = (255 - (batch.images[:, 0][batch.swatch].view(60, -1)[:, 0] + 1) * 127.5) / 25
         assert (shown.round() != labels).float().mean() > 0.7
     assert 0 < batch.hinted.sum() < 60
@@ -132,3 +133,18 @@ def test_real_digits(shared_data: Path) -> None:
     assert (len(images), len(labels), len(test_images), len(test_labels)) == (60_000, 60_000, 3000, 3000)
     assert labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert test_labels[:3].tolist() == [7, 2, 1]
+
+
+def test_the_table_has_a_row_for_each_method_and_published_figures_beside() -> None:
+    numbers = {"weight": 1.0, "flips": 0.25, "pointing": 0.5}
+    rows = [
+        {"row": name, "hints": share, "accuracy": accuracy, "step_ms": step, **numbers}
+        for name, step in (("nothing", 10.0), ("RRR", 25.0))
+        for share in (0.06, 1.0)
+        for accuracy in (0.5, 0.7)  # two seeds
+    ]
+    lines = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in table(rows, "rieger").splitlines()]
+    assert lines[0][2:5] == ["accuracy, 100 % of hints", "flips", "pointing"]
+    assert lines[3] == ["RRR", "1", *["60.0 ± 14.1", "25.0 ± 0.0", "50.0 ± 0.0"] * 2, "2.50", "99.0 ± 1.0"]
+    assert [line[0] for line in lines[4:]] == ["CDEP (only as published)", "expected gradients (only as published)"]
+    assert "99.0" not in table(rows, "ross")

@@ -1,4 +1,4 @@
-"""Tables and a figure from what ``decoy_digits.py --out`` wrote: ``python report.py results``.
+"""Tables and a figure from what ``decoy_digits.py --out`` wrote: ``python decoy_report.py results``.
 
 Reads every ``FOLDER/*.jsonl``, and writes a table of means and standard deviations over seeds beside it, and a figure.
 Published figures, which others measured on other networks, stand in a column of their own.
