@@ -24,6 +24,8 @@ $(INSTALLED_DEV): $(INSTALLED)
 # Small worlds (about a minute each) and what training reads.
 runs/worlds/cue%: | $(INSTALLED)
 	$(BIN)/shapes-cp --out $@ --size medium --seed $* --world cue
+runs/worlds/light%: | $(INSTALLED)
+	$(BIN)/shapes-cp --out $@ --size medium --seed $* --world light
 runs/worlds/prior%: | $(INSTALLED)
 	$(BIN)/shapes-cp --out $@ --size medium --seed $* --world prior
 runs/worlds/strong-pairs%: | $(INSTALLED)

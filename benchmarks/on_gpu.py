@@ -66,14 +66,14 @@ def steps(bench: Bench) -> Iterator[Case]:
     """Training steps of the four networks, in float32 and under bfloat16 autocast."""
     for precision in ("float32", "bfloat16"):
         yield {"model": "captioner", "precision": precision}, partial(_captioner, bench, precision)
-        for name in ("updn", "transformer", "lxmert"):
-            yield {"model": name, "precision": precision}, partial(_network, bench, name, precision)
+        for name, batch in (("updn", 256), ("updn", 2048), ("transformer", 64), ("lxmert", 64)):
+            case = {"model": name, "B": batch, "precision": precision}
+            yield case, partial(_network, bench, name, precision, 4 if bench.small else batch)
 
 
-def _network(bench: Bench, name: str, precision: str) -> list[dict[str, Any]]:
+def _network(bench: Bench, name: str, precision: str, batch: int) -> list[dict[str, Any]]:
     import steps as building  # also imports the networks
 
-    batch = 4 if bench.small else {"updn": 256}.get(name, 64)
     model = building.build(name, bench.device, **({"hidden": 48} if bench.small else {}))
     data = building.Batch.random(batch, bench.device)
     programs = {title: program for title, program in building.PROGRAMS.items() if program.share == 1}

@@ -47,7 +47,8 @@ def importance_and_output(
     Raises:
         TypeError: ``proposals`` that are no floating point tensor.
         ValueError: scores of another shape; an unknown reduction or ``feature_dim``; unfit ``probes``.
-        RuntimeError: an operation without a second derivative, such as fused attention (the error names the remedy);
+        RuntimeError: an operation without a second derivative, such as fused attention, or one that ``torch.func``
+            cannot look into, such as a recurrent layer of cuDNN (the error names the remedy);
             in compiled code, where nobody can look, the error is PyTorch's.
 
     Example:
@@ -72,5 +73,13 @@ def importance_and_output(
             check_graph(score, t)
         return score.sum(), output
 
-    gradient, output = torch.func.grad(total, has_aux=True)(zeros)
+    try:
+        gradient, output = torch.func.grad(total, has_aux=True)(zeros)
+    except NotImplementedError as error:
+        if "TensorWrapper" not in str(error):
+            raise
+        raise RuntimeError(
+            f"`torch.func` cannot look into an operation of the model ({error}), most likely a recurrent layer of "
+            "cuDNN: run the model's forward pass inside of `with double_backward_kernels():`."
+        ) from error
     return importance_along(gradient, reduction), output

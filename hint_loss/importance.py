@@ -142,7 +142,8 @@ def _trains_something(alpha: Tensor, leaf: Tensor) -> bool:
     if not alpha.requires_grad or isinstance(leaf, nn.Parameter):
         return alpha.requires_grad
     found = trained_tensors(alpha)
-    return not found or any(tensor is not leaf for tensor in found)
+    first = next(found, None)
+    return first is not leaf or any(tensor is not leaf for tensor in found)
 
 
 def _reduce(

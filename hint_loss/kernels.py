@@ -47,13 +47,18 @@ class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered ag
         if func in _ATTENTION:
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs or {})
-        if func not in _RECURRENT:
-            return func(*args, **kwargs or {})
-        enabled, cudnn.enabled = cudnn.enabled, False  # `cudnn.flags` would reset the other flags
-        try:
-            return func(*args, **kwargs or {})
-        finally:
-            cudnn.enabled = enabled
+        if func in _RECURRENT:
+            return _without_cudnn(func.__name__, *args, **kwargs or {})
+        return func(*args, **kwargs or {})
+
+
+@torch.compiler.allow_in_graph  # the flag has to be off when the graph runs, not when it is traced
+def _without_cudnn(name: str, *args: Any, **kwargs: Any) -> Any:
+    enabled, cudnn.enabled = cudnn.enabled, False  # `cudnn.flags` would reset the other flags
+    try:
+        return getattr(torch, name)(*args, **kwargs)
+    finally:
+        cudnn.enabled = enabled
 
 
 def double_backward_kernels() -> AbstractContextManager[Any]:
@@ -64,7 +69,9 @@ def double_backward_kernels() -> AbstractContextManager[Any]:
     not hold during the backward pass, except where a checkpoint computes its part again: give it the context too, as
     below. (Around ``backward`` it does not reach there.)
 
-    Not yet run on a GPU: tested on a CPU is that cuDNN is off while a recurrent layer is called, and then only.
+    Seen on an H200: all of PyTorch's attention kernels and cuDNN's recurrent layers become trainable in this way.
+    A recurrent layer without cuDNN launches its kernels one step after another: put only those that lie between
+    proposals and score inside of the context where their time matters.
 
     Example:
         >>> from torch.utils.checkpoint import checkpoint
@@ -96,9 +103,9 @@ def check_graph(score: Tensor, proposals: Tensor) -> None:
             raise RuntimeError(message)
 
 
-def trained_tensors(x: Tensor) -> list[Tensor]:
+def trained_tensors(x: Tensor) -> Iterator[Tensor]:
     """The leaves of the graph of x: what ``backward`` would give a gradient."""
-    return [node.variable for node, _ in _walk(x.grad_fn, set()) if hasattr(node, "variable")]
+    return (node.variable for node, _ in _walk(x.grad_fn, set()) if hasattr(node, "variable"))
 
 
 def _walk(root: Node | None, seen: set[Node]) -> Iterator[tuple[Node, tuple[tuple[Node | None, int], ...]]]:

@@ -29,6 +29,17 @@ if DEVICE := os.environ.get("HINT_LOSS_TEST_DEVICE"):  # such as cuda: see bench
     torch.Generator = DeviceGenerator  # type: ignore[misc]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cpu: names kernels that a CPU chooses, or counts on its random numbers")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if DEVICE:
+        for item in items:
+            if item.get_closest_marker("cpu"):
+                item.add_marker(pytest.mark.skip(reason="only of a CPU"))
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

@@ -47,7 +47,8 @@ def regions(model: nn.Module, features: Tensor, **names: Any) -> Example:
 
     def forward(track: Track) -> tuple[Tensor, Tensor]:
         proposals = track(features)
-        return model(proposals, words), proposals
+        with double_backward_kernels():  # on a GPU, a recurrent layer in evaluation mode has no gradient at all
+            return model(proposals, words), proposals
 
     return Example(model, forward, **names)
 

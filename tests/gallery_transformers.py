@@ -19,7 +19,7 @@ VISION = SMALL | {"image_size": 8, "patch_size": 4}
 
 def vit() -> Example:
     """ViT: pixels, whose importances add up to those of their patches; the logit of a class."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23")
     model = transformers.ViTForImageClassification(transformers.ViTConfig(**VISION, num_labels=ANSWERS)).eval()
     images = torch.rand(B, 3, 8, 8)
 
@@ -37,7 +37,7 @@ def clip() -> Example:
     Patches stand in one residual stream, and each layer begins with a LayerNorm. That takes away what is added to all
     features of a patch alike, so that before it the importance would be zero. Behind it, it is not.
     """
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23")
     words = {"vocab_size": WORDS, "max_position_embeddings": T, "bos_token_id": 0, "eos_token_id": WORDS - 1}
     config = transformers.CLIPConfig(text_config=SMALL | words, vision_config=VISION, projection_dim=H)
     model, images = transformers.CLIPModel(config).eval(), torch.rand(B, 3, 8, 8)
@@ -59,7 +59,7 @@ def clip() -> Example:
 
 def lxmert() -> Example:
     """LXMERT: region features; the logit of an answer."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23")
     layers = {"l_layers": 1, "x_layers": 1, "r_layers": 1, "visual_feat_dim": D, "vocab_size": WORDS}
     config = transformers.LxmertConfig(**SMALL, **layers, num_qa_labels=ANSWERS)
     model, boxes = transformers.LxmertForQuestionAnswering(config).eval(), torch.rand(B, K, 4)
@@ -74,7 +74,7 @@ def lxmert() -> Example:
 
 def visual_bert() -> Example:
     """VisualBERT: region features; the logit of an answer."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23")
     config = transformers.VisualBertConfig(**SMALL, vocab_size=WORDS, visual_embedding_dim=D, num_labels=ANSWERS)
     model = transformers.VisualBertForQuestionAnswering(config).eval()
     features, words = torch.rand(B, K, D), torch.randint(WORDS, (B, T))
@@ -88,7 +88,7 @@ def visual_bert() -> Example:
 
 
 def small_vilt() -> tuple[Any, Tensor, Tensor]:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23")
     config = transformers.ViltConfig(**VISION, vocab_size=WORDS, max_position_embeddings=T, num_labels=ANSWERS)
     model = transformers.ViltForQuestionAnswering(config).eval()
     return model, torch.rand(B, 3, 8, 8), torch.randint(WORDS, (B, T))
@@ -143,7 +143,7 @@ def adapted(model: Any, **options: Any) -> Any:
 
 def llava() -> Example:
     """LLaVA, with LoRA and checkpoints: the patches that the projector reads; the next word's logit."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23")
     language = {"model_type": "llama", **SMALL, "vocab_size": WORDS, "num_key_value_heads": 1, "use_cache": False}
     config = transformers.LlavaConfig(
         vision_config={"model_type": "clip_vision_model", **VISION},
@@ -171,7 +171,7 @@ def llava() -> Example:
 
 def qwen() -> Example:
     """Qwen2.5-VL, with LoRA and checkpoints: embeddings of image tokens among those of words; the next word's logit."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23")
     language = {**SMALL, "vocab_size": WORDS, "num_key_value_heads": 1, "use_cache": False, "pad_token_id": 0}
     vision = {"depth": 1, "hidden_size": 8, "num_heads": 1, "intermediate_size": 8, "out_hidden_size": 8}
     rope = {"rope_type": "default", "mrope_section": [1, 1, 0]}

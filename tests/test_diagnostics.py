@@ -121,10 +121,14 @@ RIGHT: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+OF_A_CPU = {"encoder in training", "LSTM over proposals", "GRU over proposals"}
+"""A GPU's kernels for these have no second derivative."""
+
+
 class TestRight:
     """Nothing is said where nothing is wrong."""
 
-    @pytest.mark.parametrize("name", RIGHT)
+    @pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.cpu if x in OF_A_CPU else ()) for x in RIGHT])
     def test_models(self, name: str, proposals: Tensor) -> None:
         report = check_double_backward(score, RIGHT[name](), proposals)
         assert report.problems == ()
@@ -184,11 +188,13 @@ class TestRight:
 class TestMissing:
     """No second derivative: the remedy is named, and the innermost module."""
 
+    @pytest.mark.cpu
     def test_fused_attention_of_an_encoder(self, proposals: Tensor) -> None:
         report = check_double_backward(score, encoder().eval(), proposals)
         names = ["model.layers.0.self_attn", "model.layers.1.self_attn"]
         assert str(report) == "\n- ".join(["Double backward: not possible.", *(f"`{name}`: {FUSED}" for name in names)])
 
+    @pytest.mark.cpu
     def test_attention_without_weights(self, proposals: Tensor) -> None:
         class Model(nn.Module):
             def __init__(self) -> None:
@@ -354,6 +360,7 @@ class TestMeaning:
         assert str(report) == f"Double backward: {value}, by finite differences {expected}.\n- No problem was found."
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("middle", "found"),
     [(nn.Identity, ["model.3"]), (nn.Hardsigmoid, ["model.4"]), (lambda: Apply(cube), ["model.3", "model.4"])],

@@ -9,7 +9,7 @@ import torch._dynamo
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hint_loss import hint_ranking_loss, importance_and_output, proposal_importance
+from hint_loss import double_backward_kernels, hint_ranking_loss, importance_and_output, proposal_importance
 
 B, K, D, A = 3, 5, 6, 7
 REDUCTIONS = pytest.mark.parametrize("reduction", ["sum", "input", "norm"])
@@ -25,7 +25,8 @@ class UpDn(nn.Module):
         self.image, self.answer = nn.Linear(D, 8), nn.Linear(8, A)
 
     def forward(self, proposals: Tensor, words: Tensor) -> Any:
-        question = self.gru(self.embedding(words))[0][:, -1]
+        with double_backward_kernels():  # which `torch.func` needs for recurrent layers on a GPU
+            question = self.gru(self.embedding(words))[0][:, -1]
         weights = self.attention(torch.relu(self.value(proposals)) * question[:, None]).softmax(1)
         return self.answer(torch.tanh(self.image((weights * proposals).sum(1))) * question)
 
@@ -68,7 +69,7 @@ ANSWERS = torch.tensor([1, 4, 2])
 
 
 def training_loss(alpha: Tensor, logits: Tensor) -> Tensor:
-    s = torch.linspace(0, 1, alpha.numel(), dtype=torch.float64).sin().view_as(alpha).flatten(1)
+    s = torch.linspace(0, 1, alpha.numel(), dtype=torch.float64, device=alpha.device).sin().view_as(alpha).flatten(1)
     ranking = hint_ranking_loss(alpha.flatten(1), s, margin=0.1)
     return ranking + (alpha * s.view_as(alpha)).sum() + F.cross_entropy(logits, ANSWERS)
 

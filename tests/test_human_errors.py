@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -255,7 +256,7 @@ class TestTypes:
     def test_maps_and_boxes(self, raises: Any) -> None:
         message = "Parameter `{}` should be a torch.Tensor. Found a {}: pass `torch.as_tensor({})`."
         with raises(TypeError, message.format("attention_maps", "numpy.ndarray", "attention_maps")):
-            human_importance(torch.ones(1, 4, 4).numpy(), BOXES)  # type: ignore[arg-type]
+            human_importance(np.ones((1, 4, 4)), BOXES)  # type: ignore[arg-type]
         with raises(TypeError, message.format("boxes", "list", "boxes")):
             human_importance(torch.ones(1, 4, 4), BOXES.tolist())  # type: ignore[arg-type]
         with raises(TypeError, message.format("points", "list", "points")):
@@ -263,7 +264,7 @@ class TestTypes:
         with raises(TypeError, message.format("human_boxes", "NoneType", "human_boxes")):
             human_importance_from_boxes(None, BOXES, image_size=(4, 4))  # type: ignore[arg-type]
         with raises(TypeError, message.format("weights", "numpy.ndarray", "weights")):
-            human_importance_from_boxes(BOXES, BOXES, image_size=(4, 4), weights=torch.ones(1, 2).numpy())  # type: ignore[arg-type]
+            human_importance_from_boxes(BOXES, BOXES, image_size=(4, 4), weights=np.ones((1, 2)))  # type: ignore[arg-type]
 
 
 def test_weights(raises: Any) -> None:

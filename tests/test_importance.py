@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from captum.attr import InputXGradient, Saliency
 from torch import Tensor, nn
 
 from hint_loss import HintRankingLoss, proposal_importance, track_proposals
@@ -58,21 +57,25 @@ def answer_score(logits: Tensor) -> Tensor:
     return logits.gather(1, answers[:, None]).squeeze(1)
 
 
+def captum() -> Any:
+    return pytest.importorskip("captum.attr", reason="captum is not installed")
+
+
 class TestValues:
     """Against captum, and against one call for each decision."""
 
     def test_sum_equals_captum_saliency_summed(self, model: UpDn, proposals: Tensor, words: Tensor) -> None:
-        saliency = Saliency(model).attribute(proposals, ANSWERS, abs=False, additional_forward_args=words)
+        saliency = captum().Saliency(model).attribute(proposals, ANSWERS, abs=False, additional_forward_args=words)
         alpha = proposal_importance(answer_score(model(proposals, words)), proposals)
         torch.testing.assert_close(alpha, saliency.sum(-1), rtol=1e-12, atol=1e-15)
 
     def test_input_equals_captum_input_x_gradient(self, model: UpDn, proposals: Tensor, words: Tensor) -> None:
-        product = InputXGradient(model).attribute(proposals, ANSWERS, additional_forward_args=words)
+        product = captum().InputXGradient(model).attribute(proposals, ANSWERS, additional_forward_args=words)
         alpha = proposal_importance(answer_score(model(proposals, words)), proposals, reduction="input")
         torch.testing.assert_close(alpha, product.sum(-1), rtol=1e-12, atol=1e-15)
 
     def test_norm_equals_captum_saliency_s_norm(self, model: UpDn, proposals: Tensor, words: Tensor) -> None:
-        saliency = Saliency(model).attribute(proposals, ANSWERS, additional_forward_args=words)
+        saliency = captum().Saliency(model).attribute(proposals, ANSWERS, additional_forward_args=words)
         alpha = proposal_importance(answer_score(model(proposals, words)), proposals, reduction="norm")
         torch.testing.assert_close(alpha, saliency.square().sum(-1).sqrt(), rtol=1e-12, atol=1e-15)
 
@@ -88,7 +91,7 @@ class TestValues:
         net = nn.Sequential(nn.Conv2d(D, 6, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 12, 4)).double()
         maps = torch.randn(B, D, 3, 4, dtype=torch.float64, requires_grad=True)
         alpha = proposal_importance(answer_score(net(maps)), maps, feature_dim=1, reduction=reduction)
-        gradient = Saliency(net).attribute(maps, ANSWERS, abs=False)
+        gradient = captum().Saliency(net).attribute(maps, ANSWERS, abs=False)
         expected = {
             "sum": gradient.sum(1), "input": (gradient * maps).sum(1), "norm": gradient.square().sum(1).sqrt()
         }  # fmt: skip
@@ -138,8 +141,10 @@ class TestValues:
         leaf = torch.randn(B, K, D, dtype=torch.float64, requires_grad=True)
         embedded = leaf.tanh()
         alpha = proposal_importance(answer_score(model(embedded, words)), embedded)
-        saliency = Saliency(model).attribute(
-            embedded.detach().requires_grad_(), ANSWERS, abs=False, additional_forward_args=words
+        saliency = (
+            captum()
+            .Saliency(model)
+            .attribute(embedded.detach().requires_grad_(), ANSWERS, abs=False, additional_forward_args=words)
         )
         torch.testing.assert_close(alpha, saliency.sum(-1), rtol=1e-12, atol=1e-15)
 
@@ -230,7 +235,7 @@ class TestCallersState:
         self, model: UpDn, proposals: Tensor, words: Tensor, differentiable: bool, several: bool
     ) -> None:
         model.embedding.weight.requires_grad_(False)
-        model.question.eval()
+        model.classifier.eval()
 
         def state() -> list[Any]:
             tensors = [proposals, *model.parameters()]
@@ -413,7 +418,7 @@ class TestMistakes:
         found = proposal_importance((turned @ weight).square().sum(0).sum(), turned)
         torch.testing.assert_close(found, expected.T)
 
-    @pytest.mark.parametrize("make", [lambda x: {"logits": x}, lambda x: x.detach().numpy(), lambda x: [x]])
+    @pytest.mark.parametrize("make", [lambda x: {"logits": x}, lambda x: x.detach().cpu().numpy(), lambda x: [x]])
     def test_a_score_that_is_no_tensor(self, proposals: Tensor, make: Callable[[Tensor], Any]) -> None:
         score = make(proposals.sum((1, 2)))
         with pytest.raises(

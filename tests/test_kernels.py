@@ -97,10 +97,12 @@ class TestAttention:
         for gradient, other in zip(gradients, second_order(expected, proposals, model), strict=True):
             torch.testing.assert_close(gradient, other, rtol=1e-12, atol=1e-14)
 
+    @pytest.mark.cpu
     def test_it_is_missed_where_it_is_forgotten(self, model: nn.Module, proposals: Tensor) -> None:
         with pytest.raises(RuntimeError, match=r"no second derivative|not implemented"):
             second_order(model(proposals).tanh(), proposals, model)
 
+    @pytest.mark.cpu
     def test_it_prevails_over_the_callers_choice_and_gives_it_back(self, proposals: Tensor) -> None:
         x = proposals[:, None]
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
@@ -113,7 +115,7 @@ class TestAttention:
 
 
 class TestRecurrent:
-    """What a GPU would do was not run: this sees to it that cuDNN is off, and that the layer goes without it."""
+    """cuDNN is off while the layer is called, and then only. (On a GPU, `benchmarks/on_gpu.sh` trains through it.)"""
 
     @pytest.mark.parametrize(
         ("layer", "function"),
@@ -136,7 +138,7 @@ class TestRecurrent:
             monkeypatch.setattr(cudnn, name, value)
         x = torch.randn(K, B, D)
         with Calls() as calls, double_backward_kernels():
-            layer(pack_padded_sequence(x, torch.tensor([5, 3])) if packed else x)
+            layer(pack_padded_sequence(x, torch.tensor([5, 3], device="cpu")) if packed else x)
             nn.Conv1d(B, 1, 1)(x)
         assert calls.seen.pop(function) == (False, True, True)
         assert "conv1d" in calls.seen
@@ -155,6 +157,7 @@ class TestContext:
             torch.gru(x[0], x[0, 0], weights, True, 1, 0.0, False, False, False)
         assert flags() == before
 
+    @pytest.mark.cpu
     def test_one_instance_is_entered_again_and_nested(self, proposals: Tensor) -> None:
         context, x = double_backward_kernels(), proposals[:, None]
         for _ in range(2):
@@ -165,6 +168,7 @@ class TestContext:
         with pytest.raises(RuntimeError):
             check_graph(F.scaled_dot_product_attention(x, x, x), proposals)
 
+    @pytest.mark.cpu
     def test_another_thread_keeps_its_kernels(self, proposals: Tensor) -> None:
         x, results = proposals[:, None], []
         thread = threading.Thread(target=lambda: results.append(F.scaled_dot_product_attention(x, x, x)))
@@ -173,6 +177,7 @@ class TestContext:
             thread.join()
         assert results[0].grad_fn.name() == "ScaledDotProductFlashAttentionForCpuBackward0"
 
+    @pytest.mark.cpu
     def test_checkpoints_need_it_when_they_compute_again(self, proposals: Tensor) -> None:
         model = nn.TransformerEncoderLayer(D, 2, 16, batch_first=True, dtype=torch.float64).eval()
         context = double_backward_kernels()
@@ -210,6 +215,25 @@ class TestContext:
         gradients = torch.autograd.grad(value, list(gru.parameters()))
         for gradient, other in zip(gradients, expected, strict=True):
             torch.testing.assert_close(gradient, other, rtol=1e-10, atol=1e-12)
+
+    @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+    def test_a_compiled_graph_turns_cudnn_off_when_it_runs(self) -> None:
+        """A flag that was off only while the graph was traced would be on again by then."""
+        gru, graphs = nn.GRU(D, D), []
+
+        def backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+            graphs.append(graph)
+            return graph.forward
+
+        def inside(x: Tensor) -> Tensor:
+            with double_backward_kernels():
+                return gru(x)[0]
+
+        with torch._dynamo.config.patch(allow_rnn=True):
+            torch.compile(inside, fullgraph=True, backend=backend)(torch.randn(K, B, D))
+        called = [node.target for graph in graphs for node in graph.graph.nodes if node.op == "call_function"]
+        assert kernels._without_cudnn in called
+        assert torch.gru not in called
 
 
 class Once(torch.autograd.Function):
@@ -262,7 +286,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
 class TestCheckGraph:
-    @pytest.mark.parametrize("name", OPERATIONS)
+    @pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.cpu if "Cpu" in x else ()) for x in OPERATIONS])
     def test_an_operation_is_named_with_its_remedy(
         self, name: str, proposals: Tensor, raises: Callable[..., Any]
     ) -> None:
@@ -270,7 +294,7 @@ class TestCheckGraph:
         with raises(RuntimeError, LACKS.format(name, remedy)):
             check_graph(operation(proposals * 2).square().sum(), proposals)
 
-    @pytest.mark.parametrize("name", OPERATIONS)
+    @pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.cpu if "Cpu" in x else ()) for x in OPERATIONS])
     def test_it_has_no_second_derivative_indeed(self, name: str, proposals: Tensor) -> None:
         score = OPERATIONS[name][0](proposals * 2).square().sum()
         with pytest.raises(RuntimeError):
@@ -304,6 +328,7 @@ class TestCheckGraph:
         with raises(RuntimeError, LACKS.format("Once", REPLACE)):
             check_graph(apply(proposals).sum(), proposals)
 
+    @pytest.mark.cpu
     def test_other_operations_pass(self, proposals: Tensor) -> None:
         apply: Any = Twice.apply
         layers = nn.Sequential(nn.Linear(D, D), nn.LayerNorm(D), nn.GELU()).double()
@@ -342,6 +367,7 @@ class TestCheckGraph:
         assert 4000 < len(seen) < 2 * 4010
 
 
+@pytest.mark.cpu
 @pytest.mark.filterwarnings("ignore")  # of FSDP2, about views
 @pytest.mark.parametrize("track", [False, True])
 def test_weights_that_fsdp_frees(track: bool) -> None:

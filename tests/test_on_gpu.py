@@ -29,8 +29,9 @@ def test_every_step_is_there(found: dict[str, Any]) -> None:
     programs = ["plain", "naive", "naive, norm", "tracked", *(f"tracked, norm, {m} directions" for m in (4, 16, 64))]
     of_captioner = ["plain", "one word, naive", "one word, naive, norm", "one word, tracked"]
     for precision in ("float32", "bfloat16"):
-        for model in ("updn", "transformer", "lxmert", "captioner"):
-            rows = [row for row in found["steps"] if (row["model"], row["precision"]) == (model, precision)]
+        for model, batch in (("updn", 256), ("updn", 2048), ("transformer", 64), ("lxmert", 64), ("captioner", None)):
+            case = (model, batch, precision)
+            rows = [row for row in found["steps"] if (row["model"], row.get("B"), row["precision"]) == case]
             assert "error" not in rows[0], rows[0]
             names = [row["program"] for row in rows]
             assert names == programs if model != "captioner" else set(of_captioner) < set(names)

@@ -31,8 +31,8 @@ class Batch(NamedTuple):
 def batches(draw: st.DrawFn, min_samples: int = 1, min_k: int = 0) -> Batch:
     shape = draw(st.tuples(st.integers(min_samples, 4), st.integers(min_k, 8)))
     quarters = [hnp.arrays("int64", shape, elements=st.integers(low, high)) for low, high in ((-8, 8), (0, 4))]
-    alpha, s = (torch.from_numpy(draw(values)).double() / 4 for values in quarters)
-    return Batch(alpha, s, torch.from_numpy(draw(hnp.arrays("bool", shape))))
+    alpha, s = (torch.tensor(draw(values)).double() / 4 for values in quarters)
+    return Batch(alpha, s, torch.tensor(draw(hnp.arrays("bool", shape))))
 
 
 OPTIONS = st.fixed_dictionaries(
@@ -222,8 +222,8 @@ def test_float32_equals_float64_on_a_grid(batch: Batch, options: dict[str, Any])
 )
 def test_float32_bits_sort_as_the_numbers_do(alpha: Any, s: Any) -> None:
     """Of any magnitude and sign, subnormal ones included: the slopes are whole numbers and therefore exact."""
-    _, single = losses(torch.from_numpy(alpha), torch.from_numpy(s))
-    _, double = losses(torch.from_numpy(alpha).double(), torch.from_numpy(s).double())
+    _, single = losses(torch.tensor(alpha), torch.tensor(s))
+    _, double = losses(torch.tensor(alpha).double(), torch.tensor(s).double())
     assert torch.equal(single.double(), double)
 
 
