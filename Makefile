@@ -51,22 +51,32 @@ mkdir -p examples/$(1)/results/$(2)
 cp $(addprefix runs/$(1)/$(2)/,$(3)) examples/$(1)/results/$(2)
 endef
 
-# HINT and its controls in three worlds, and in one the paper's Table 1 with what came after it, shares of hints, a
-# network with a bypass.
+# Hints from the start of training and for trained networks in three worlds, worlds of another shift, other networks;
+# in one world the paper's Table 1 with what came after it, shares of hints, a network with a bypass.
 VQA := runs/updn_vqa
 CUE_WORLDS := runs/prepared/cue0 runs/prepared/cue1 runs/prepared/cue2
+LIGHT_WORLDS := runs/prepared/light0 runs/prepared/light1 runs/prepared/light2
+NETWORKS := transformer updn-mean updn-concat
 TABLE1 := base san gvqa attn-align adv-reg hint unsigned unsigned-exact hint-paper scr visfis permuted random \
   random-per-epoch irrelevant zero-out scr-permuted visfis-permuted base-on-hinted hint-on-hinted
-SUPERVISION := base hint-1.5 hint-3 hint hint-25 hint-100
-results-vqa: $(CUE_WORLDS) runs/prepared/prior0
-	$(BIN)/updn-vqa study results --out $(VQA)/cue --data $(CUE_WORLDS) --images runs/worlds/cue0
+SUPERVISION := base unsigned-1.5 unsigned-3 unsigned unsigned-25 unsigned-100
+results-vqa: $(CUE_WORLDS) $(LIGHT_WORLDS) runs/prepared/prior0
+	$(BIN)/updn-vqa study from-start --out $(VQA)/from-start --data $(CUE_WORLDS) --images runs/worlds/cue0
+	$(BIN)/updn-vqa study fine-tuned --out $(VQA)/fine-tuned --data $(CUE_WORLDS) --images runs/worlds/cue0
+	$(BIN)/updn-vqa study light --out $(VQA)/light --data $(LIGHT_WORLDS)
+	for network in $(NETWORKS); do $(BIN)/updn-vqa study $$network --out $(VQA)/$$network --data $< || exit; done
 	$(BIN)/updn-vqa study prior --out $(VQA)/prior --data runs/prepared/prior0
 	$(BIN)/updn-vqa study table1 --out $(VQA)/table1 --data runs/prepared/cue0 --images runs/worlds/cue0
 	$(BIN)/updn-vqa study supervision --out $(VQA)/supervision --data runs/prepared/cue0
 	$(BIN)/updn-vqa study bypass --out $(VQA)/bypass --data runs/prepared/cue0
 	$(BIN)/updn-vqa compare --out $(VQA)/table1/comparison $(TABLE1:%=$(VQA)/table1/cue0/seed*/%)
 	$(BIN)/updn-vqa compare --out $(VQA)/supervision/comparison $(SUPERVISION:%=$(VQA)/supervision/cue0/seed*/%)
-	$(call keep,updn_vqa,cue,table.md results.json curves.png shares.png)
+	$(call keep,updn_vqa,from-start,table.md results.json curves.png shares.png)
+	$(call keep,updn_vqa,fine-tuned,table.md results.json curves.png shares.png)
+	$(call keep,updn_vqa,light,table.md results.json curves.png)
+	$(call keep,updn_vqa,transformer,table.md results.json curves.png)
+	$(call keep,updn_vqa,updn-mean,table.md results.json curves.png)
+	$(call keep,updn_vqa,updn-concat,table.md results.json curves.png)
 	$(call keep,updn_vqa,prior,table.md results.json curves.png)
 	$(call keep,updn_vqa,table1,table.md results.json curves.png)
 	$(call keep,updn_vqa,table1/comparison,table.md table.csv)

@@ -52,7 +52,7 @@ class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered ag
         return func(*args, **kwargs or {})
 
 
-@torch.compiler.allow_in_graph  # the flag has to be off when the graph runs, not when it is traced
+@torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]  # the flag has to be off when the graph runs, not when it is traced
 def _without_cudnn(name: str, *args: Any, **kwargs: Any) -> Any:
     enabled, cudnn.enabled = cudnn.enabled, False  # `cudnn.flags` would reset the other flags
     try:

@@ -48,11 +48,12 @@ class Method:
     """Over a word's pairs of proposals."""
 
 
+UNSIGNED = Method(supervision="importance", importance="norm", min_gap=0.0, relative=True)
 METHODS: dict[str, Method] = {
     "base": Method(),
     "hint": Method(supervision="importance"),
-    "unsigned": Method(supervision="importance", importance="norm", min_gap=0.0, relative=True),
-    "unsigned-exact": Method(supervision="importance", importance="norm", min_gap=0.0, relative=True, probes=0),
+    "unsigned": UNSIGNED,
+    "unsigned-exact": replace(UNSIGNED, probes=0),
     "permuted": Method(supervision="importance", hints="permuted"),
     "random-per-epoch": Method(supervision="importance", hints="random-per-epoch"),
     "attn-align": Method(supervision="attention"),

@@ -77,11 +77,12 @@ class Method:
         return self.adversary > 0 or self.entropy_gap > 0
 
 
+UNSIGNED = Method(supervision="importance", importance="norm", weight=10.0, margin=0.8, min_gap=0.0, relative=True)
 METHODS: dict[str, Method] = {
     "base": Method(supervision="none"),
     "hint": Method(supervision="importance"),
-    "unsigned": Method(supervision="importance", importance="norm", min_gap=0.0, relative=True),
-    "unsigned-exact": Method(supervision="importance", importance="norm", min_gap=0.0, relative=True, probes=0),
+    "unsigned": UNSIGNED,
+    "unsigned-exact": replace(UNSIGNED, probes=0),
     "permuted": Method(supervision="importance", hints="permuted"),
     "random-per-epoch": Method(supervision="importance", hints="random-per-epoch"),
     "attn-align": Method(supervision="attention"),
@@ -139,16 +140,18 @@ class Scale:
 
 
 SMALL = NetworkSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)
-SHAPES = Scale(model=SMALL, learning_rate=2e-3, clip=1.0, steps=1200, evaluate_every=100, batch_size=128)
+SHAPES = Scale(model=SMALL, learning_rate=2e-3, clip=1.0, steps=1400, evaluate_every=100, batch_size=128)
 SCALES: dict[str, Scale] = {
     "shapes": SHAPES,
     "shapes-base": replace(SHAPES, steps=700),
+    "shapes-finetune": replace(SHAPES, steps=700),
     "vqa": Scale(optimizer="adamax", learning_rate=2e-3, steps=25_000, evaluate_every=850),
     "vqa-finetune": Scale(),
 }
 SCALE_HELP = {
     "shapes": "Small network, for worlds of shapes_cp.",
-    "shapes-base": "The same, fewer steps, for a base network there.",
+    "shapes-base": "Half of its steps, for a base network there.",
+    "shapes-finetune": "The other half, to go on from that.",
     "vqa": "Full size, for a base network on VQA or VQA-CP.",
     "vqa-finetune": "Full size, small steps, to go on from that.",
 }

@@ -21,7 +21,7 @@ from updn_vqa.data import PreparedData
 from updn_vqa.explain import CHOSEN, READING_GUIDE, Choice, choose_questions, draw_explanations
 from updn_vqa.measure import load_model
 from updn_vqa.presets import Method, Scale
-from updn_vqa.studies import HINT, Study
+from updn_vqa.studies import Study
 
 CONTINUED = "base"
 """The arm that goes on without hints: what others are compared with, at equal budget."""
@@ -68,7 +68,7 @@ def write_report(out: Path, data: Sequence[Path], images: Path | None, study: St
     figures = _draw_figures(out, worlds, study, outcomes)
 
     seeds = f"{len(worlds)} world(s) x {study.model_seeds} model seeds"
-    emphasised = [i for i, name in enumerate(names) if name == "hint"]
+    emphasised = [names.index(leading(study).name)]
     text = f"Mean ± standard deviation over {seeds}. {TABLE_GUIDE}"
     sections = [
         Section("All methods", text, TableBlock(header, rows, emphasised)),
@@ -82,14 +82,15 @@ def write_report(out: Path, data: Sequence[Path], images: Path | None, study: St
         sections += _gallery(out, study, data[0], images)
     write_page(out / "index.html", "HINT in a small world of shifting priors", INTRODUCTION, sections)
     caption = f"{seeds}; accuracy and pointing in %; report: {out / 'index.html'}"
-    _print(header, rows, outcomes[0].by_question_type, caption)
+    _print(header, rows, leading(study).name, outcomes[0].by_question_type, caption)
 
 
 INTRODUCTION = (
-    "UpDn networks that learned to answer from language priors, and from a context cue in worlds that have one, are "
-    "trained on for the same number of steps, with and without hints on where people looked, and with controls whose "
-    "hints carry no information. In the development and test splits the priors are reversed and the cue is random; "
-    "this second shift makes the world a test of grounding, and it is not VQA-CP."
+    "Networks learn to answer from language priors, and from a context cue in worlds that have one. They are trained "
+    "for equally many steps with and without hints on where people looked, from random weights or, in a table with a "
+    '"start", on from that; beside them are controls, whose hints say less or nothing. In the development and test '
+    "splits the priors are reversed and the cue is random; this second shift makes the world a test of grounding, and "
+    "it is not VQA-CP."
 )
 TABLE_GUIDE = (
     'Accuracies are official VQA accuracies in percent. "start" is the network that all others start from, "base" the '
@@ -118,6 +119,12 @@ def table(outcomes: Sequence[Outcome], arms: Sequence[str]) -> tuple[list[str], 
     return header, rows
 
 
+def leading(study: Study) -> Arm[Method, Scale]:
+    """The arm that is told of most: HINT in the recommended form, or else in the signed one."""
+    arms = {arm.name: arm for arm in study.arms}
+    return arms.get("unsigned") or arms["hint"]
+
+
 def collect(out: Path, worlds: Sequence[str], study: Study) -> list[Outcome]:
     """Read the outcome of every run of a finished study."""
     return [_outcome(out, *run, study.splits) for run in product(study.rows, worlds, range(study.model_seeds))]
@@ -140,7 +147,9 @@ def _outcome(out: Path, arm: Arm[Method, Scale], world: str, seed: int, splits: 
     )
 
 
-def _print(header: Sequence[str], rows: Sequence[Sequence[str]], kinds: Collection[str], caption: str) -> None:
+def _print(
+    header: Sequence[str], rows: Sequence[Sequence[str]], emphasised: str, kinds: Collection[str], caption: str
+) -> None:
     """Print two tables that fit a terminal of 80 columns; the development split is left to the page."""
     by_kind = [column for column, name in enumerate(header) if name in kinds]
     left_out = {header[0], *kinds} | ({"development"} if "shifted test" in header else set())
@@ -151,7 +160,7 @@ def _print(header: Sequence[str], rows: Sequence[Sequence[str]], kinds: Collecti
         for column in columns:
             shown.add_column(header[column], justify="right")
         for row in rows:
-            shown.add_row(row[0], *(row[column] for column in columns), style="bold" if row[0] == "hint" else "")
+            shown.add_row(row[0], *(row[column] for column in columns), style="bold" if row[0] == emphasised else "")
         Console().print(shown)
 
 
@@ -164,13 +173,13 @@ def _draw_figures(out: Path, worlds: Sequence[str], study: Study, outcomes: Sequ
             metrics = [read_metrics(arm.directory(out, world, seed)) for world, seed in product(worlds, seeds)]
             steps = [line["step"] for line in metrics[0]]
             means = [fmean(run[i]["development/accuracy"] for run in metrics) for i in range(len(steps))]
-            width = 2.5 if arm.name == "hint" else 1.5
+            width = 2.5 if arm is leading(study) else 1.5
             style = "-" if row < 10 else "--"  # ten colours, then again
             axes.plot(steps, means, style, marker="o", markersize=3, label=arm.name, linewidth=width)
         axes.set(xlabel="step", ylabel="development accuracy (%)")
         axes.figure.legend(fontsize=8, ncols=4, loc="outside upper center", frameon=False)
 
-    hints = [arm for arm in study.arms if arm.method == HINT]
+    hints = [arm for arm in study.arms if arm.method == leading(study).method]
     shares = {CONTINUED: 0.0} | {arm.name: arm.hint_share for arm in sorted(hints, key=lambda arm: arm.hint_share)}
     last = COLUMNS[study.splits[-1]]
 
@@ -195,8 +204,7 @@ def _gallery(out: Path, study: Study, data_directory: Path, image_folder: Path) 
     """Before and after of the first world's first network; one folder of figures a choice."""
     data = PreparedData.open(data_directory)
     split = data.split(study.splits[-1])
-    hint = next(arm for arm in study.arms if arm.name == "hint")
-    models = [load_model(arm.directory(out, data_directory.name, 0), data) for arm in (study.rows[0], hint)]
+    models = [load_model(arm.directory(out, data_directory.name, 0), data) for arm in (study.rows[0], leading(study))]
     images = find_images(image_folder)
     sections: list[Section] = []
     for choose, count in GALLERY.items():

@@ -1,13 +1,19 @@
 """Which runs a study consists of: for each world and seed, arms start from the same base network, or from nothing."""
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 from updn_common import study
+from updn_common.controls import Hints
 from updn_vqa.networks.layers import Network
-from updn_vqa.presets import METHODS, SCALES, SHAPES, SMALL, Method, Scale
+from updn_vqa.presets import METHODS, SCALES, SHAPES, SMALL, UNSIGNED, Method, Scale
 
 HINT_SHARE = 0.06
 """The share of VQA v2 questions that have a VQA-HAT map."""
+
+
+FINETUNE, FROM_SCRATCH = SCALES["shapes-finetune"], SHAPES
+"""As many steps in all: what fine-tuning takes follows on those of the base network."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +21,7 @@ class Arm(study.Arm[Method, Scale]):
     """One row of a study's table, with defaults for worlds of shapes_cp."""
 
     hint_share: float = HINT_SHARE
-    scale: Scale = SHAPES
+    scale: Scale = FINETUNE
 
 
 @dataclass(frozen=True)
@@ -31,17 +37,21 @@ def arms(*methods: str) -> tuple[Arm, ...]:
     return tuple(Arm(name, METHODS[name]) for name in methods)
 
 
-def shares(*percentages: float) -> tuple[Arm, ...]:
-    """HINT with hints for other shares of the questions."""
-    return tuple(Arm(f"hint {percentage:g} %", HINT, percentage / 100) for percentage in percentages)
+def shares(method: str, *percentages: float) -> tuple[Arm, ...]:
+    """A preset with hints for other shares of the questions."""
+    return tuple(Arm(f"{method} {percent:g} %", METHODS[method], percent / 100) for percent in percentages)
+
+
+def controls(method: str) -> tuple[Arm, ...]:
+    """A preset with another question's hints, with hints drawn anew in each epoch, and with inverted ones."""
+    kinds: dict[str, Hints] = {"permuted": "permuted", "redrawn": "random-per-epoch", "inverted": "irrelevant"}
+    return tuple(Arm(f"{method}, {name}", replace(METHODS[method], hints=hints)) for name, hints in kinds.items())
 
 
 def networks(*names: Network) -> tuple[Arm, ...]:
     """Other networks without hints, trained as long as UpDn is in all."""
-    return tuple(
-        Arm(name, METHODS["base"], scale=replace(FROM_SCRATCH, model=replace(SMALL, network=name)), from_start=False)
-        for name in names
-    )
+    base = arms("base")
+    return tuple(replace(arm, name=name) for name in names for arm in from_nothing(*through(name, *base)))
 
 
 def adversarial(name: str, method: Method) -> Arm:
@@ -49,37 +59,65 @@ def adversarial(name: str, method: Method) -> Arm:
     return Arm(name, method, scale=FROM_SCRATCH, from_start=False)
 
 
-def through(network: Network, *methods: str) -> tuple[Arm, ...]:
-    """Arms of the named presets that fine-tune another network than UpDn."""
-    return tuple(replace(arm, scale=replace(SHAPES, model=replace(SMALL, network=network))) for arm in arms(*methods))
+def through(network: Network, *rows: Arm) -> tuple[Arm, ...]:
+    """The same with another network than UpDn."""
+    return tuple(replace(arm, scale=replace(arm.scale, model=replace(SMALL, network=network))) for arm in rows)
 
 
-def from_nothing(*rows: Arm) -> tuple[Arm, ...]:
-    """The same from random weights, in 800 steps: hints from the start of training."""
-    return tuple(replace(arm, scale=replace(SHAPES, steps=800), from_start=False) for arm in rows)
+def from_nothing(*rows: Arm, steps: int = FROM_SCRATCH.steps) -> tuple[Arm, ...]:
+    """The same from random weights: hints from the start of training."""
+    return tuple(replace(arm, scale=replace(arm.scale, steps=steps), from_start=False) for arm in rows)
+
+
+def elsewhere(network: Network = "updn") -> Study:
+    """The main rows from random weights, for a network or a world that options were not chosen in."""
+    rows = (
+        *arms("base", "unsigned", "hint", "attn-align"),
+        Arm("unsigned, permuted", replace(UNSIGNED, hints="permuted")),
+        *shares("unsigned", 25),
+        *shares("hint", 25),
+        *shares("attn-align", 25),
+    )
+    return Study(from_nothing(*through(network, *rows)), model_seeds=3, start=None)
 
 
 HINT, PAPER, ADV_REG = METHODS["hint"], METHODS["hint-paper"], METHODS["adv-reg"]
-UNSIGNED = METHODS["unsigned"]
 SCR, VISFIS = METHODS["scr"], METHODS["visfis"]
-FROM_SCRATCH = replace(SHAPES, steps=SCALES["shapes-base"].steps + SHAPES.steps)
 STUDIES: dict[str, Study] = {
-    "demo": Study(arms("base", "hint", "permuted", "attn-align") + shares(1.5, 25), model_seeds=2),
-    "results": Study(
-        arms(
-            "base",
-            "hint",
-            "permuted",
-            "random-per-epoch",
-            "attn-align",
-            "irrelevant",
-            "hint-paper",
-            "random",
-            "zero-out",
-        )
-        + shares(1.5, 3, 25, 100),
+    "demo": Study(
+        from_nothing(
+            *arms("base", "unsigned"),
+            Arm("permuted", replace(UNSIGNED, hints="permuted")),
+            *arms("attn-align"),
+            *shares("unsigned", 1.5, 25),
+            steps=800,
+        ),
+        model_seeds=2,
+        start=None,
+    ),
+    "from-start": Study(
+        from_nothing(
+            *arms("base", "unsigned", "unsigned-exact", "hint", "attn-align", "hint-paper"),
+            *controls("unsigned"),
+            *shares("unsigned", 1.5, 25),
+        ),
+        model_seeds=3,
+        start=None,
+    ),
+    "fine-tuned": Study(
+        (
+            *arms("base", "unsigned", "unsigned-exact", "hint", "attn-align", "hint-paper", "random", "zero-out"),
+            *controls("unsigned"),
+            *controls("hint"),
+            *shares("unsigned", 1.5, 25),
+            *shares("hint", 1.5, 25),
+        ),
         model_seeds=3,
     ),
+    "light": elsewhere(),
+    "transformer": elsewhere("transformer"),
+    "updn-mean": elsewhere("updn-mean"),
+    "updn-concat": elsewhere("updn-concat"),
     "table1": Study(
         (
             *networks("san", "gvqa"),
@@ -93,9 +131,11 @@ STUDIES: dict[str, Study] = {
         ),
         model_seeds=3,
     ),
-    "supervision": Study(arms("base") + shares(1.5, 3) + arms("hint") + shares(25, 100), model_seeds=3),
+    "supervision": Study(
+        arms("base") + shares("unsigned", 1.5, 3) + arms("unsigned") + shares("unsigned", 25, 100), model_seeds=3
+    ),
     "bypass": Study(
-        through("updn-bypass", "base", "hint", "permuted", "attn-align"),
+        through("updn-bypass", *arms("base", "hint", "permuted", "attn-align")),
         model_seeds=3,
         start=Arm(
             "start",
@@ -107,14 +147,19 @@ STUDIES: dict[str, Study] = {
     "selection-unsigned": Study(
         from_nothing(
             *arms("base", "unsigned"),
-            *(Arm(f"unsigned, weight {weight:g}", replace(UNSIGNED, weight=weight)) for weight in (10.0, 100.0)),
-            *(Arm(f"unsigned, margin {margin:g}", replace(UNSIGNED, margin=margin)) for margin in (0.0, 0.2, 0.8)),
+            *(
+                Arm(f"unsigned, margin {margin:g}, weight {weight:g}", replace(UNSIGNED, margin=margin, weight=weight))
+                for margin, weight in product((0.4, 0.8, 1.6), (3.0, 10.0, 30.0))
+                if (margin, weight) != (UNSIGNED.margin, UNSIGNED.weight)
+            ),
+            Arm("unsigned, margin 0", replace(UNSIGNED, margin=0.0)),
             *(Arm(f"unsigned, gap {gap:g} of the range", replace(UNSIGNED, min_gap=gap)) for gap in (0.25, 0.5)),
             *(
                 Arm(f"unsigned, absolute gap {gap:g}", replace(UNSIGNED, min_gap=gap, relative=False))
                 for gap in (0.0, 0.5)
             ),
             Arm("signed", replace(UNSIGNED, importance="sum")),
+            steps=800,
         ),
         model_seeds=2,
         splits=("dev",),
@@ -146,11 +191,15 @@ STUDIES: dict[str, Study] = {
         splits=("dev",),
     ),
 }
-"""``table1`` has the rows of the paper's Table 1, methods that came after it, and the controls. ``supervision`` varies
-the share of questions with a hint, from none to all (``hint`` has 6 %). In ``bypass``, answers have a way round
-attention, which the paper's argument against aligning attention is about. ``selection`` is how the presets of ``hint``
-and ``hint-paper`` were chosen: on the development split alone, the test unseen; ``selection-unsigned`` that of
-``unsigned``, the library's recommended form, with hints from the start of training. ``zero-out`` has a weight of its
-own, untuned; the controls and ``attn-align`` take the margin, gap and weight of ``hint``, not tuned for them.
-``selection-others`` looks at the weights of methods that came later in the same way, with fewer of them: those of
-``adv-reg`` and the one of ``visfis`` were chosen so, with one seed; ``scr`` has its authors'."""
+"""``from-start`` gives hints from the start of training, ``fine-tuned`` to a network that relies on the shortcut
+already, in as many steps in all; ``light`` is for worlds whose cue is the light, and three studies are for other
+networks. ``table1`` has the rows of the paper's Table 1, methods that came after it, and the controls. ``supervision``
+varies the share of questions with a hint, from none to all (``unsigned`` has 6 %). In ``bypass``, answers have a way
+round attention, which the paper's argument against aligning attention is about.
+
+``selection`` is how the presets of ``hint`` and ``hint-paper`` were chosen: on the development split alone, the test
+unseen; ``selection-unsigned`` that of ``unsigned``, the library's recommended form, with hints from the start of
+training. ``zero-out`` has a weight of its own, untuned; controls take the margin, gap and weight of the method that they
+control, and ``attn-align`` those of ``hint``, not tuned for it. ``selection-others`` looks at the weights of methods
+that came later in the same way, with fewer of them: those of ``adv-reg`` and the one of ``visfis`` were chosen so, with
+one seed; ``scr`` has its authors'."""

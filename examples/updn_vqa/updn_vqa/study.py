@@ -39,7 +39,12 @@ class StudyConfig:
     study: tyro.conf.Positional[
         Literal[
             "demo",
-            "results",
+            "from-start",
+            "fine-tuned",
+            "light",
+            "transformer",
+            "updn-mean",
+            "updn-concat",
             "table1",
             "supervision",
             "bypass",
