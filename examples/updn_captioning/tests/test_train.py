@@ -161,11 +161,18 @@ def test_the_words_of_a_run_are_those_of_its_data(
     assert not (tmp_path / "tuned").exists()
 
 
-@pytest.mark.parametrize(("method", "meant"), [("base", None), ("attn-align", "hints are"), ("scst", "this method is")])
+@pytest.mark.parametrize(
+    ("method", "continues", "meant"),
+    [("hint", False, None), ("hint", True, "this scale is"), ("scst", False, "this method is")],
+)
 def test_fine_tuning_of_random_weights_is_warned_of(
-    config: Callable[..., TrainConfig], capsys: pytest.CaptureFixture[str], method: str, meant: str | None
+    config: Callable[..., TrainConfig],
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    continues: bool,
+    meant: str | None,
 ) -> None:
-    train(config(method=method, scale=replace(SCALE, steps=1)))
+    train(config(method=method, scale=replace(SCALE, steps=1, continues=continues)))
     warning = (
         f"warning: this run starts from random weights, but {meant} for fine-tuning a trained network: give a base run "
         "with --start-from.\n"

@@ -102,6 +102,8 @@ class Scale:
     """Steps between evaluations on the split val; a checkpoint is written with each."""
     batch_size: int = 100
     """Captions in a step, over all processes."""
+    continues: bool = False
+    """It is for going on from a trained network: without --start-from, there is a warning."""
 
 
 SMALL = NetworkSizes(embedding=32, hidden=128, attention=64)
@@ -110,7 +112,7 @@ SCALES: dict[str, Scale] = {
     "shapes": SHAPES,
     "shapes-base": replace(SHAPES, learning_rate=2e-3, steps=1200),
     "coco": Scale(learning_rate=5e-4, steps=60_000, evaluate_every=5000),
-    "coco-finetune": Scale(),
+    "coco-finetune": Scale(continues=True),
 }
 SCALE_HELP = {
     "shapes": "Small network, for worlds of shapes_cp.",

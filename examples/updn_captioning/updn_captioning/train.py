@@ -60,7 +60,7 @@ def train(config: TrainConfig) -> None:
     done, best = load_start(config, model, optimizer, processes=accelerator.num_processes)
     objective, optimizer = accelerator.prepare(objective, optimizer)
 
-    meant_for_trained = "this method is" if speaks else "hints are" if method.supervision != "none" else ""
+    meant_for_trained = "this method is" if speaks else "this scale is" if scale.continues else ""
     with open_run(config, accelerator, done, for_trained=meant_for_trained) as run:
         if run is not None and not config.resume:
             run.save_checkpoint("last", model.state_dict(), optimizer.optimizer, {"step": 0, "best": best})

@@ -307,26 +307,27 @@ def test_a_run_is_resumed_where_there_is_one(config: Callable[..., TrainConfig],
 
 
 WARNING = (
-    "warning: this run starts from random weights, but hints are for fine-tuning a trained network: give a base run "
+    "warning: this run starts from random weights, but this scale is for fine-tuning a trained network: give a base run "
     "with --start-from.\n"
 )
 
 
-def test_hints_on_random_weights_are_warned_of(
+def test_fine_tuning_of_random_weights_is_warned_of(
     config: Callable[..., TrainConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def printed(options: TrainConfig) -> str:
         train(options)
         return capsys.readouterr().err
 
-    base, hint = config("base", "base"), config("hint")
+    base, hint = config("base", "base"), config("hint", scale=replace(SCALE, continues=True))
     assert printed(base) == ""
+    assert printed(config("from the start")) == ""
     assert printed(hint) == WARNING
     assert printed(replace(hint, resume=True)) == ""
     with pytest.raises(InputError, match="already holds a run"):
         train(hint)
     assert capsys.readouterr().err == ""  # a run that does not start is not warned of
-    assert printed(config("tuned", start_from=base.out)) == ""
+    assert printed(replace(hint, out=base.out.with_name("tuned"), start_from=base.out)) == ""
 
 
 @pytest.mark.parametrize(("hints", "draws"), [("random-per-epoch", [0, 1, 2]), ("permuted", [0]), ("human", [0])])

@@ -137,6 +137,8 @@ class Scale:
     """Questions in a step, over all processes."""
     hint_batch_size: int = 64
     """Hinted questions in a step, over all processes, beside those of --batch-size."""
+    continues: bool = False
+    """It is for going on from a trained network: without --start-from, there is a warning."""
 
 
 SMALL = NetworkSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)
@@ -144,9 +146,9 @@ SHAPES = Scale(model=SMALL, learning_rate=2e-3, clip=1.0, steps=1400, evaluate_e
 SCALES: dict[str, Scale] = {
     "shapes": SHAPES,
     "shapes-base": replace(SHAPES, steps=700),
-    "shapes-finetune": replace(SHAPES, steps=700),
+    "shapes-finetune": replace(SHAPES, steps=700, continues=True),
     "vqa": Scale(optimizer="adamax", learning_rate=2e-3, steps=25_000, evaluate_every=850),
-    "vqa-finetune": Scale(),
+    "vqa-finetune": Scale(continues=True),
 }
 SCALE_HELP = {
     "shapes": "Small network, for worlds of shapes_cp.",

@@ -199,7 +199,7 @@ round attention, which the paper's argument against aligning attention is about.
 
 ``selection`` is how the presets of ``hint`` and ``hint-paper`` were chosen: on the development split alone, the test
 unseen; ``selection-unsigned`` that of ``unsigned``, the library's recommended form, with hints from the start of
-training. ``zero-out`` has a weight of its own, untuned; controls take the margin, gap and weight of the method that they
+training. ``zero-out`` has a weight of its own, untuned; controls take the margin, gap and weight of what they
 control, and ``attn-align`` those of ``hint``, not tuned for it. ``selection-others`` looks at the weights of methods
 that came later in the same way, with fewer of them: those of ``adv-reg`` and the one of ``visfis`` were chosen so, with
 one seed; ``scr`` has its authors'."""

@@ -59,7 +59,7 @@ def train(config: TrainConfig) -> None:
     done, best = load_start(config, model, optimizer, processes=accelerator.num_processes, auxiliary=adversary)
     objective, optimizer = accelerator.prepare(objective, optimizer)
 
-    with open_run(config, accelerator, done, for_trained="hints are" if method.supervision != "none" else "") as run:
+    with open_run(config, accelerator, done, for_trained="this scale is" if scale.continues else "") as run:
         if run is not None and not config.resume:
             progress = {"step": 0, "best": best}
             run.save_checkpoint("last", model.state_dict(), optimizer.optimizer, progress, adversary.state_dict())
