@@ -204,6 +204,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="these alone; what --out has of others is kept")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that all of it runs")
     parser.add_argument("--out", type=Path, default=RESULTS / "on_gpu.json", help="default: %(default)s")
@@ -212,9 +213,11 @@ def main() -> None:
     torch.manual_seed(0)
     bench = Bench(arguments.device, small=arguments.small, seconds=0.2 if arguments.small else 6.0)
     end = time.perf_counter() + 60 * arguments.minutes - (0 if arguments.small else 160)  # which the tests may take
-    results: dict[str, Any] = {"machine": machine(arguments.device), "small": arguments.small}
-    for part, cases in PARTS.items():
-        rows = results[part] = []
+    kept = json.loads(arguments.out.read_text()) if arguments.parts and arguments.out.exists() else {}
+    results: dict[str, Any] = kept | {"machine": machine(arguments.device), "small": arguments.small}
+    for part in arguments.parts or PARTS:
+        rows, cases = [], PARTS[part]
+        results[part] = rows
         for case, function in cases(bench):
             began = time.perf_counter()
             if began > end and part != "tests":

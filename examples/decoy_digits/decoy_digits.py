@@ -8,24 +8,25 @@ Decoy-MNIST, as published twice. In training, a square in a random corner has a 
   useful", ICML 2020).
 
 Some training images have a mask of the digit's pixels, as people would mark what matters. Rivals that need to know what
-does *not* matter get the swatch. The weights below have *not* been tuned yet: choose them with ``--development``, on
-training images that are kept aside, with swatches as in the test, and pass ``--weights``. The flip rate is the share of
-test answers that change with the shade of the swatch.
+does *not* matter get the swatch. The flip rate is the share of test answers that change with the shade of the swatch.
+Weights are chosen with ``--development``, on training images that are kept aside, with swatches as in the test.
 
     python decoy_digits.py --data FOLDER      # the main rows, one seed, on 10,000 images
-    python decoy_digits.py --help
+    python decoy_digits.py --data FOLDER --development --weights 1 10 100 1000 --out selection.jsonl
+    python decoy_digits.py --data FOLDER --chosen-in selection.jsonl --seeds 0 1 2 3 4
 """
 
 import argparse
-import gzip
 import itertools
 import json
+import multiprocessing
 import time
 from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from statistics import fmean, median
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ from hint_loss import (
     proposal_importance,
     track_proposals,
 )
+from mnist_files import load
 
 CELLS = 12  # a side of the feature map whose cells are the proposals
 
@@ -52,7 +54,7 @@ class Batch(NamedTuple):
     swatch: Tensor  # (B, 28, 28): those of the swatch
     s: Tensor  # (B, 144): human importance of the cells, where the digit is marked
     not_swatch: Tensor  # (B, 144): the same where people mark what does not matter
-    hinted: Tensor  # (B,): which images have a hint
+    place: Tensor  # (B,) in [0, 1): an image has a hint if that is below the share of hints
 
     def take(self, index: Tensor) -> "Batch":
         return Batch(*(x[index] for x in self))
@@ -170,62 +172,33 @@ MAIN_ROWS = [name for name in ROWS if name not in ("RBR", "Grad-CAM mean square"
 # Data
 
 
-def load(folder: Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """MNIST's images and labels, for training and for the test, or scikit-learn's small digits where there is none."""
-    if folder is None:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        images = F.interpolate(torch.tensor(digits.images)[:, None] * 255 / 16, (28, 28), mode="bilinear")[:, 0].byte()
-        labels = torch.tensor(digits.target)
-        return images[:1400], labels[:1400], images[1400:], labels[1400:]
-    if (folder / "mnist_labels.js").exists():  # as published with ConvNetJS: 3,000 images a file
-        from PIL import Image
-
-        names = sorted(folder.glob("mnist_batch_*.png"), key=lambda path: int(path.stem.rpartition("_")[2]))
-        images = torch.tensor(np.concatenate([np.asarray(Image.open(name)) for name in names])).view(-1, 28, 28)
-        text = (folder / "mnist_labels.js").read_text()
-        labels = torch.tensor(json.loads(text[text.index("[") : text.index("]") + 1]))[: len(images)]
-        return images[:60_000], labels[:60_000], images[60_000:], labels[60_000:]
-
-    def read(name: str, start: int) -> Tensor:
-        path = next((p for p in (folder / name, folder / f"{name}.gz") if p.exists()), None)
-        if path is None:
-            raise SystemExit(f"--data {folder} holds neither {name}, nor {name}.gz, nor ConvNetJS's mnist_labels.js.")
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return torch.tensor(np.frombuffer(raw, np.uint8, offset=start))
-
-    parts = [(read(f"{p}-images-idx3-ubyte", 16), read(f"{p}-labels-idx1-ubyte", 8)) for p in ("train", "t10k")]
-    (images, labels), (test_images, test_labels) = ((x.view(-1, 28, 28), y.long()) for x, y in parts)
-    return images, labels, test_images, test_labels
-
-
-def decoy(digits: Tensor, labels: Tensor, protocol: str, shows: str, share: float, draw: torch.Generator) -> Batch:
+def decoy(digits: Tensor, labels: Tensor, protocol: str, shows: str, draw: torch.Generator) -> Batch:
     """Put a swatch in a corner of each image. What it shows: the digit (``truth``), a ``random`` one, or ``test``'s."""
-    count, size = len(labels), {"ross": 4, "rieger": 5}[protocol]
-    random = torch.randint(10, (count,), generator=draw)
+    count, size, device = len(labels), {"ross": 4, "rieger": 5}[protocol], labels.device
+    random = torch.randint(10, (count,), generator=draw).to(device)
     other = random if protocol == "ross" else 10.2 - labels  # 255 - 25 * (10.2 - y) = 25 * y
     shade = 255 - 25 * {"truth": labels, "random": random, "test": other}[shows]
     y, x = (torch.randint(2, (2, count), generator=draw) * (28 - size))[..., None] + torch.arange(size)
     swatch = torch.zeros(count, 28, 28, dtype=torch.bool)
     swatch[torch.arange(count)[:, None, None], y[:, :, None], x[:, None, :]] = True
+    swatch = swatch.to(device)
     images = torch.where(swatch, shade[:, None, None].float(), digits.float())[:, None] / 127.5 - 1
     digit = (digits > 64) & ~swatch
     # A cell sees 5 x 5 pixels. Its box is the 2 x 2 in their middle.
-    boxes = (grid_boxes(CELLS, CELLS, image_size=(24, 24)) + 1.5).expand(count, -1, -1)
+    boxes = (grid_boxes(CELLS, CELLS, image_size=(24, 24)) + 1.5).to(device).expand(count, -1, -1)
     s, not_swatch = (human_importance(marks, boxes) for marks in (digit, ~swatch))
-    return Batch(images, labels, digit, swatch, s, not_swatch, torch.rand(count, generator=draw) < share)
+    return Batch(images, labels, digit, swatch, s, not_swatch, torch.rand(count, generator=draw).to(device))
 
 
 # Training and measuring
 
 
-def train(net: Net, row: Row, data: Batch, epochs: int, draw: torch.Generator) -> float:
-    """Train, and return the median time of a step in milliseconds."""
+def train(net: Net, row: Row, data: Batch, share: float, epochs: int, draw: torch.Generator) -> float:
+    """Train, with hints for a share of the images, and return the median time of a step in milliseconds."""
     optimizer, times = torch.optim.Adam(net.parameters(), lr=3e-3), []
     for _ in range(epochs):
-        for index in torch.randperm(len(data.labels), generator=draw).split(256):
-            began, is_hinted = time.perf_counter(), data.hinted[index]
+        for index in torch.randperm(len(data.labels), generator=draw).to(data.labels.device).split(256):
+            began, is_hinted = time.perf_counter(), data.place[index] < share
             hinted, rest = data.take(index[is_hinted]), data.take(index[~is_hinted])
             logits, loss = row.term(net, hinted) if len(hinted.labels) else (net(hinted.images), 0)
             logits = torch.cat([logits, net(rest.images)])
@@ -233,17 +206,17 @@ def train(net: Net, row: Row, data: Batch, epochs: int, draw: torch.Generator) -
             (F.cross_entropy(logits, torch.cat([hinted.labels, rest.labels])) + row.weight * loss).backward()
             optimizer.step()
             times.append(1e3 * (time.perf_counter() - began))
-    return float(np.median(times))
+    return median(times)
 
 
 def measure(net: Net, data: Batch, how: Literal["sum", "norm"], draw: torch.Generator) -> dict[str, float]:
     """Accuracy, flip rate, and pointing by the importance that HINT was trained with."""
-    order = torch.randperm(len(data.labels), generator=draw)
+    order = torch.randperm(len(data.labels), generator=draw).to(data.labels.device)
     shades = data.images.flatten(1).gather(1, data.swatch.flatten(1).int().argmax(1, keepdim=True))[order]
     others = torch.where(data.swatch[:, None], shades[..., None, None], data.images)
     flips = answer_flips(net, data.images, data.swatch, others=others, feature_dim=1).nanmean()
     correct, points = [], []
-    for part in map(data.take, torch.arange(len(data.labels)).split(1000)):
+    for part in map(data.take, torch.arange(len(data.labels), device=order.device).split(1000)):
         cells = net.cells(part.images)
         logits = net.classes(net.last(cells))
         correct.append(logits.argmax(1) == part.labels)
@@ -254,32 +227,43 @@ def measure(net: Net, data: Batch, how: Literal["sum", "norm"], draw: torch.Gene
     return {"accuracy": accuracy.item(), "flips": flips.item(), "pointing": pointing.item()}
 
 
-def prepare(options: argparse.Namespace, share: float, seed: int) -> dict[str, Batch]:
+@lru_cache(1)
+def prepare(data: Path | None, protocol: str, images: int, aside: bool, device: str, seed: int) -> dict[str, Batch]:
     """What the networks of a seed train on, and what they are measured on."""
     draw = torch.Generator().manual_seed(seed)
-    digits, labels, test_digits, test_labels = load(options.data)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    aside = order[: min(len(labels) // 10, 3000)]
-    chosen = order[len(labels) // 10 :][: options.images]
-    if options.development:
-        test_digits, test_labels = digits[aside], labels[aside]
+    digits, labels, test_digits, test_labels = (x.to(device) for x in load(data))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).to(device)
+    kept, chosen = order[: min(len(labels) // 10, 3000)], order[len(labels) // 10 :][:images]
+    if aside:
+        test_digits, test_labels = digits[kept], labels[kept]
     return {
-        "decoys": decoy(digits[chosen], labels[chosen], options.protocol, "truth", share, draw),
-        "random swatches": decoy(digits[chosen], labels[chosen], options.protocol, "random", share, draw),
-        "test": decoy(test_digits, test_labels, options.protocol, "test", 1.0, draw),
+        "decoys": decoy(digits[chosen], labels[chosen], protocol, "truth", draw),
+        "random swatches": decoy(digits[chosen], labels[chosen], protocol, "random", draw),
+        "test": decoy(test_digits, test_labels, protocol, "test", draw),
     }
 
 
-def run(name: str, row: Row, data: dict[str, Batch], seed: int, options: argparse.Namespace) -> dict[str, object]:
-    """One network, trained and measured."""
-    torch.manual_seed(seed)
-    net, draw = Net(), torch.Generator().manual_seed(seed)
+def run(options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
+    """Train and measure one network."""
+    torch.set_num_threads(1)
+    torch.manual_seed(job["seed"])
+    net, draw = Net().to(options.device), torch.Generator().manual_seed(job["seed"])
+    data = prepare(options.data, options.protocol, options.images, options.development, options.device, job["seed"])
     if options.from_base:
-        train(net, ROWS["nothing"], data["decoys"], options.epochs, draw)
-    step = train(net, row, data[row.trained_on], options.epochs, draw)
-    facts = {key: getattr(options, key) for key in ("protocol", "images", "epochs", "from_base", "development")}
-    measured = measure(net, data["test"], row.importance, draw)
-    return {"row": name, "weight": row.weight, "seed": seed, **facts, "step_ms": step, **measured}
+        train(net, ROWS["nothing"], data["decoys"], 0.0, options.epochs, draw)
+    row = ROWS[job["row"]]._replace(weight=job["weight"])
+    step = train(net, row, data[row.trained_on], job["hints"], options.epochs, draw)
+    facts = {key: value for key, value in vars(options).items() if isinstance(value, str | int)}
+    return job | facts | {"step_ms": step} | measure(net, data["test"], row.importance, draw)
+
+
+def best_weight(found: list[dict[str, Any]], row: str, hints: float) -> float:
+    """The weight of the highest accuracy in what ``--development --out`` wrote; of directions, that without them."""
+    accuracies: dict[float, list[float]] = {}
+    for line in found:
+        if (line["row"], line["hints"]) == (row.rpartition(", ")[0] if "directions" in row else row, hints):
+            accuracies.setdefault(line["weight"], []).append(line["accuracy"])
+    return max(accuracies, key=lambda weight: fmean(accuracies[weight]), default=ROWS[row].weight)
 
 
 def main() -> None:
@@ -287,7 +271,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder with MNIST; default: scikit-learn's 1,797 small digits")
     parser.add_argument("--protocol", choices=["ross", "rieger"], default="ross")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=MAIN_ROWS, metavar="ROW", help=str(list(ROWS)))
-    parser.add_argument("--weights", nargs="+", type=float, help="default: each row's own, not tuned")
+    parser.add_argument("--weights", nargs="+", type=float, help="default: each row's own")
+    parser.add_argument("--chosen-in", type=Path, help="take the best weights of this --development --out instead")
     parser.add_argument("--hints", nargs="+", type=float, default=[1.0], help="shares of the images that have one")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--images", type=int, default=10_000, help="for training, at most")
@@ -295,13 +280,16 @@ def main() -> None:
     parser.add_argument("--from-base", action="store_true", help="train without hints first, for as many epochs")
     parser.add_argument("--development", action="store_true", help="measure on the development set, not on the test")
     parser.add_argument("--out", type=Path, help="append a line of JSON for each network")
+    parser.add_argument("--processes", type=int, default=1, help="networks at a time, each on one thread")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    for seed, share in itertools.product(options.seeds, options.hints):
-        data = prepare(options, share, seed)
-        for name, weight in itertools.product(options.rows, options.weights or [None]):
-            row = ROWS[name] if weight is None else ROWS[name]._replace(weight=weight)
-            found = {"hints": share, **run(name, row, data, seed, options)}
+    chosen = [json.loads(line) for line in options.chosen_in.open()] if options.chosen_in else []
+    jobs = []
+    for seed, hints, row in itertools.product(options.seeds, options.hints, options.rows):
+        weights = (options.weights if ROWS[row].weight else None) or [best_weight(chosen, row, hints)]
+        jobs += [{"row": row, "hints": hints, "weight": weight, "seed": seed} for weight in weights]
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        for found in pool.imap(partial(run, options), jobs):
             print(json.dumps(found), flush=True)
             if options.out:
                 with options.out.open("a") as file:

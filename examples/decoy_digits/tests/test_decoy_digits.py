@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoy_digits import ROWS, Net, decoy, load, main, measure, train
+from decoy_digits import ROWS, Net, best_weight, decoy, main, measure, train
 from decoy_report import table
+from mnist_files import load
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def generator() -> torch.Generator:
 @pytest.mark.parametrize("shows", ["truth", "test", "random"])
 def test_the_swatch(digits: tuple[Tensor, Tensor], protocol: str, size: int, shows: str) -> None:
     images, labels = digits
-    batch = decoy(images, labels, protocol, shows, 0.5, generator())
+    batch = decoy(images, labels, protocol, shows, generator())
     corners = set()
     for image, label, swatch, before in zip(batch.images, labels, batch.swatch, images, strict=True):
         (rows, columns), shades = swatch.nonzero().T, ((image[0][swatch] + 1) * 127.5).round()
@@ -45,13 +46,13 @@ def test_the_swatch(digits: tuple[Tensor, Tensor], protocol: str, size: int, sho
     if shows == "random" or (shows, protocol) == ("test", "ross"):
         shown = (255 - (batch.images[:, 0][batch.swatch].view(60, -1)[:, 0] + 1) * 127.5) / 25
         assert (shown.round() != labels).float().mean() > 0.7
-    assert 0 < batch.hinted.sum() < 60
+    assert 10 < (batch.place < 0.5).sum() < 50
 
 
 def test_cells_on_the_digit_matter_most(digits: tuple[Tensor, Tensor]) -> None:
     """The cell at ``[y, x]`` of the feature map has its middle at pixel ``(2 x + 2.5, 2 y + 2.5)``."""
     images, labels = digits
-    batch = decoy(images, labels, "ross", "truth", 1.0, generator())
+    batch = decoy(images, labels, "ross", "truth", generator())
     marked = torch.nn.functional.avg_pool2d(batch.digit[:, None].float(), 4, stride=2, padding=0)[:, 0]
     assert batch.s.shape == (60, 144)
     inside = marked[:, :12, :12].flatten(1)
@@ -70,8 +71,8 @@ def test_every_row_trains(digits: tuple[Tensor, Tensor], name: str) -> None:
     for weight in (row.weight or 1.0, 0.0):
         torch.manual_seed(0)
         net = Net()
-        data = decoy(images, labels, "ross", "truth", 0.5, generator())
-        assert train(net, row._replace(weight=weight), data, 2, generator()) > 0
+        data = decoy(images, labels, "ross", "truth", generator())
+        assert train(net, row._replace(weight=weight), data, 0.5, 2, generator()) > 0
         ends.append(torch.cat([parameter.detach().flatten() for parameter in net.parameters()]))
         assert ends[-1].isfinite().all()
     assert torch.equal(*ends) == (name == "nothing" or name.startswith("oracle"))
@@ -80,7 +81,7 @@ def test_every_row_trains(digits: tuple[Tensor, Tensor], name: str) -> None:
 def test_flips_are_of_answers_that_the_swatch_gives(digits: tuple[Tensor, Tensor]) -> None:
     """A network that reads the corners alone flips wherever shades differ, one that never looks there nowhere."""
     images, labels = digits
-    data = decoy(images, labels, "ross", "test", 1.0, generator())
+    data = decoy(images, labels, "ross", "test", generator())
 
     class Reader(Net):
         def __init__(self, corners: bool) -> None:
@@ -107,6 +108,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert [row["row"] for row in rows] == ["nothing", "RRR"]
     assert all(0 <= row[name] <= 1 for row in rows for name in ("accuracy", "flips", "pointing"))
     assert '"row": "RRR"' in capsys.readouterr().out
+
+
+def test_weights_are_those_of_the_best_mean_for_each_row_and_share() -> None:
+    accuracies = {(1.0, 0): 0.8, (1.0, 1): 0.4, (10.0, 0): 0.5, (10.0, 1): 0.9, (100.0, 0): 0.95, (100.0, 1): 0.1}
+    lines = [
+        {"row": "HINT, unsigned", "hints": 0.06, "weight": weight, "seed": seed, "accuracy": accuracy}
+        for (weight, seed), accuracy in accuracies.items()
+    ]
+    others = [{"row": "RRR", "hints": 0.06, "weight": 3.0, "accuracy": 1.0}]
+    others.append({"row": "HINT, unsigned", "hints": 1.0, "weight": 5.0, "accuracy": 1.0})
+    for row in ("HINT, unsigned", "HINT, unsigned, 16 directions"):
+        assert best_weight(lines + others, row, 0.06) == 10.0
+    assert best_weight(lines + others, "RRR, Grad-CAM", 0.06) == ROWS["RRR, Grad-CAM"].weight
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -307,8 +307,8 @@ def test_a_run_is_resumed_where_there_is_one(config: Callable[..., TrainConfig],
 
 
 WARNING = (
-    "warning: this run starts from random weights, but this scale is for fine-tuning a trained network: give a base run "
-    "with --start-from.\n"
+    "warning: this run starts from random weights, but this scale is for fine-tuning a trained network: give a base "
+    "run with --start-from.\n"
 )
 
 
