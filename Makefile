@@ -7,7 +7,7 @@ EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/u
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo results results-vqa results-captioning selection test lint docs bench clean distclean
+.PHONY: demo results results-vqa results-captioning results-digits selection test lint docs bench clean distclean
 .SECONDARY:
 
 $(INSTALLED): constraints.txt pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
@@ -93,6 +93,23 @@ results-captioning: $(addprefix runs/prepared/,strong-pairs0-robust weak-pairs0-
 	$(call keep,updn_captioning,strong,table.md results.json curves.png)
 	$(call keep,updn_captioning,weak,table.md results.json curves.png)
 	$(call keep,updn_captioning,standard,table.md results.json curves.png)
+
+# Decoy digits, as published twice, on 20,000 of MNIST's images: MNIST=FOLDER is where its files are. The weights are
+# chosen on images kept aside; then five seeds, from random weights and from a trained network. About three hours.
+DIGITS := examples/decoy_digits
+DECOYS = $(BIN)/python $(DIGITS)/decoy_digits.py --data $(MNIST) --images 20000 --processes 2 --protocol
+MARKED := "HINT, signed" "HINT, unsigned" "HINT, unsigned, of the swatch" "HINT, unsigned, of the pixels" RRR \
+  "RRR, Grad-CAM" RBR "Grad-CAM mean square"
+results-digits: $(INSTALLED)
+	mkdir -p runs/digits $(DIGITS)/results
+	for protocol in rieger ross; do at=runs/digits/$$protocol; \
+	$(DECOYS) $$protocol --development --hints 1 0.06 0.01 --weights 1 10 100 1000 --rows $(MARKED) --out $$at-selection.jsonl && \
+	$(DECOYS) $$protocol --development --hints 1 0.06 0.01 --weights 0.001 0.01 0.1 1 --rows "HINT, the paper's loss" --out $$at-selection.jsonl && \
+	$(DECOYS) $$protocol --rows all --hints 1 0.06 0.01 --seeds 0 1 2 3 4 --chosen-in $$at-selection.jsonl --out $$at.jsonl && \
+	$(DECOYS) $$protocol --rows all --hints 0.06 --from-base --seeds 0 1 2 3 4 --chosen-in $$at-selection.jsonl --out $$at-from-base.jsonl \
+	|| exit; done
+	cp runs/digits/*.jsonl $(DIGITS)/results
+	$(BIN)/python $(DIGITS)/decoy_report.py $(DIGITS)/results
 
 # How the presets' options were chosen, on the development splits alone.
 selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-robust

@@ -2,13 +2,13 @@
 
 Decoy-MNIST, as published twice. In training, a square in a random corner has a shade that tells the digit.
 
-* ``ross``: 4 x 4 pixels; in the test, the shade of a random digit (Ross, Hughes and Doshi-Velez, "Right for the Right
-  Reasons", IJCAI 2017).
+* ``ross``: 4 x 4 pixels; in the test, the shade of a random digit (Ross et al., IJCAI 2017, arXiv:1703.03717).
 * ``rieger``: 5 x 5 pixels; in the test, the shades of all digits in reverse order (Rieger et al., "Interpretations are
   useful", ICML 2020).
 
-Some training images have a mask of the digit's pixels, as people would mark what matters. Rivals that need to know what
-does *not* matter get the swatch. The flip rate is the share of test answers that change with the shade of the swatch.
+On some training images people have drawn a box round the digit, which matters. Two rows of HINT and most rivals get a
+mask of the digit's pixels, or a box round the swatch, instead. The flip rate is the share of test answers that change
+with the shade of the swatch.
 Weights are chosen with ``--development``, on training images that are kept aside, with swatches as in the test.
 
     python decoy_digits.py --data FOLDER      # the main rows, one seed, on 10,000 images
@@ -24,18 +24,20 @@ import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from decoy_report import best_weight
 from hint_loss import (
     HintRankingLoss,
     answer_flips,
     grid_boxes,
     human_importance,
+    human_importance_from_boxes,
     pointing_game,
     proposal_importance,
     track_proposals,
@@ -52,8 +54,9 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,)
     digit: Tensor  # (B, 28, 28): the digit's pixels
     swatch: Tensor  # (B, 28, 28): those of the swatch
-    s: Tensor  # (B, 144): human importance of the cells, where the digit is marked
-    not_swatch: Tensor  # (B, 144): the same where people mark what does not matter
+    s: Tensor  # (B, 144): human importance of the cells, by a box round the digit
+    of_pixels: Tensor  # (B, 144): by a mask of the digit
+    of_swatch: Tensor  # (B, 144): by a box round what does not matter
     place: Tensor  # (B,) in [0, 1): an image has a hint if that is below the share of hints
 
     def take(self, index: Tensor) -> "Batch":
@@ -74,9 +77,8 @@ class Net(nn.Module):
         return logits
 
 
-# What is learned from images with a hint, beside their class. Each gives their logits, and a loss: a mean over them.
-
 Term = Callable[[Net, Batch], tuple[Tensor, Tensor]]
+"""What is learned from images with a hint, beside their class: gives their logits, and a loss, a mean over them."""
 
 
 def nothing(net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -152,24 +154,22 @@ class Row(NamedTuple):
     trained_on: str = "decoys"
 
 
-recommended, literal = HintRankingLoss.recommended(), HintRankingLoss()
+recommended = HintRankingLoss.recommended()
 ROWS = {
     "nothing": Row(nothing),
     "oracle: random swatches in training": Row(nothing, trained_on="random swatches"),
-    "HINT, the paper's loss": Row(hint(literal, "sum"), 0.01, "sum"),
+    "HINT, the paper's loss": Row(hint(HintRankingLoss(), "sum"), 0.01, "sum"),
     "HINT, signed": Row(hint(recommended, "sum"), 30.0, "sum"),
     "HINT, unsigned": Row(hint(recommended, "norm"), 30.0),
     **{f"HINT, unsigned, {m} directions": Row(hint(recommended, "norm", m), 30.0) for m in (1, 4, 16, 64)},
-    "HINT, unsigned, of the swatch": Row(hint(recommended, "norm", marked="not_swatch"), 30.0),
+    "HINT, unsigned, of the swatch": Row(hint(recommended, "norm", marked="of_swatch"), 30.0),
+    "HINT, unsigned, of the pixels": Row(hint(recommended, "norm", marked="of_pixels"), 30.0),
     "RRR": Row(rrr, 1.0),
     "RRR, Grad-CAM": Row(rrr_grad_cam, 1.0),
     "RBR": Row(rbr, 1.0),
     "Grad-CAM mean square": Row(grad_cam_square, 1.0),
 }
 MAIN_ROWS = [name for name in ROWS if name not in ("RBR", "Grad-CAM mean square") and "directions" not in name]
-
-
-# Data
 
 
 def decoy(digits: Tensor, labels: Tensor, protocol: str, shows: str, draw: torch.Generator) -> Batch:
@@ -186,11 +186,17 @@ def decoy(digits: Tensor, labels: Tensor, protocol: str, shows: str, draw: torch
     digit = (digits > 64) & ~swatch
     # A cell sees 5 x 5 pixels. Its box is the 2 x 2 in their middle.
     boxes = (grid_boxes(CELLS, CELLS, image_size=(24, 24)) + 1.5).to(device).expand(count, -1, -1)
-    s, not_swatch = (human_importance(marks, boxes) for marks in (digit, ~swatch))
-    return Batch(images, labels, digit, swatch, s, not_swatch, torch.rand(count, generator=draw).to(device))
+    s, unimportant = (human_importance_from_boxes(box(m), boxes, image_size=(28, 28)) for m in (digit, swatch))
+    place = torch.rand(count, generator=draw).to(device)
+    return Batch(images, labels, digit, swatch, s, human_importance(digit, boxes), 1 - unimportant, place)
 
 
-# Training and measuring
+def box(mask: Tensor) -> Tensor:
+    """The smallest boxes ``(B, 1, 4)`` round what masks ``(B, 28, 28)`` mark."""
+    sides = [mask.any(1).int(), mask.any(2).int()]  # which columns, and which rows
+    return torch.stack([side.argmax(1) for side in sides] + [28 - x.flip(1).argmax(1) for x in sides], 1)[
+        :, None
+    ].float()
 
 
 def train(net: Net, row: Row, data: Batch, share: float, epochs: int, draw: torch.Generator) -> float:
@@ -253,24 +259,14 @@ def run(options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
         train(net, ROWS["nothing"], data["decoys"], 0.0, options.epochs, draw)
     row = ROWS[job["row"]]._replace(weight=job["weight"])
     step = train(net, row, data[row.trained_on], job["hints"], options.epochs, draw)
-    facts = {key: value for key, value in vars(options).items() if isinstance(value, str | int)}
-    return job | facts | {"step_ms": step} | measure(net, data["test"], row.importance, draw)
-
-
-def best_weight(found: list[dict[str, Any]], row: str, hints: float) -> float:
-    """The weight of the highest accuracy in what ``--development --out`` wrote; of directions, that without them."""
-    accuracies: dict[float, list[float]] = {}
-    for line in found:
-        if (line["row"], line["hints"]) == (row.rpartition(", ")[0] if "directions" in row else row, hints):
-            accuracies.setdefault(line["weight"], []).append(line["accuracy"])
-    return max(accuracies, key=lambda weight: fmean(accuracies[weight]), default=ROWS[row].weight)
+    return job | {"step_ms": step} | measure(net, data["test"], row.importance, draw)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder with MNIST; default: scikit-learn's 1,797 small digits")
     parser.add_argument("--protocol", choices=["ross", "rieger"], default="ross")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=MAIN_ROWS, metavar="ROW", help=str(list(ROWS)))
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS, "all"], default=MAIN_ROWS, metavar="ROW", help="or all")
     parser.add_argument("--weights", nargs="+", type=float, help="default: each row's own")
     parser.add_argument("--chosen-in", type=Path, help="take the best weights of this --development --out instead")
     parser.add_argument("--hints", nargs="+", type=float, default=[1.0], help="shares of the images that have one")
@@ -279,21 +275,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--from-base", action="store_true", help="train without hints first, for as many epochs")
     parser.add_argument("--development", action="store_true", help="measure on the development set, not on the test")
-    parser.add_argument("--out", type=Path, help="append a line of JSON for each network")
+    parser.add_argument("--out", type=Path, help="append a line for each network that it has none of")
     parser.add_argument("--processes", type=int, default=1, help="networks at a time, each on one thread")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     chosen = [json.loads(line) for line in options.chosen_in.open()] if options.chosen_in else []
-    jobs = []
-    for seed, hints, row in itertools.product(options.seeds, options.hints, options.rows):
-        weights = (options.weights if ROWS[row].weight else None) or [best_weight(chosen, row, hints)]
-        jobs += [{"row": row, "hints": hints, "weight": weight, "seed": seed} for weight in weights]
+    jobs, facts = [], {key: value for key, value in vars(options).items() if isinstance(value, str | int)}
+    rows = list(ROWS) if "all" in options.rows else options.rows
+    for seed, hints, row in itertools.product(options.seeds, options.hints, rows):
+        own = best_weight(chosen, row, hints) or ROWS[row].weight
+        weights = options.weights if options.weights and own else [own]
+        jobs += [{"row": row, "hints": hints, "weight": weight, "seed": seed, **facts} for weight in weights]
+    lines = options.out.read_text().splitlines() if options.out and options.out.exists() else []
+    done = [{key: found.get(key) for key in jobs[0]} for found in map(json.loads, lines)]
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        for found in pool.imap(partial(run, options), jobs):
-            print(json.dumps(found), flush=True)
+        for found in pool.imap(partial(run, options), [job for job in jobs if job not in done]):
+            lines.append(json.dumps(found))
+            print(lines[-1], flush=True)
             if options.out:
-                with options.out.open("a") as file:
-                    file.write(json.dumps(found) + "\n")
+                options.out.write_text("\n".join([*lines, ""]))
 
 
 if __name__ == "__main__":

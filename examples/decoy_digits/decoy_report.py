@@ -27,6 +27,18 @@ PUBLISHED = {
 Rows = list[dict[str, Any]]
 
 
+def best_weight(found: Rows, row: str, hints: float) -> float | None:
+    """The weight of the highest mean accuracy in what ``--development --out`` wrote, if it has the row.
+
+    Rows of random directions take that of the exact norm.
+    """
+    accuracies: dict[float, list[float]] = {}
+    for line in found:
+        if (line["row"], line["hints"]) == (row.rpartition(", ")[0] if "directions" in row else row, hints):
+            accuracies.setdefault(line["weight"], []).append(line["accuracy"])
+    return max(accuracies, key=lambda weight: fmean(accuracies[weight]), default=None)
+
+
 def spread(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
     """Mean and standard deviation."""
     if not values:
@@ -39,17 +51,18 @@ def table(rows: Rows, protocol: str) -> str:
     """A Markdown table: a row for each method, columns for each share of hints."""
     shares = sorted({row["hints"] for row in rows}, reverse=True)
     names = list(dict.fromkeys(row["row"] for row in rows))
-    header = ["trained with", "weight"]
+    header = ["trained with"]
     for share in shares:
-        header += [f"accuracy, {100 * share:g} % of hints", "flips", "pointing"]
+        header += [f"weight, {100 * share:g} % of hints", "accuracy", "flips", "pointing"]
     header += ["step over plain", "published accuracy"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-    steps = {row["row"]: row["step_ms"] for row in rows if row["hints"] == shares[0]}
+    steps = {row["row"]: row["step_ms"] for row in rows if row["hints"] == shares[0] and row["processes"] == 1}
     for name in names:
         mine = [row for row in rows if row["row"] == name]
-        cells = [name, f"{mine[0]['weight']:g}"]
+        cells = [name]
         for share in shares:
             found = [row for row in mine if row["hints"] == share]
+            cells.append(", ".join(sorted({f"{row['weight']:g}" for row in found})))
             cells += [spread([row[what] for row in found]) for what in ("accuracy", "flips", "pointing")]
         step = f"{steps[name] / steps['nothing']:.2f}" if name in steps and "nothing" in steps else ""
         lines.append([*cells, step, PUBLISHED.get((protocol, name), "")])

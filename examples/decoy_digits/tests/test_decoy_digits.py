@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoy_digits import ROWS, Net, best_weight, decoy, main, measure, train
-from decoy_report import table
+from decoy_digits import ROWS, Net, box, decoy, main, measure, train
+from decoy_report import best_weight, table
 from mnist_files import load
 
 
@@ -56,11 +56,19 @@ def test_cells_on_the_digit_matter_most(digits: tuple[Tensor, Tensor]) -> None:
     marked = torch.nn.functional.avg_pool2d(batch.digit[:, None].float(), 4, stride=2, padding=0)[:, 0]
     assert batch.s.shape == (60, 144)
     inside = marked[:, :12, :12].flatten(1)
-    assert batch.s[inside == 1].min() > 0.6
-    assert batch.s[inside == 0].max() == 0
+    assert batch.of_pixels[inside == 1].min() > 0.6
+    assert batch.of_pixels[inside == 0].max() == 0
+    assert batch.s[inside == 1].min() > 0.55
+    assert (batch.s > 0.55).sum() > 1.3 * (batch.of_pixels > 0.55).sum()  # also cells between the digit's strokes
     covered = torch.nn.functional.avg_pool2d(batch.swatch[:, None].float(), 4, stride=2)[:, 0, :12, :12].flatten(1)
-    assert batch.not_swatch[covered == 1].max() < 1e-6
-    assert batch.not_swatch[covered == 0].min() > 0.5
+    assert batch.of_swatch[covered == 1].max() < 0.1
+    assert batch.of_swatch[covered == 0].min() == 1
+
+
+def test_boxes_are_the_smallest() -> None:
+    mask = torch.zeros(2, 28, 28, dtype=torch.bool)
+    mask[0, 3, 5] = mask[0, 7, 9] = mask[1, 27, 0] = True
+    assert box(mask).tolist() == [[[5, 3, 10, 8]], [[0, 27, 1, 28]]]
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -104,6 +112,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     options = ["--images", "64", "--epochs", "1", "--hints", "0.5", "--rows", "nothing", "RRR", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["decoy_digits.py", *options])
     main()
+    main()  # does nothing again
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["row"] for row in rows] == ["nothing", "RRR"]
     assert all(0 <= row[name] <= 1 for row in rows for name in ("accuracy", "flips", "pointing"))
@@ -120,7 +129,7 @@ def test_weights_are_those_of_the_best_mean_for_each_row_and_share() -> None:
     others.append({"row": "HINT, unsigned", "hints": 1.0, "weight": 5.0, "accuracy": 1.0})
     for row in ("HINT, unsigned", "HINT, unsigned, 16 directions"):
         assert best_weight(lines + others, row, 0.06) == 10.0
-    assert best_weight(lines + others, "RRR, Grad-CAM", 0.06) == ROWS["RRR, Grad-CAM"].weight
+    assert best_weight(lines + others, "RRR, Grad-CAM", 0.06) is None
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -152,13 +161,13 @@ def test_real_digits(shared_data: Path) -> None:
 def test_the_table_has_a_row_for_each_method_and_published_figures_beside() -> None:
     numbers = {"weight": 1.0, "flips": 0.25, "pointing": 0.5}
     rows = [
-        {"row": name, "hints": share, "accuracy": accuracy, "step_ms": step, **numbers}
+        {"row": name, "hints": share, "accuracy": accuracy, "step_ms": step, **numbers, "processes": processes}
         for name, step in (("nothing", 10.0), ("RRR", 25.0))
         for share in (0.06, 1.0)
-        for accuracy in (0.5, 0.7)  # two seeds
+        for accuracy, processes in ((0.5, 1), (0.7, 2))  # two seeds
     ]
     lines = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in table(rows, "rieger").splitlines()]
-    assert lines[0][2:5] == ["accuracy, 100 % of hints", "flips", "pointing"]
-    assert lines[3] == ["RRR", "1", *["60.0 ± 14.1", "25.0 ± 0.0", "50.0 ± 0.0"] * 2, "2.50", "99.0 ± 1.0"]
+    assert lines[0][1:5] == ["weight, 100 % of hints", "accuracy", "flips", "pointing"]
+    assert lines[3] == ["RRR", *["1", "60.0 ± 14.1", "25.0 ± 0.0", "50.0 ± 0.0"] * 2, "2.50", "99.0 ± 1.0"]
     assert [line[0] for line in lines[4:]] == ["CDEP (only as published)", "expected gradients (only as published)"]
     assert "99.0" not in table(rows, "ross")
