@@ -47,18 +47,22 @@ class ResultsTable(SphinxDirective):
 
 
 class BenchmarkTable(ResultsTable):
-    """Numbers have three significant digits; ``columns`` chooses and orders the columns."""
+    """Numbers have three significant digits.
 
-    option_spec: ClassVar[dict[str, Any]] = {"columns": directives.unchanged_required}
+    ``columns`` chooses and orders the columns, and ``rows`` says which list of a file with several.
+    """
+
+    option_spec: ClassVar[dict[str, Any]] = {"columns": directives.unchanged_required, "rows": directives.unchanged}
 
     def read(self, text: str) -> Results:
         """See :class:`ResultsTable`."""
         content = json.loads(text)
         columns = self.options["columns"].split()
-        rows = [[_number(row.get(column)) for column in columns] for row in content["rows"]]
+        rows = [[_number(row.get(column)) for column in columns] for row in content[self.options.get("rows", "rows")]]
         machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in content["machine"].items())
         header = [column.replace("_", " ") for column in columns]
-        return Results(header, rows, f"{content['benchmark']}. Measured on: {machine}.")
+        what = f"{content['benchmark']}. " if "benchmark" in content else ""
+        return Results(header, rows, f"{what}Measured on: {machine}.")
 
 
 class MarkdownTable(ResultsTable):

@@ -209,7 +209,7 @@ class HintRankingLoss(nn.Module):
 
         It goes with unsigned importance, ``reduction="norm"``, and a weight of 10 beside a task loss of weight 1. That
         was chosen on development splits of two small rendered worlds, for one network trained with hints from the
-        start, and held in a world of another kind and for other networks. The manual's page on the method shows it.
+        start. The manual's page on the method shows what else was tried, and that too small a weight does nothing.
 
         Example:
             >>> HintRankingLoss.recommended(margin=0.2).margin
