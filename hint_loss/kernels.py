@@ -6,8 +6,10 @@ importance does not fail: only the backward pass of a loss on it does.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,18 +49,30 @@ class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered ag
         if func in _ATTENTION:
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs or {})
-        if func in _RECURRENT:
-            return _without_cudnn(func.__name__, *args, **kwargs or {})
-        return func(*args, **kwargs or {})
+        if func not in _RECURRENT:
+            return func(*args, **kwargs or {})
+        name = func.__name__
+        if torch.compiler.is_compiling():  # a flag would be off while the graph is traced, and on when it runs
+            return getattr(torch.ops.hint_loss, name)(*args, **kwargs or {})
+        return _without_cudnn(name, *args, **kwargs or {})
 
 
-@torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]  # the flag has to be off when the graph runs, not when it is traced
 def _without_cudnn(name: str, *args: Any, **kwargs: Any) -> Any:
     enabled, cudnn.enabled = cudnn.enabled, False  # `cudnn.flags` would reset the other flags
     try:
         return getattr(torch, name)(*args, **kwargs)
     finally:
         cudnn.enabled = enabled
+
+
+_LIBRARY = torch.library.Library("hint_loss", "FRAGMENT")  # type: ignore[no-untyped-call]  # PyTorch's names and schemas, for compiled graphs
+for _name, _overload in itertools.product(("lstm", "gru", "rnn_tanh", "rnn_relu"), ("input", "data")):
+    if (
+        _overload not in getattr(getattr(torch.ops.hint_loss, _name, None), "overloads", list)()
+    ):  # the module is reloaded
+        _schema = str(getattr(getattr(torch.ops.aten, _name), _overload)._schema).removeprefix("aten::")
+        _LIBRARY.define(_schema)  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(f"{_name}.{_overload}", partial(_without_cudnn, _name), "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
 
 
 def double_backward_kernels() -> AbstractContextManager[Any]:

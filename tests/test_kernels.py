@@ -217,23 +217,28 @@ class TestContext:
             torch.testing.assert_close(gradient, other, rtol=1e-10, atol=1e-12)
 
     @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
-    def test_a_compiled_graph_turns_cudnn_off_when_it_runs(self) -> None:
+    def test_a_compiled_graph_turns_cudnn_off_when_it_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A flag that was off only while the graph was traced would be on again by then."""
-        gru, graphs = nn.GRU(D, D), []
-
-        def backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
-            graphs.append(graph)
-            return graph.forward
+        gru, seen = nn.GRU(D, D), []
 
         def inside(x: Tensor) -> Tensor:
             with double_backward_kernels():
                 return gru(x)[0]
 
+        def spy(*args: Any) -> Any:
+            seen.append(cudnn.enabled)
+            return original(*args)
+
         with torch._dynamo.config.patch(allow_rnn=True):
-            torch.compile(inside, fullgraph=True, backend=backend)(torch.randn(K, B, D))
-        called = [node.target for graph in graphs for node in graph.graph.nodes if node.op == "call_function"]
-        assert kernels._without_cudnn in called
-        assert torch.gru not in called
+            compiled = torch.compile(inside, fullgraph=True, backend="eager")
+            x = torch.randn(K, B, D)
+            expected = compiled(x)
+            original = torch.gru
+            monkeypatch.setattr(torch, "gru", spy)
+            with torch.compiler.set_stance("fail_on_recompile"):
+                torch.testing.assert_close(compiled(x), expected)
+        assert seen == [False]
+        assert cudnn.enabled
 
 
 class Once(torch.autograd.Function):

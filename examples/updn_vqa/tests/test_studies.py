@@ -26,7 +26,7 @@ def test_the_supervision_curve_goes_from_none_to_all() -> None:
         0.25,
         1,
     ]
-    assert {arm.method for arm in arms} == {METHODS["base"], METHODS["hint"]}
+    assert {arm.method for arm in arms} == {METHODS["base"], METHODS["unsigned"]}
 
 
 def test_all_rows_of_a_bypass_have_one() -> None:
