@@ -65,14 +65,15 @@ def _without_cudnn(name: str, *args: Any, **kwargs: Any) -> Any:
         cudnn.enabled = enabled
 
 
-_LIBRARY = torch.library.Library("hint_loss", "FRAGMENT")  # type: ignore[no-untyped-call]  # PyTorch's names and schemas, for compiled graphs
+# For compiled graphs: operations with PyTorch's names and schemas, which a reloaded module finds already.
+_LIBRARY = torch.library.Library("hint_loss", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _name, _overload in itertools.product(("lstm", "gru", "rnn_tanh", "rnn_relu"), ("input", "data")):
-    if (
-        _overload not in getattr(getattr(torch.ops.hint_loss, _name, None), "overloads", list)()
-    ):  # the module is reloaded
-        _schema = str(getattr(getattr(torch.ops.aten, _name), _overload)._schema).removeprefix("aten::")
-        _LIBRARY.define(_schema)  # type: ignore[no-untyped-call]
-        _LIBRARY.impl(f"{_name}.{_overload}", partial(_without_cudnn, _name), "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
+    if not hasattr(getattr(torch.ops.hint_loss, _name, None), _overload):
+        _schema = str(getattr(getattr(torch.ops.aten, _name), _overload)._schema)
+        _LIBRARY.define(_schema.removeprefix("aten::"))  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(  # type: ignore[no-untyped-call]
+            f"{_name}.{_overload}", partial(_without_cudnn, _name), "CompositeImplicitAutograd"
+        )
 
 
 def double_backward_kernels() -> AbstractContextManager[Any]:
