@@ -37,7 +37,7 @@ def check_features(name: str, features: Tensor, feature_dim: int, reduction: str
 
 def check_feature_dim(name: str, features: Tensor, feature_dim: int) -> None:
     """A dimension of the proposals."""
-    if not -features.dim() <= feature_dim < features.dim():
+    if not hasattr(feature_dim, "__index__") or not -features.dim() <= feature_dim < features.dim():
         raise ValueError(
             f"Parameter `feature_dim` should be a dimension of `{name}`. "
             f"Found `feature_dim = {feature_dim}` and `{name}.shape = {tuple(features.shape)}`."
@@ -49,7 +49,7 @@ def checked_probes(probes: int | Tensor, features: int) -> int | Tensor:
     if isinstance(probes, Tensor):
         fits = probes.dim() == 2 and len(probes) == features and probes.shape[1] > 0
     else:
-        fits = isinstance(probes, int) and probes > 0
+        fits = hasattr(probes, "__index__") and probes is not True and probes > 0
     if not fits:
         found = f"`probes.shape = {tuple(probes.shape)}`" if isinstance(probes, Tensor) else f"`probes = {probes!r}`"
         raise ValueError(
@@ -90,10 +90,11 @@ def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -
 
 def check_options(margin: float, min_gap: float, pair_reduction: str, reduction: str) -> None:
     """Options of the ranking loss."""
+    found = f"Found `margin = {margin!r}`, `min_gap = {min_gap!r}`."
+    if isinstance(margin, str) or isinstance(min_gap, str):
+        raise TypeError(f"Parameters `margin` and `min_gap` should be numbers. {found}")
     if not (margin >= 0 and min_gap >= 0):
-        raise ValueError(
-            f"Parameters `margin` and `min_gap` should be at least 0. Found `margin = {margin}`, `min_gap = {min_gap}`."
-        )
+        raise ValueError(f"Parameters `margin` and `min_gap` should be at least 0. {found}")
     if pair_reduction not in ("sum", "mean"):
         raise ValueError(f"Parameter `pair_reduction` should be 'sum' or 'mean'. Found {pair_reduction!r}.")
     if reduction not in ("mean", "sum", "none"):

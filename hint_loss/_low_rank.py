@@ -272,15 +272,17 @@ def _dropout(func: Any, x: LowRank, p: float = 0.5, training: bool = True, inpla
 def _view(func: Any, x: LowRank, *args: Any, **kwargs: Any) -> Any:
     if any(isinstance(option, Tensor | torch.dtype) for option in tree_leaves((args, kwargs))):
         return NotImplemented
+    value = func(x.value, *args, **kwargs)
+    lay_out = Tensor.reshape if func is Tensor.view else func  # a factor may have to be copied where the value need not
 
     def laid_out(factor: Tensor) -> Tensor:  # a view's stride is 0 where a factor does not vary
-        view: Tensor = func(factor.expand(x.value.shape), *args, **kwargs)
+        view: Tensor = lay_out(factor.expand(x.value.shape), *args, **kwargs)
         return view[tuple(slice(None, None if stride else 1) for stride in view.stride())]
 
     c, u = x.c, x.u
     if any(laid_out(z[0]).numel() > z[0].numel() for z in (c, u)):  # what both vary along was merged, and is copied
         c, u = dense(c, u)
-    return LowRank(func(x.value, *args, **kwargs), _each(laid_out, c), _each(laid_out, u))
+    return LowRank(value, _each(laid_out, c), _each(laid_out, u))
 
 
 @_rule("__getitem__", Tensor)

@@ -31,7 +31,7 @@ def submodule_proposals(
 
     Raises:
         TypeError: during the forward pass, if neither the output nor that entry of it is a tensor.
-        RuntimeError: at the end of the context, if the part never ran.
+        RuntimeError: at the end of the context, if the part never ran, or the model wrote over what it returned.
 
     Example:
         >>> import torch
@@ -43,6 +43,7 @@ def submodule_proposals(
         torch.Size([2, 3])
     """
     found: list[Tensor] = []
+    versions: list[int] = []
 
     def hook(module: nn.Module, args: Any, result: Any) -> Any:
         try:
@@ -56,6 +57,7 @@ def submodule_proposals(
                 f"Found `output = {output!r}` and a {type(result).__name__} without such a tensor."
             )
         found.append(track(entry))
+        versions.append(found[-1]._version)
         if entry is result:
             return found[-1]
         if isinstance(result, tuple):
@@ -75,4 +77,10 @@ def submodule_proposals(
         raise RuntimeError(
             f"Parameter `module` should run within the context. Found a {type(module).__name__} that did not: call the "
             "model inside of the `with` block, and choose a part whose own `forward` it calls."
+        )
+    if versions != [proposals._version for proposals in found]:
+        raise RuntimeError(
+            f"What {type(module).__name__} returned was written over afterwards, so that the importance would be that "
+            "of what stands there now: choose the part that wrote as `module`, such as an activation with "
+            "`inplace=True`, or set that to False."
         )

@@ -252,7 +252,7 @@ def _scores(s: Tensor, mask: Tensor | None, relative: bool) -> tuple[Tensor, Ten
     if relative:
         span = (high - low)[..., None]
         orders = span > 1e-5 * torch.maximum(high.abs(), low.abs())[..., None]
-        s = torch.where(orders | s.isnan(), (s - low[..., None]) / torch.where(orders, span, 1.0), 0.0)
+        s = torch.where(orders | ~s.isfinite(), (s - low[..., None]) / torch.where(orders, span, 1.0), 0.0)
         low, high = torch.zeros_like(low), orders.squeeze(-1).to(high.dtype)
     return (s if mask is None else torch.where(mask, s, 0.0)), low, high
 

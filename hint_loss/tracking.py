@@ -114,9 +114,10 @@ def coordinates(
     """Zeros t ``(m, ...)`` and the directions u ``(m, ...)`` along which they move ``features``."""
     shape, dtype = list(features.shape), torch.promote_types(features.dtype, torch.float32)  # half precision ties
     size = shape.pop(feature_dim)
+    probes = checked_probes(probes, size)
     if reduction == "input":  # each proposal is its own direction
         return features.new_zeros(1, *shape, dtype=dtype), features[None]
-    v = checked_probes(probes, size) if reduction == "norm" else features.new_ones(size, 1)
+    v = probes if reduction == "norm" else features.new_ones(size, 1)
     if not isinstance(v, Tensor):
         device = features.device if generator is None else generator.device
         v = (2.0 * torch.randint(2, (size, v), generator=generator, device=device) - 1) / v**0.5
@@ -156,11 +157,15 @@ class TrackedProposals(Tensor):
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
             written = args[:1] if _IN_PLACE.get(func) or kwargs.get("inplace") is True else (kwargs.get("out"),)
-            if any(isinstance(x, cls) for x in written):
-                raise RuntimeError(
-                    f"`{func.__name__}` writes into tracked proposals, whose derivatives are of the values that they "
-                    "had. Use the out-of-place form in the model, or do without `track_proposals`."
-                )
+            for x in written:
+                if isinstance(x, cls):
+                    made = x.low_rank.value is not x.source.features
+                    what = f"what the model made of tracked proposals, of shape {tuple(x.shape)}"
+                    raise RuntimeError(
+                        f"`{func.__name__}` writes into {what if made else 'tracked proposals'}, whose derivatives are "
+                        "of the values that they had. Use the out-of-place form in the model, or do without "
+                        "`track_proposals`."
+                    )
             tracked = [x for x in tree_leaves((args, kwargs)) if isinstance(x, cls)]
             source, result = tracked[0].source, NotImplemented
             if func in RULES and len(tracked) == 1 and torch.is_grad_enabled():

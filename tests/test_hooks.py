@@ -132,3 +132,17 @@ def test_a_part_that_never_runs(raises: Any) -> None:
     with raises(RuntimeError, message), submodule_proposals(attention.out_proj):
         attention(*[torch.rand(2, 3, 4)] * 3)
     assert not attention.out_proj._forward_hooks
+
+
+def test_an_output_that_the_model_overwrites(raises: Any) -> None:
+    """Its importance would be that of what was written over it; tracked proposals refuse the writing itself."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(16, 5))
+    message = (
+        "What Conv2d returned was written over afterwards, so that the importance would be that of what stands there "
+        "now: choose the part that wrote as `module`, such as an activation with `inplace=True`, or set that to False."
+    )
+    with raises(RuntimeError, message), submodule_proposals(model[0], track=lambda x: x):
+        model(torch.rand(2, 3, 2, 2))
+    with submodule_proposals(model[1], track=lambda x: x) as found:
+        score = model(torch.rand(2, 3, 2, 2))[:, 0]
+    assert proposal_importance(score, found[0], feature_dim=1).shape == (2, 2, 2)

@@ -431,8 +431,8 @@ class TestMistakes:
         with raises(TypeError, message):
             proposal_importance(proposals.sum((1, 2)), [proposals])  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("feature_dim", [3, -4])
-    def test_a_dimension_that_proposals_lack(self, raises: Any, proposals: Tensor, feature_dim: int) -> None:
+    @pytest.mark.parametrize("feature_dim", [3, -4, (1, 2)])
+    def test_a_dimension_that_proposals_lack(self, raises: Any, proposals: Tensor, feature_dim: Any) -> None:
         message = (
             "Parameter `feature_dim` should be a dimension of `proposals`. Found `feature_dim = "
             f"{feature_dim}` and `proposals.shape = (3, 5, 4)`."

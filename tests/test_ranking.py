@@ -264,6 +264,16 @@ def test_a_nan_that_is_not_masked_shows() -> None:
         assert hint_ranking_loss(good, bad, **options).isnan()
 
 
+@pytest.mark.parametrize("infinity", [float("inf"), -float("inf")])
+def test_an_infinite_score_shows(infinity: float) -> None:
+    """It has no distance from the others, and a sample that is left out would go unnoticed."""
+    s = torch.tensor([[0.0, infinity, 1.0]])
+    for options in ({}, {"relative": True}, {"relative": True, "min_gap": 0.1}, {"margin": 0.1}):
+        assert hint_ranking_loss(torch.zeros(1, 3), s, **options).isnan()
+    masked = hint_ranking_loss(torch.tensor([[1.0, 5.0, 0.0]]), s, mask=s.isfinite(), relative=True)
+    assert masked == 1.0
+
+
 def by_loops(alpha: Tensor, s: Tensor, mask: Tensor, gap: float, margin: float) -> tuple[Tensor, Tensor]:
     """Sums and gradients of samples, pair by pair in the formula's words."""
     hinges = margin * (s[:, :, None] - s[:, None]) - (alpha[:, :, None] - alpha[:, None])
@@ -445,6 +455,11 @@ class TestErrors:
             hint_ranking_loss(torch.zeros(2, 3), torch.zeros(2, 3), margin=margin, min_gap=min_gap)
         with raises(ValueError, message):
             HintRankingLoss(margin=margin, min_gap=min_gap)
+
+    def test_options_that_are_no_numbers(self, raises: Any) -> None:
+        message = "Parameters `margin` and `min_gap` should be numbers. Found `margin = '1'`, `min_gap = 0.0`."
+        with raises(TypeError, message):
+            HintRankingLoss(margin="1")  # type: ignore[arg-type]
 
     def test_reductions(self, raises: Any) -> None:
         alpha: Any = torch.zeros(2, 3)

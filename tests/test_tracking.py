@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -99,6 +100,8 @@ RULES: dict[str, Callable[[Tensor], Any]] = {
     "getitem one": lambda x: F.linear(x[:, 0] * 2, W) * x[0, 1, 2],
     "list index": lambda x: F.linear(x[:, [0, 2]], W),
     "layout": lambda x: F.linear(x.reshape(B * K, D).view(B, 1, K, D).expand(B, 2, K, D).flatten(0, 1), W),
+    "flatten by view": lambda x: F.linear(x.view(B, -1), weight(4, K * D)),
+    "flatten by view of features": lambda x: F.linear((x * V).view(B, -1).view(B, 1, K * D), weight(4, K * D)),
     "squeeze": lambda x: F.linear(x.unsqueeze(1).squeeze(1).contiguous().clone(), W),
     "permute": lambda x: F.linear(x.permute(2, 0, 1).movedim(0, -1).transpose(0, 1), W),
     "casts": lambda x: F.linear(x.to(torch.float64).double(), W),
@@ -360,6 +363,23 @@ def test_convolution_of_a_pooled_map(reduction: str) -> None:
 
 
 @REDUCTIONS
+def test_convolution_then_flatten_by_view(reduction: str) -> None:
+    kernels, head = weight(3, D, 2, 2), weight(5, 3 * 4 * 3)
+
+    def score(x: Tensor) -> Tensor:
+        hidden = F.conv2d(x.view(B, D, 20).view(B, D, 5, 4), kernels).tanh()
+        return F.linear(hidden.view(B, -1), head).tanh().sum(1)
+
+    assert_exact(score, [kernels, head], features(B, D, 5, 4), reduction=reduction, feature_dim=1)
+
+
+def test_a_view_that_torch_refuses_is_refused_alike() -> None:
+    for x in (features(), track_proposals(features())):
+        with pytest.raises(RuntimeError, match="view size is not compatible with input tensor's size and stride"):
+            x.transpose(1, 2).view(B, -1)
+
+
+@REDUCTIONS
 def test_parts_that_are_written_into_later(reduction: str) -> None:
     weights = weight(2, D + 3)
 
@@ -418,13 +438,22 @@ def test_values_and_metadata_do_not_change() -> None:
         lambda x: x.__setitem__(0, 0.0),
         lambda x: x.__imul__(2),
         lambda x: F.relu(x, inplace=True),
-        lambda x: (x * 2).clamp_(min=0),
         lambda x: F.dropout(x, 0.5, True, True),
         lambda x: torch.add(x.detach(), 1, out=x),
     ],
 )
 def test_writing_raises(write: Callable[[Tensor], Any]) -> None:
     with pytest.raises(RuntimeError, match="writes into tracked proposals, whose derivatives are of the values that"):
+        write(track_proposals(features()))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda x: (x * 2).clamp_(min=0), lambda x: F.relu(x.mean(1), inplace=True), lambda x: x[:, 0].add_(1)]
+)
+def test_writing_into_what_the_model_made_raises(write: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"writes into what the model made of tracked proposals, of shape \(3, .*6\)"
+    ):
         write(track_proposals(features()))
 
 
@@ -439,11 +468,12 @@ def test_bad_input(updn: UpDn) -> None:
         track_proposals(track_proposals(features()))
     with pytest.raises(ValueError, match=r"should be 'sum', 'input' or 'norm' for tracked proposals. Found 'mean'"):
         track_proposals(features(), reduction="mean")  # type: ignore[arg-type]
-    for probes in (0, 1.5, torch.ones(D), torch.ones(D + 1, 2), torch.ones(D, 0)):
+    for probes in (0, -3, 1.5, True, "4", torch.ones(D), torch.ones(D + 1, 2), torch.ones(D, 0)):
         with pytest.raises(
             ValueError, match=r"`probes` should be the number of random directions, at least 1, or a te"
         ):
-            track_proposals(features(), reduction="norm", probes=probes)  # type: ignore[arg-type]
+            track_proposals(features(), probes=probes)  # type: ignore[arg-type]
+    assert track_proposals(features(), reduction="norm", probes=np.int64(4)).source.t.shape == (4, B, K)
     with torch.inference_mode(), pytest.raises(ValueError, match=r"outside of `torch.inference_mode`"):
         track_proposals(features())
     with pytest.raises(TypeError, match=r"what `track_proposals\(features\)` returned. Found an untracked Tensor"):
