@@ -48,7 +48,7 @@ def importance_and_output(
         TypeError: ``proposals`` that are no floating point tensor.
         ValueError: scores of another shape; an unknown reduction or ``feature_dim``; unfit ``probes``.
         RuntimeError: an operation without a second derivative, such as fused attention, or one that ``torch.func``
-            cannot look into, such as a recurrent layer of cuDNN (the error names the remedy);
+            cannot look into, such as a recurrent layer of cuDNN (the error names the remedy) or a checkpoint;
             in compiled code, where nobody can look, the error is PyTorch's.
 
     Example:

@@ -31,7 +31,7 @@ _REMEDIES = {
     "ScaledDotProductCudnnAttention ScaledDotProductFusedAttentionOverrideable CudnnRnn MiopenRnn": (
         "run the model's forward pass inside of `with double_backward_kernels():`"
     ),
-    "CompiledFunction": "leave the model uncompiled, or compile the whole step, with `importance_and_output` inside of it",
+    "CompiledFunction": "leave the model uncompiled, or compile the whole step with `importance_and_output` in it",
     "CheckpointFunction": "pass `use_reentrant=False` to `torch.utils.checkpoint.checkpoint`",
     "Cdist CtcLoss FlexAttentionAutogradOp Hardsigmoid LstmMps MaskedSoftmax Pdist SegmentReduce": _REPLACE,
 }

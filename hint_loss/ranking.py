@@ -84,7 +84,8 @@ def hint_ranking_loss(
         alpha: ``(B, K)`` network importance, as :func:`~hint_loss.proposal_importance` gives it; ``(..., K)`` with a
             mask, such as ``(B, T, K)`` for T decisions.
         s: human importance, in the shape of ``alpha``, or booleans. Its order matters; with ``margin`` or ``min_gap``,
-            its gaps too.
+            its gaps too. It is a target: with a margin, an s that requires a gradient gets one, so detach yours if a
+            model made it.
         mask: boolean, ``(..., K)``: true for proposals that exist and have a human score; or ``(...)``: true for
             samples with a hint. Masked entries may hold anything. Default: all true.
         margin: how far apart alphas should be for each unit of human gap, in units of alpha.

@@ -1,4 +1,4 @@
-r"""Importance without the gradient tensor: a second-order step at nearly the price of a first-order one.
+r"""Importance without the gradient of the proposals, nearly at a first-order price where later layers are small.
 
 The gradient :math:`g_r` of proposal r along m directions, the columns of V, is the derivative of the score along m
 numbers :math:`t_r` that move the proposal:

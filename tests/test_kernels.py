@@ -269,7 +269,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "ScaledDotProductFlashAttentionForCpu": (fused, SELECT),
     "CompiledFunction": (
         lambda x: torch.compile(torch.tanh, backend="aot_eager")(x),
-        "leave the model uncompiled, or compile the whole step, with `importance_and_output` inside of it",
+        "leave the model uncompiled, or compile the whole step with `importance_and_output` in it",
     ),
     "CheckpointFunction": (
         lambda x: checkpoint(torch.tanh, x, use_reentrant=True),
