@@ -1,4 +1,4 @@
-"""The README's training loop is run as it stands, with a sample without a hint among the others."""
+"""The README's training loop is run as it stands, and its numbers are those of committed results."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,22 @@ class Attention(nn.Module):
         return self.answer(torch.tanh((weights * regions).sum(1)))
 
 
+def numbers(row: str) -> set[str]:
+    return set(re.findall(r"\d+\.\d+ ± \d+\.\d+", row))
+
+
+def test_each_row_of_numbers_is_one_of_a_committed_table_that_is_linked() -> None:
+    text = README.read_text(encoding="utf-8")
+    linked = [README.parent / path for path in re.findall(r"\]\((\S+/results/\S+\.md)\)", text)]
+    committed = [numbers(row) for path in linked for row in path.read_text(encoding="utf-8").splitlines()]
+    quoted = [numbers(row) for row in text.splitlines() if numbers(row)]
+    assert quoted
+    for row in quoted:
+        assert any(row <= found for found in committed), row
+
+
 def test_the_training_loop() -> None:
+    """With a sample without a hint among the others."""
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     corners = torch.rand(3, 4, 2) * 8
     attention_maps = torch.rand(3, 16, 16)
