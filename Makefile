@@ -7,7 +7,7 @@ EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/u
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo results results-vqa results-captioning results-digits selection test lint docs bench clean distclean
+.PHONY: demo results results-vqa results-captioning results-digits selection claims test lint docs bench clean distclean
 .SECONDARY:
 
 $(INSTALLED): constraints.txt pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
@@ -119,6 +119,10 @@ selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-rob
 	$(call keep,updn_vqa,selection,table.md results.json)
 	$(call keep,updn_vqa,selection-unsigned,table.md results.json)
 	$(call keep,updn_captioning,selection,table.md results.json)
+
+# Which claims of the paper and of its critics hold in all results that are committed; seconds.
+claims: $(INSTALLED)
+	$(BIN)/python -m updn_common.claims examples docs/claims
 
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n 2
