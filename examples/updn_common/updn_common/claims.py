@@ -41,6 +41,7 @@ class Claim:
 
 
 HINTS, ATTENTION = "HINT", "attention"
+VERDICTS = ("holds", "fails", "open")
 CLAIMS = (
     Claim("C1. Hints for 6 % of the questions raise accuracy on the shifted test", "test", HINTS),
     Claim("C2. Hints for 1.5 % raise it by 5 points or more", "test", "HINT, 1.5 %", least=5.0),
@@ -133,16 +134,15 @@ def report(results: Sequence[Path]) -> tuple[str, str]:
             setting = f"{path.parents[2].name.removeprefix('updn_')}, {path.parent.name}"
             row = [claim.text, column, setting, str(len(values)), told, claim.verdict(low, high)]
             details.append((CLAIMS.index(claim), row))
-    columns = sorted({column for _, column in tally})
-    counts = [[claim.text, *(_told(tally.get((claim, column), Counter())) for column in columns)] for claim in CLAIMS]
+    counts = [
+        ["" if row else claim.text, column, *(str(tally[claim, column][verdict]) for verdict in VERDICTS)]
+        for claim in CLAIMS
+        for row, column in enumerate(sorted(column for other, column in tally if other is claim))
+    ]
     rows = [row for _, row in sorted(details)]
-    header = ["claim", "form", "setting", "runs", "difference [95 %]", "verdict"]
-    return markdown(["claim", *columns], counts), markdown(header, rows)
-
-
-def _told(count: Counter[str]) -> str:
-    others = [f"{name} in {count[name]}" for name in ("fails", "open") if count[name]]
-    return "; ".join([f"{count['holds']} of {count.total()}", *others]) if count else "-"
+    header = ["claim", "HINT"]
+    settings = markdown([*header, "setting", "runs", "difference [95 %]", "verdict"], rows)
+    return markdown([*header, *VERDICTS], counts), settings
 
 
 def committed(examples: Path) -> list[Path]:
