@@ -70,7 +70,8 @@ class MarkdownTable(ResultsTable):
 
     def read(self, text: str) -> Results:
         """See :class:`ResultsTable`."""
-        header, _, *rows = ([cell.strip() for cell in line.strip("| ").split("|")] for line in text.strip().split("\n"))
+        lines = [line.strip()[1:-1].split("|") for line in text.strip().split("\n")]  # a cell may be empty
+        header, _, *rows = [[cell.strip() for cell in line] for line in lines]
         return Results(header, rows)
 
 
