@@ -4,11 +4,14 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -298,3 +301,70 @@ def test_damaged_store(directory: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match=whole(f"{path} has no bytes, not {len(data)}. Prepare it again.")):
         ProposalStore.open(directory)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda d: d["files"].update({"../../evil.npy": d["files"]["boxes.npy"]}),
+            "not those of a store, see ../../evil",
+        ),
+        (
+            lambda d: d["files"].update({"/etc/passwd": d["files"]["boxes.npy"]}),
+            "not those of a store, see /etc/passwd",
+        ),
+        (lambda d: d["files"].pop("sizes.npy"), "not those of a store, see sizes.npy"),
+        (lambda d: d.update(files=["a"]), r"not those of a store, see \['a'\]"),
+        (lambda d: d.pop("files"), "not those of a store, see None"),
+        (lambda d: d["files"].update({"boxes.npy": 1}), "boxes.npy lacks its size in bytes or its checksum"),
+        (lambda d: d["files"]["boxes.npy"].pop("sha256"), "boxes.npy lacks its size in bytes or its checksum"),
+        (lambda d: d.update(feature_size="4"), r"`feature_size` and `max_proposals` are \['4', 5\], not counts"),
+        (lambda d: d.update(feature_size=7), "the shape of features.npy, .* does not fit the 4 images"),
+    ],
+)
+def test_a_description_from_elsewhere(directory: Path, change: Callable[[Any], Any], message: str) -> None:
+    description = json.loads((directory / "store.json").read_text())
+    change(description)
+    (directory / "store.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=message):
+        ProposalStore.open(directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("offsets", np.array([0, 3, 2, 9, 12])),
+        ("offsets", np.array([0, 3, 4, 12])),
+        ("offsets", np.array([1, 3, 4, 9, 12])),
+        ("sizes", np.ones((3, 2), np.int32)),
+        ("objects", np.ones(11, np.int32)),
+        ("boxes", np.ones((12, 4), np.int32)),
+        ("image_ids", np.array(["a", "b", "c", "d"])),
+    ],
+)
+def test_arrays_that_do_not_belong_together(directory: Path, name: str, values: npt.NDArray[Any]) -> None:
+    path = directory / f"{name}.npy"
+    np.save(path, values)
+    description = json.loads((directory / "store.json").read_text())
+    description["files"][path.name]["bytes"] = path.stat().st_size
+    (directory / "store.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=r"does not fit the 4 images|holds no numbers of the kind"):
+        ProposalStore.open(directory)
+
+
+def test_damaged_bytes_are_named_or_harmless(directory: Path) -> None:
+    """One byte of a small file or of a header: never another error, which would be shown with a traceback."""
+    random = np.random.default_rng(0)
+    opened = 0
+    for path in sorted(directory.iterdir()):
+        data = path.read_bytes()
+        for _ in range(150):
+            damaged = bytearray(data)
+            damaged[random.integers(min(len(data), 1000))] = random.integers(256)
+            path.write_bytes(damaged)
+            with suppress(InputError):
+                ProposalStore.open(directory).batch([0])
+                opened += 1
+        path.write_bytes(data)
+    assert 0 < opened < 700  # of 1,050

@@ -24,11 +24,13 @@ import torch
 from jaxtyping import Bool, Float32, Int32, Int64
 from torch import Tensor
 
-from updn_common.errors import InputError
+from updn_common.errors import InputError, first_few
 from updn_common.files import read_record, sha256
 
 FORMAT_VERSION = 1
 _MAPPED = ("features", "boxes", "objects")
+_KINDS = {"features": "f", "boxes": "f", "offsets": "i", "image_ids": "i", "sizes": "i", "objects": "i"}
+"""The arrays of a store, each in its file, and whether they hold floats or integers."""
 
 
 class ProposalBatch(NamedTuple):
@@ -98,21 +100,18 @@ class ProposalStore:
         """Opens a store, and checks that its files have the sizes they were written with.
 
         Raises:
-            InputError: If the directory is not a store, is of another format version, or a file is missing or
-                has another size.
+            InputError: If the directory is not a store, is of another format version, a file is missing or has
+                another size, or the files do not belong together.
         """
         expected = "the proposal store that the prepare command writes"
         description = read_record(directory / "store.json", FORMAT_VERSION, expected=expected)
+        _check_description(directory / "store.json", description)
         for name, file in description["files"].items():
             found = (directory / name).stat().st_size if (directory / name).is_file() else "no"
             if found != file["bytes"]:
                 raise InputError(f"{directory / name} has {found} bytes, not {file['bytes']}. Prepare it again.")
-        arrays = {
-            Path(name).stem: np.load(
-                directory / name, mmap_mode="r" if Path(name).stem in _MAPPED else None, allow_pickle=False
-            )
-            for name in description["files"]
-        }
+        arrays = {Path(name).stem: _load(directory / name) for name in description["files"]}
+        _check_shapes(directory, arrays, description["feature_size"])
         return cls(directory, description, arrays)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -209,3 +208,48 @@ class _Geometries(Mapping[int, Geometry]):
 
     def __len__(self) -> int:
         return len(self._store)
+
+
+def _check_description(path: Path, description: dict[str, Any]) -> None:
+    """A store may come from elsewhere: that its names are those of a store, and no paths that lead out of it."""
+    counts = [description.get(name) for name in ("feature_size", "max_proposals")]
+    if not all(isinstance(count, int) and count > 0 for count in counts):
+        raise InputError(f"{path}: `feature_size` and `max_proposals` are {counts}, not counts. Prepare it again.")
+    files = description.get("files")
+    names = set(files) if isinstance(files, dict) else set()
+    known = {f"{name}.npy" for name in _KINDS}
+    if not known - {"objects.npy"} <= names <= known:
+        wrong = first_few(sorted(names ^ known)) if names else repr(files)[:80]
+        raise InputError(f"{path}: `files` are not those of a store, see {wrong}. Prepare it again.")
+    for name, file in files.items() if isinstance(files, dict) else ():
+        if not isinstance(file, dict) or type(file.get("bytes")) is not int or not isinstance(file.get("sha256"), str):
+            raise InputError(f"{path}: {name} lacks its size in bytes or its checksum. Prepare it again.")
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    try:
+        array = np.load(path, mmap_mode="r" if path.stem in _MAPPED else None, allow_pickle=False)
+    except Exception as error:  # a header is parsed as Python, so that a damaged one may raise anything
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}). Prepare it again.") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind != _KINDS[path.stem]:
+        raise InputError(f"{path} holds no numbers of the kind that a store has there. Prepare it again.")
+    return array
+
+
+def _check_shapes(directory: Path, arrays: Mapping[str, npt.NDArray[Any]], feature_size: int) -> None:
+    images, offsets = arrays["image_ids"].size, arrays["offsets"]
+    ordered = offsets.shape == (images + 1,) and images and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+    rows = int(offsets[-1]) if ordered else -1
+    shapes = {
+        "image_ids": (images,),
+        "sizes": (images, 2),
+        "features": (rows, feature_size),
+        "boxes": (rows, 4),
+        "objects": (rows,),
+    }
+    for name, array in arrays.items():
+        if array.shape != shapes.get(name, array.shape) or not ordered:
+            raise InputError(
+                f"{directory}: the shape of {name}.npy, {array.shape}, does not fit the {images} images of "
+                "image_ids.npy and the proposals that offsets.npy gives each. Prepare it again."
+            )
