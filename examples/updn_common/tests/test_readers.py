@@ -317,6 +317,22 @@ def test_npz_malformed(tmp_path: Path, make_image: MakeImage, replaced: dict[str
         list(read_npz(tmp_path))
 
 
+@pytest.mark.parametrize("height", [2.0**32 + 48, 2.0**62, 2.0**70, 1_000_001])
+def test_npz_of_a_size_that_no_image_has(tmp_path: Path, make_image: MakeImage, height: float) -> None:
+    np.savez(tmp_path / "1.npz", **npz_entries(make_image(1)) | {"image_h": np.array(height)})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=rf"1.npz: the image has 100 x {int(height)} pixels; expected sizes from 1 to"):
+        list(read_npz(tmp_path))
+
+
+def test_scaled_boxes(tmp_path: Path, make_image: MakeImage) -> None:
+    image = make_image(1)
+    scaled = image.boxes / np.array([image.width, image.height] * 2, dtype=np.float32)
+    for size in ({}, {"image_h": np.array(1), "image_w": np.array(1)}):
+        np.savez(tmp_path / "1.npz", **npz_entries(image) | {"bbox": scaled} | size)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"1.npz: all boxes are in \[0, 1\], such as \[0\.\d+, .*expected pixels"):
+            list(read_npz(tmp_path))
+
+
 def test_npz_errors(tmp_path: Path, make_image: MakeImage) -> None:
     with pytest.raises(InputError, match=whole(f"{tmp_path} holds no .npz file; expected one for each image.")):
         list(read_proposals(tmp_path))
@@ -373,7 +389,7 @@ def test_unknown_and_missing_paths(tmp_path: Path) -> None:
             9,
             "box 0 [0.0, -1.0, 5.0, 0.0] leaves the 9 x 9 image; expected x1 y1 x2 y2 in pixels.",
         ),
-        (np.ones((1, 4)), np.ones((1, 2)), 0, "the image has 0 x 9 pixels; expected positive sizes."),
+        (np.ones((1, 4)), np.ones((1, 2)), 0, "the image has 0 x 9 pixels; expected sizes from 1 to 1000000."),
     ],
 )
 def test_image_proposals_are_valid_by_construction(

@@ -135,6 +135,44 @@ def test_a_damaged_part_of_hdf5(tmp_path: Path, make_image: MakeImage, write_hdf
         list(read_hdf5(path, range(1, 9)))
 
 
+@pytest.mark.parametrize("wrong", [b"HEAP", b"SNOD", b"TREE", b"image_bb"])
+def test_a_damaged_structure_of_hdf5(
+    tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5, wrong: bytes
+) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
+    data = bytearray(path.read_bytes())
+    data[data.index(wrong)] = 0xFF
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: this part of the file cannot be read"):
+        list(read_hdf5(path, [1]))
+
+
+def test_a_link_that_leads_nowhere(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
+    with h5py.File(path, "a") as file:
+        del file["image_bb"]
+        file["image_bb"] = h5py.ExternalLink("elsewhere.hdf5", "image_bb")
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}"):
+        list(read_hdf5(path, [1]))
+
+
+def test_a_claim_of_more_than_memory_holds(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
+    with h5py.File(path, "a") as file:
+        del file["image_features"]
+        file.create_dataset("image_features", (1, 3, 2**40), "f4", chunks=(1, 1, 2**20))
+    with pytest.raises(InputError, match=rf"^{re.escape(str(path))}, row 0: .*llocate"):
+        list(read_hdf5(path, [1]))
+
+
+def test_scaled_boxes_of_hdf5(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+    path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
+    with h5py.File(path, "a") as file:
+        file["image_bb"][...] = file["spatial_features"][..., :4]
+    with pytest.raises(InputError, match=r"row 0: all boxes are in \[0, 1\], such as .*; expected pixels: multiply x"):
+        list(read_hdf5(path, [1]))
+
+
 def test_hdf5_in_float64_beyond_float32(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
     with h5py.File(path, "a") as file:

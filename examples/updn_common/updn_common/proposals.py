@@ -11,6 +11,8 @@ BOX_TOLERANCE = 1.0
 """Pixels by which a box may leave its image: detectors differ on whether the last pixel counts."""
 LARGEST_OBJECT = 2**31 - 1
 """Objects are stored as int32."""
+LARGEST_SIDE = 1_000_000
+"""Pixels: the largest image that JPEG or PNG readers take is far below."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class ImageProposals:
 
     Raises:
         InputError: If there are no proposals, a feature is not finite, a box is inverted, lies outside of the image or
-            leaves it by more than `BOX_TOLERANCE`, or objects are not one a box.
+            leaves it by more than `BOX_TOLERANCE`, all boxes are in [0, 1], or objects are not one a box.
     """
 
     image_id: int
@@ -46,8 +48,9 @@ class ImageProposals:
             raise InputError(f"objects are {self.objects.shape}; expected one index from 0 for each of {n} boxes.")
         if self.objects is not None and self.objects.max() > LARGEST_OBJECT:
             raise InputError(f"object {self.objects.max()} is in no detector's list of names; extract them again.")
-        if self.width < 1 or self.height < 1:
-            raise InputError(f"the image has {self.width} x {self.height} pixels; expected positive sizes.")
+        if not (1 <= self.width <= LARGEST_SIDE and 1 <= self.height <= LARGEST_SIDE):
+            size = f"the image has {self.width} x {self.height} pixels"
+            raise InputError(f"{size}; expected sizes from 1 to {LARGEST_SIDE}.")
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
             raise InputError(f"the features of proposal {finite.argmin()} are not finite; extract them again.")
@@ -60,3 +63,7 @@ class ImageProposals:
             i = int(np.argmin(inside & upright))
             fault = "is inverted" if inside[i] else f"leaves the {self.width} x {self.height} image"
             raise InputError(f"box {i} {boxes[i].tolist()} {fault}; expected x1 y1 x2 y2 in pixels.")
+        real = np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
+        if real.any() and boxes.max() <= 1:
+            found = f"all boxes are in [0, 1], such as {boxes[real.argmax()].tolist()}"
+            raise InputError(f"{found}; expected pixels: multiply x by the image's width, y by its height.")

@@ -116,7 +116,8 @@ def read_hdf5(path: Path, image_ids: Sequence[int], *, skip: int = 0) -> Iterato
     except OSError as error:
         raise InputError(f"{path} is not a readable HDF5 file ({error}).") from None
     with file:
-        rows = _hdf5_rows(file, path)
+        with _readable(f"{path}: "):
+            rows = _hdf5_rows(file, path)
         if len(image_ids) != len(rows):
             raise InputError(f"{path} holds {len(rows)} images, but {len(image_ids)} image ids were given.")
         located = ((f"{path}, row {i}", pair) for i, pair in enumerate(zip(image_ids, rows, strict=True)))
@@ -232,8 +233,7 @@ def _hdf5_rows(file: h5py.File, path: Path) -> Sequence[int | slice]:
     total = lengths["image_bb"]
     if not several:
         return range(total)
-    with _at(str(path)), _readable():
-        ends = np.asarray(file["pos_boxes"])
+    ends = np.asarray(file["pos_boxes"])
     if ends.ndim != 2 or ends.shape[1] != 2 or ends.dtype.kind not in "iu":
         raise InputError(f"{path}: data set 'pos_boxes' is {ends.shape} of {ends.dtype}; expected (images, 2) of int.")
     wrong = (ends[:, 0] < 0) | (ends[:, 0] >= ends[:, 1]) | (ends[:, 1] > total)
@@ -244,11 +244,13 @@ def _hdf5_rows(file: h5py.File, path: Path) -> Sequence[int | slice]:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _readable(where: str = "") -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # a damaged part of an HDF5 file
-        raise InputError(f"this part of the file cannot be read ({error}); fetch it again.") from None
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:  # h5py's, of a damaged file
+        raise InputError(f"{where}this part of the file cannot be read ({error}); fetch it again.") from None
 
 
 def _hdf5_image(file: h5py.File, item: tuple[int, int | slice]) -> ImageProposals:
