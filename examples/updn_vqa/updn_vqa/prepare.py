@@ -125,8 +125,8 @@ def _store_proposals(
     wanted = {question.image_id for split in splits.values() for question in split.questions}
     directory.mkdir(exist_ok=True)
     if config.question_only:
-        box, nothing = np.array([[0, 0, 1, 1]], dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
-        blank = (ImageProposals(image_id, 1, 1, box, nothing) for image_id in sorted(wanted))
+        box, nothing = np.array([[0, 0, 2, 2]], dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
+        blank = (ImageProposals(image_id, 2, 2, box, nothing) for image_id in sorted(wanted))
         write_store(directory, blank, total=len(wanted))
         return ProposalStore.open(directory)
     return store_proposals(directory, features, wanted, dtype=config.feature_dtype)
