@@ -27,7 +27,14 @@ from _measure import RESULTS, cuda_clock, interleaved_times, machine, peak_memor
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hint_loss import HintRankingLoss, double_backward_kernels, hint_ranking_loss, proposal_importance, track_proposals
+from hint_loss import (
+    HintRankingLoss,
+    double_backward_kernels,
+    hint_ranking_loss,
+    importance_and_output,
+    proposal_importance,
+    track_proposals,
+)
 
 BACKENDS = (
     SDPBackend.FLASH_ATTENTION,
@@ -171,6 +178,35 @@ def _second_order(bench: Bench, part: Callable[[Tensor], Tensor], selected: bool
     return {"works": True, **bench.times({"step": closure})["step"]}
 
 
+def compiled(bench: Bench) -> Iterator[Case]:
+    """Recurrent layers in one compiled graph with importance and loss, where cuDNN has to stay out."""
+    for layer in (nn.GRU, nn.LSTM):
+        yield {"layer": layer.__name__}, partial(_compiled, bench, layer)
+
+
+def _compiled(bench: Bench, layer: type[nn.Module]) -> dict[str, Any]:
+    """The time of a step, and how far its gradients are from those without the compiler, relative to their size."""
+    features = torch.rand(8, 36, 64, device=bench.device)
+    made = layer(64, 64, batch_first=True).to(bench.device)
+
+    def forward(x: Tensor) -> tuple[Tensor, tuple[()]]:
+        with double_backward_kernels():
+            return made(x)[0].flatten(1).tanh().sum(1), ()
+
+    def loss(x: Tensor) -> Tensor:
+        return importance_and_output(forward, x)[0].square().sum()
+
+    def gradients(function: Callable[[Tensor], Tensor]) -> Tensor:
+        found = torch.autograd.grad(function(features), list(made.parameters()))
+        return torch.cat([gradient.flatten() for gradient in found])
+
+    with torch._dynamo.config.patch(allow_rnn=True):
+        function = torch.compile(loss, fullgraph=True, backend="eager" if bench.small else "inductor")
+        found, expected = gradients(function), gradients(loss)
+        error = ((found - expected).norm() / expected.norm()).item()
+        return {"relative_error": error, **bench.times({"step": lambda: gradients(function)})["step"]}
+
+
 def tests(bench: Bench) -> Iterator[Case]:
     """The library's tests, with the device as PyTorch's default."""
     yield {"tests": "tracking" if bench.small else "all"}, partial(_tests, bench)
@@ -196,6 +232,7 @@ def _tests(bench: Bench) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "kernels": kernels,
+    "compiled": compiled,
     "losses": losses,
     "steps": steps,
     "tests": tests,

@@ -56,6 +56,11 @@ def test_kernels_say_what_works(found: dict[str, Any]) -> None:
     assert flash["remedy"]
 
 
+def test_compiled_layers_have_the_gradients_of_others(found: dict[str, Any]) -> None:
+    assert [row["layer"] for row in found["compiled"]] == ["GRU", "LSTM"]
+    assert all(row["relative_error"] < 1e-5 for row in found["compiled"]), found["compiled"]
+
+
 def test_the_tests_ran(found: dict[str, Any]) -> None:
     (row,) = found["tests"]
     assert " passed" in row["summary"], row

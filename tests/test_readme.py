@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -25,9 +26,10 @@ def numbers(row: str) -> set[str]:
     return set(re.findall(r"\d+\.\d+ ± \d+\.\d+", row))
 
 
-def test_each_row_of_numbers_is_one_of_a_committed_table_that_is_linked() -> None:
-    text = README.read_text(encoding="utf-8")
-    linked = [README.parent / path for path in re.findall(r"\]\((\S+/results/\S+\.md)\)", text)]
+@pytest.mark.parametrize("readme", [README, README.parent / "examples" / "decoy_digits" / "README.md"])
+def test_each_row_of_numbers_is_one_of_a_committed_table_that_is_linked(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    linked = [readme.parent / path for path in re.findall(r"\]\((\S*results/\S+\.md)\)", text)]
     committed = [numbers(row) for path in linked for row in path.read_text(encoding="utf-8").splitlines()]
     rows = [numbers(row) for row in text.splitlines() if row.startswith("|") and numbers(row)]
     assert rows

@@ -284,7 +284,7 @@ def main() -> None:
     rows = list(ROWS) if "all" in options.rows else options.rows
     for seed, hints, row in itertools.product(options.seeds, options.hints, rows):
         own = best_weight(chosen, row, hints) or ROWS[row].weight
-        weights = options.weights if options.weights and own else [own]
+        weights = options.weights if options.weights and own else [own] if own or hints == options.hints[0] else []
         jobs += [{"row": row, "hints": hints, "weight": weight, "seed": seed, **facts} for weight in weights]
     lines = options.out.read_text().splitlines() if options.out and options.out.exists() else []
     done = [{key: found.get(key) for key in jobs[0]} for found in map(json.loads, lines)]

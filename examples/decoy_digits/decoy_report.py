@@ -1,6 +1,8 @@
 """Tables and a figure from what ``decoy_digits.py --out`` wrote: ``python decoy_report.py results``.
 
-Reads every ``FOLDER/*.jsonl``, and writes a table of means and standard deviations over seeds beside it, and a figure.
+Reads every ``FOLDER/*.jsonl``, and writes a table of means and standard deviations over seeds beside it, and a figure
+with a point for each seed and a mark for their mean. Times of a step are those of
+``FOLDER/steps.jsonl``, measured alone.
 Published figures, which others measured on other networks, stand in a column of their own.
 """
 
@@ -47,57 +49,71 @@ def spread(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> st
     return f"{fmean(values) * scale:.{digits}f}{deviation}"
 
 
-def table(rows: Rows, protocol: str) -> str:
-    """A Markdown table: a row for each method, columns for each share of hints."""
+def table(rows: Rows, steps: dict[str, float], protocol: str) -> str:
+    """Markdown: a row for each method, columns for each share of hints, and the weights below."""
     shares = sorted({row["hints"] for row in rows}, reverse=True)
     names = list(dict.fromkeys(row["row"] for row in rows))
-    header = ["trained with"]
+    header, weights = ["trained with"], []
     for share in shares:
-        header += [f"weight, {100 * share:g} % of hints", "accuracy", "flips", "pointing"]
-    header += ["step over plain", "published accuracy"]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-    steps = {row["row"]: row["step_ms"] for row in rows if row["hints"] == shares[0] and row["processes"] == 1}
+        header += [f"accuracy, {100 * share:g} % of hints", "flips", "pointing"]
+    lines = [[*header, "step over plain", "published accuracy"]]
+    lines.append(["---", *["---:"] * len(lines[0][1:])])
     for name in names:
-        mine = [row for row in rows if row["row"] == name]
-        cells = [name]
+        cells, chosen = [name], []
         for share in shares:
-            found = [row for row in mine if row["hints"] == share]
-            cells.append(", ".join(sorted({f"{row['weight']:g}" for row in found})))
+            found = [row for row in rows if (row["row"], row["hints"]) == (name, share)]
             cells += [spread([row[what] for row in found]) for what in ("accuracy", "flips", "pointing")]
-        step = f"{steps[name] / steps['nothing']:.2f}" if name in steps and "nothing" in steps else ""
+            chosen += [f"{weight:g}" for weight in sorted({row["weight"] for row in found})]
+        step = f"{steps[name] / steps['nothing']:.2f}" if name in steps else ""
         lines.append([*cells, step, PUBLISHED.get((protocol, name), "")])
+        weights += [f"{name}: {', '.join(chosen)}"] if chosen != ["0"] else []
     for (of, name), figure in PUBLISHED.items():
         if of == protocol and name not in names:
-            lines.append([name, *[""] * (len(header) - 2), figure])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+            lines.append([name, *[""] * (len(lines[0]) - 2), figure])
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{text}\nWeights, for {', '.join(f'{100 * share:g} %' for share in shares)}: {'; '.join(weights)}.\n"
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Accuracy against flips, and pointing beside: pointing right is not answering right."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
-    for i, name in enumerate(dict.fromkeys(row["row"] for row in rows)):
-        mine = [row for row in rows if row["row"] == name]
-        for axes, what in ((left, "flips"), (right, "pointing")):
-            x, y = ([100 * row[key] for row in mine] for key in (what, "accuracy"))
-            axes.scatter(x, y, s=26, label=name, color=f"C{i % 10}", marker="o" if i < 10 else "^")
-    left.set(xlabel="answers that change with the swatch (%)", ylabel="test accuracy (%)")
-    right.set(xlabel="most important cell is on the digit (%)")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    figure.savefig(path, dpi=150)
+    """A line for each method: pointing right is not answering right."""
+    shares = sorted({row["hints"] for row in rows}, reverse=True)
+    names = list(dict.fromkeys(row["row"] for row in rows))[::-1]
+    figure, panels = plt.subplots(1, 3, figsize=(10, 0.8 + 0.33 * len(names)), layout="constrained", sharey=True)
+    titles = {
+        "accuracy": "test accuracy (%)",
+        "flips": "answers that change\nwith the swatch (%)",
+        "pointing": "most important cell\nis on the digit (%)",
+    }
+    for axes, (what, title) in zip(panels, titles.items(), strict=True):
+        for i, share in enumerate(shares):
+            for y, name in enumerate(names):
+                found = [100 * row[what] for row in rows if (row["row"], row["hints"]) == (name, share)]
+                height = y + 0.22 * ((len(shares) - 1) / 2 - i)
+                label = f"{100 * share:g} % of the images have a hint" if found and y == 0 else None
+                axes.plot(found, [height] * len(found), ".", color=f"C{i}", alpha=0.6, ms=6, mew=0, label=label)
+                axes.plot([fmean(found)] if found else [], [height] if found else [], "|", color=f"C{i}", ms=8, mew=1.6)
+        axes.set(xlabel=title, yticks=range(len(names)), yticklabels=names)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", alpha=0.25)
+        for y in range(0, len(names), 2):
+            axes.axhspan(y - 0.5, y + 0.5, color="0.965", zorder=0)
+        axes.set_ylim(-0.5, len(names) - 0.5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    for path in sorted(folder.glob("*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path.with_suffix(".md").write_text(table(rows, rows[0]["protocol"]), encoding="utf-8")
-        draw([row for row in rows if row["hints"] == max(r["hints"] for r in rows)], path.with_suffix(".png"))
+    read = {path: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")}
+    steps = {row["row"]: row["step_ms"] for path, rows in read.items() if path.stem == "steps" for row in rows}
+    for path, rows in sorted(read.items()):
+        if path.stem != "steps" and not rows[0]["development"]:
+            path.with_suffix(".md").write_text(table(rows, steps, rows[0]["protocol"]), encoding="utf-8")
+            draw(rows, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decoy_digits import ROWS, Net, box, decoy, main, measure, train
-from decoy_report import best_weight, table
+from decoy_report import best_weight, draw, table
 from mnist_files import load
 
 
@@ -109,12 +109,13 @@ def test_flips_are_of_answers_that_the_swatch_gives(digits: tuple[Tensor, Tensor
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "rows.jsonl"
-    options = ["--images", "64", "--epochs", "1", "--hints", "0.5", "--rows", "nothing", "RRR", "--out", str(out)]
+    options = ["--images", "64", "--epochs", "1", "--hints", "0.5", "1", "--rows", "nothing", "RRR", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["decoy_digits.py", *options])
     main()
     main()  # does nothing again
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["row"] for row in rows] == ["nothing", "RRR"]
+    found = [(row["row"], row["hints"]) for row in rows]
+    assert found == [("nothing", 0.5), ("RRR", 0.5), ("RRR", 1.0)]  # no hints are no hints
     assert all(0 <= row[name] <= 1 for row in rows for name in ("accuracy", "flips", "pointing"))
     assert '"row": "RRR"' in capsys.readouterr().out
 
@@ -158,16 +159,35 @@ def test_real_digits(shared_data: Path) -> None:
     assert test_labels[:3].tolist() == [7, 2, 1]
 
 
-def test_the_table_has_a_row_for_each_method_and_published_figures_beside() -> None:
-    numbers = {"weight": 1.0, "flips": 0.25, "pointing": 0.5}
+def test_the_table_has_a_row_for_each_method_and_published_figures_beside(tmp_path: Path) -> None:
     rows = [
-        {"row": name, "hints": share, "accuracy": accuracy, "step_ms": step, **numbers, "processes": processes}
-        for name, step in (("nothing", 10.0), ("RRR", 25.0))
-        for share in (0.06, 1.0)
-        for accuracy, processes in ((0.5, 1), (0.7, 2))  # two seeds
+        {"row": name, "hints": share, "weight": weight, "accuracy": accuracy, "flips": 0.25, "pointing": 0.5}
+        for name, share, weight in (("nothing", 1.0, 0.0), ("RRR", 0.06, 1.0), ("RRR", 1.0, 10.0))
+        for accuracy in (0.5, 0.7)  # two seeds
     ]
-    lines = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in table(rows, "rieger").splitlines()]
-    assert lines[0][1:5] == ["weight, 100 % of hints", "accuracy", "flips", "pointing"]
-    assert lines[3] == ["RRR", *["1", "60.0 ± 14.1", "25.0 ± 0.0", "50.0 ± 0.0"] * 2, "2.50", "99.0 ± 1.0"]
-    assert [line[0] for line in lines[4:]] == ["CDEP (only as published)", "expected gradients (only as published)"]
-    assert "99.0" not in table(rows, "ross")
+    text = table(rows, {"nothing": 10.0, "RRR": 25.0}, "rieger")
+    lines = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in text.splitlines()]
+    assert lines[0][1:5] == ["accuracy, 100 % of hints", "flips", "pointing", "accuracy, 6 % of hints"]
+    assert lines[2] == ["nothing", "60.0 ± 14.1", "25.0 ± 0.0", "50.0 ± 0.0", "", "", "", "1.00", "60.1 ± 5.1"]
+    assert lines[3] == ["RRR", *["60.0 ± 14.1", "25.0 ± 0.0", "50.0 ± 0.0"] * 2, "2.50", "99.0 ± 1.0"]
+    assert [line[0] for line in lines[4:6]] == ["CDEP (only as published)", "expected gradients (only as published)"]
+    assert text.endswith("Weights, for 100 %, 6 %: RRR: 10, 1.\n")
+    assert "99.0" not in table(rows, {}, "ross")
+    draw(rows, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("protocol", ["ross", "rieger"])
+def test_the_tables_are_of_the_committed_runs(protocol: str) -> None:
+    """And each weight is the one chosen on the development set."""
+    folder = Path(__file__).parents[1] / "results"
+    rows, chosen, timed = (
+        [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        for name in (protocol, f"{protocol}-selection", "steps")
+    )
+    steps = {row["row"]: row["step_ms"] for row in timed}
+    assert (folder / f"{protocol}.md").read_text(encoding="utf-8") == table(rows, steps, protocol)
+    assert {row["row"] for row in rows} == set(ROWS)
+    assert all(row["weight"] == (best_weight(chosen, row["row"], row["hints"]) or 0) for row in rows)
+    assert all(row["development"] for row in chosen)
+    assert not any(row["development"] for row in rows)
