@@ -52,11 +52,11 @@ cp $(addprefix runs/$(1)/$(2)/,$(3)) examples/$(1)/results/$(2)
 endef
 
 # Hints from the start of training and for trained networks in three worlds, worlds of another shift, other networks;
-# in one world the paper's Table 1 with what came after it, shares of hints, a network with a bypass.
+# in one world the paper's Table 1 with what came after it, and shares of hints.
 VQA := runs/updn_vqa
 CUE_WORLDS := runs/prepared/cue0 runs/prepared/cue1 runs/prepared/cue2
 LIGHT_WORLDS := runs/prepared/light0 runs/prepared/light1 runs/prepared/light2
-NETWORKS := transformer updn-mean updn-concat
+NETWORKS := transformer updn-bypass updn-mean updn-concat san
 TABLE1 := base san gvqa attn-align adv-reg hint unsigned unsigned-exact hint-paper scr visfis permuted random \
   random-per-epoch irrelevant zero-out scr-permuted visfis-permuted base-on-hinted hint-on-hinted
 SUPERVISION := base unsigned-1.5 unsigned-3 unsigned unsigned-25 unsigned-100
@@ -68,21 +68,21 @@ results-vqa: $(CUE_WORLDS) $(LIGHT_WORLDS) runs/prepared/prior0
 	$(BIN)/updn-vqa study prior --out $(VQA)/prior --data runs/prepared/prior0
 	$(BIN)/updn-vqa study table1 --out $(VQA)/table1 --data runs/prepared/cue0 --images runs/worlds/cue0
 	$(BIN)/updn-vqa study supervision --out $(VQA)/supervision --data runs/prepared/cue0
-	$(BIN)/updn-vqa study bypass --out $(VQA)/bypass --data runs/prepared/cue0
 	$(BIN)/updn-vqa compare --out $(VQA)/table1/comparison $(TABLE1:%=$(VQA)/table1/cue0/seed*/%)
 	$(BIN)/updn-vqa compare --out $(VQA)/supervision/comparison $(SUPERVISION:%=$(VQA)/supervision/cue0/seed*/%)
 	$(call keep,updn_vqa,from-start,table.md results.json curves.png shares.png)
 	$(call keep,updn_vqa,fine-tuned,table.md results.json curves.png shares.png)
 	$(call keep,updn_vqa,light,table.md results.json curves.png)
 	$(call keep,updn_vqa,transformer,table.md results.json curves.png)
+	$(call keep,updn_vqa,updn-bypass,table.md results.json curves.png)
 	$(call keep,updn_vqa,updn-mean,table.md results.json curves.png)
 	$(call keep,updn_vqa,updn-concat,table.md results.json curves.png)
+	$(call keep,updn_vqa,san,table.md results.json curves.png)
 	$(call keep,updn_vqa,prior,table.md results.json curves.png)
 	$(call keep,updn_vqa,table1,table.md results.json curves.png)
 	$(call keep,updn_vqa,table1/comparison,table.md table.csv)
 	$(call keep,updn_vqa,supervision,table.md results.json curves.png shares.png)
 	$(call keep,updn_vqa,supervision/comparison,table.md table.csv supervision.png)
-	$(call keep,updn_vqa,bypass,table.md results.json curves.png)
 
 # The same for captions: where shapes stop going together, where they hardly did, and where they go on.
 CAPTIONING := runs/updn_captioning

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from accelerate import Accelerator
 from jaxtyping import Shaped
 from rich.console import Console
@@ -88,8 +89,11 @@ def load_start(
     *,
     processes: int,
     auxiliary: nn.Module | None = None,
+    kept: float = 1.0,
 ) -> tuple[int, float]:
     """Load what a run goes on or starts from, if anything; returns the steps done and the best score so far.
+
+    A run that starts from another has ``kept`` of its weights, and ``1 - kept`` of those that the model had before.
 
     Raises:
         InputError: It does not exist or does not fit, or the run was trained with other options.
@@ -111,7 +115,11 @@ def load_start(
         checkpoint = read_checkpoint(config.start_from, "best", option="--start-from", remedy=remedy)
         if (config.start_from / "config.json").is_file():
             check_vocabulary(config.start_from, config.data, vocabulary, option="--start-from")
+        before = [parameter.detach().clone() for parameter in model.parameters()]
         checkpoint.restore_model(model)
+        with torch.no_grad():
+            for parameter, random in zip(model.parameters(), before, strict=True):
+                parameter.lerp_(random, 1 - kept)
     return 0, -math.inf
 
 

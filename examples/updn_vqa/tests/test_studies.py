@@ -29,8 +29,9 @@ def test_the_supervision_curve_goes_from_none_to_all() -> None:
     assert {arm.method for arm in arms} == {METHODS["base"], METHODS["unsigned"]}
 
 
-def test_all_rows_of_a_bypass_have_one() -> None:
-    assert {arm.scale.model.network for arm in STUDIES["bypass"].rows} == {"updn-bypass"}
+@pytest.mark.parametrize("name", ["transformer", "updn-bypass", "updn-mean", "updn-concat", "san"])
+def test_all_rows_of_another_network_have_it(name: str) -> None:
+    assert {arm.scale.model.network for arm in STUDIES[name].rows} == {name}
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -330,6 +330,26 @@ def test_fine_tuning_of_random_weights_is_warned_of(
     assert printed(replace(hint, out=base.out.with_name("tuned"), start_from=base.out)) == ""
 
 
+def test_a_share_of_the_start_s_weights_is_kept(config: Callable[..., TrainConfig]) -> None:
+    """The rest is of other random weights than the start began with."""
+    frozen = replace(SCALE, steps=1, learning_rate=0.0)
+    base = config("base", "base", scale=replace(SCALE, steps=1))
+    train(base)
+    found = []
+    for kept in (1.0, 0.25, 0.0):
+        tuned = config(f"kept {kept}", start_from=base.out, scale=replace(frozen, kept=kept))
+        train(tuned)
+        found.append(weights(tuned.out))
+    first = config("first", "base", scale=frozen)
+    train(first)
+    names = [name for name in found[0] if name.startswith("model.")]
+    assert names
+    for name in names:
+        torch.testing.assert_close(found[1][name], 0.25 * found[0][name] + 0.75 * found[2][name])
+    began = weights(first.out)
+    assert any(not torch.equal(began[name], found[2][name]) for name in names)
+
+
 @pytest.mark.parametrize(("hints", "draws"), [("random-per-epoch", [0, 1, 2]), ("permuted", [0]), ("human", [0])])
 def test_hints_are_drawn_once_an_epoch_and_are_those_of_any_other_order(
     config: Callable[..., TrainConfig], tiny: Tiny, monkeypatch: pytest.MonkeyPatch, hints: Hints, draws: list[int]

@@ -139,6 +139,9 @@ class Scale:
     """Hinted questions in a step, over all processes, beside those of --batch-size."""
     continues: bool = False
     """It is for going on from a trained network: without --start-from, there is a warning."""
+    kept: float = 1.0
+    """Share of that network's weights to begin with; other random ones have the rest: shrink and perturb (Ash and
+    Adams, NeurIPS 2020)."""
 
 
 SMALL = NetworkSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)

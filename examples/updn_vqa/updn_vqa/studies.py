@@ -81,6 +81,18 @@ def elsewhere(network: Network = "updn") -> Study:
     return Study(from_nothing(*through(network, *rows)), model_seeds=3, start=None)
 
 
+def trained(network: Network = "updn", *, weights: tuple[float, ...] = (), kept: tuple[float, ...] = ()) -> Study:
+    """What helps a network that relies on the shortcut already; the last rows begin anew instead, also half as long."""
+    rows = (
+        *arms("base", "unsigned"),
+        *(Arm(f"unsigned, weight {weight:g}", replace(UNSIGNED, weight=weight)) for weight in weights),
+        *(Arm(f"unsigned, {k:g} kept", UNSIGNED, scale=replace(FINETUNE, kept=k)) for k in kept),
+    )
+    anew = from_nothing(Arm("unsigned, anew", UNSIGNED))
+    start = Arm("start", METHODS["base"], scale=SCALES["shapes-base"])
+    return Study(through(network, *rows, *anew), model_seeds=2, splits=("dev",), start=through(network, start)[0])
+
+
 HINT, PAPER, ADV_REG = METHODS["hint"], METHODS["hint-paper"], METHODS["adv-reg"]
 SCR, VISFIS = METHODS["scr"], METHODS["visfis"]
 STUDIES: dict[str, Study] = {
@@ -115,9 +127,12 @@ STUDIES: dict[str, Study] = {
         model_seeds=3,
     ),
     "light": elsewhere(),
+    "prior": elsewhere(),
     "transformer": elsewhere("transformer"),
+    "updn-bypass": elsewhere("updn-bypass"),
     "updn-mean": elsewhere("updn-mean"),
     "updn-concat": elsewhere("updn-concat"),
+    "san": elsewhere("san"),
     "table1": Study(
         (
             *networks("san", "gvqa"),
@@ -134,16 +149,6 @@ STUDIES: dict[str, Study] = {
     "supervision": Study(
         arms("base") + shares("unsigned", 1.5, 3) + arms("unsigned") + shares("unsigned", 25, 100), model_seeds=3
     ),
-    "bypass": Study(
-        through("updn-bypass", *arms("base", "hint", "permuted", "attn-align")),
-        model_seeds=3,
-        start=Arm(
-            "start",
-            METHODS["base"],
-            scale=replace(SCALES["shapes-base"], model=replace(SMALL, network="updn-bypass")),
-        ),
-    ),
-    "prior": Study(arms("base", "hint", "permuted", "attn-align"), model_seeds=3),
     "selection-unsigned": Study(
         from_nothing(
             *arms("base", "unsigned"),
@@ -176,6 +181,9 @@ STUDIES: dict[str, Study] = {
         model_seeds=2,
         splits=("dev",),
     ),
+    "selection-trained": trained(weights=(30.0, 100.0, 300.0), kept=(0.75, 0.5, 0.25)),
+    "selection-trained-mean": trained("updn-mean", weights=(100.0,), kept=(0.75, 0.5, 0.25)),
+    "selection-trained-transformer": trained("transformer", weights=(100.0,), kept=(0.75, 0.5, 0.25)),
     "selection-others": Study(
         (
             *arms("base", "hint", "scr", "visfis"),
@@ -192,14 +200,15 @@ STUDIES: dict[str, Study] = {
     ),
 }
 """``from-start`` gives hints from the start of training, ``fine-tuned`` to a network that relies on the shortcut
-already, in as many steps in all; ``light`` is for worlds whose cue is the light, and three studies are for other
-networks. ``table1`` has the rows of the paper's Table 1, methods that came after it, and the controls. ``supervision``
-varies the share of questions with a hint, from none to all (``unsigned`` has 6 %). In ``bypass``, answers have a way
-round attention, which the paper's argument against aligning attention is about.
+already, in as many steps in all; ``light`` is for worlds whose cue is the light, ``prior`` for those without a cue, and
+five studies are for other networks: in ``updn-bypass`` answers have a way round attention, which the paper's argument
+against aligning attention is about. ``table1`` has the rows of the paper's Table 1, methods that came after it, and the
+controls. ``supervision`` varies the share of questions with a hint, from none to all (``unsigned`` has 6 %).
 
 ``selection`` is how the presets of ``hint`` and ``hint-paper`` were chosen: on the development split alone, the test
 unseen; ``selection-unsigned`` that of ``unsigned``, the library's recommended form, with hints from the start of
-training. ``zero-out`` has a weight of its own, untuned; controls take the margin, gap and weight of what they
-control, and ``attn-align`` those of ``hint``, not tuned for it. ``selection-others`` looks at the weights of methods
+training, and ``selection-trained`` looks at what helps a network that is trained already. ``zero-out`` has a weight of
+its own, untuned; controls take the margin, gap and weight of what they control, and ``attn-align`` those of ``hint``,
+not tuned for it. ``selection-others`` looks at the weights of methods
 that came later in the same way, with fewer of them: those of ``adv-reg`` and the one of ``visfis`` were chosen so, with
 one seed; ``scr`` has its authors'."""

@@ -48,7 +48,9 @@ def train(config: TrainConfig) -> None:
     development = data.split("dev")
     steps = TrainingSteps(data.split("train"), config, accelerator)
 
-    torch.manual_seed(fold(config.seed))
+    torch.manual_seed(
+        fold(config.seed) if config.start_from is None else fold(config.seed, 0)
+    )  # not as the start began
     model = build_network(scale.model, data)
     start_from_word_vectors(model, config.data)
     model.explained_by = method.importance
@@ -56,7 +58,9 @@ def train(config: TrainConfig) -> None:
     adversary = objective.adversary or torch.nn.Identity()
     optimizer_class = torch.optim.Adam if scale.optimizer == "adam" else torch.optim.Adamax
     optimizer = optimizer_class(objective.parameters(), lr=scale.learning_rate)
-    done, best = load_start(config, model, optimizer, processes=accelerator.num_processes, auxiliary=adversary)
+    done, best = load_start(
+        config, model, optimizer, processes=accelerator.num_processes, auxiliary=adversary, kept=scale.kept
+    )
     objective, optimizer = accelerator.prepare(objective, optimizer)
 
     with open_run(config, accelerator, done, for_trained="this scale is" if scale.continues else "") as run:

@@ -58,7 +58,7 @@ class TrainConfig:
         check_range(0, probes=method.probes)
         check_range(0, adversary=method.adversary, entropy_gap=method.entropy_gap)
         check_range(0, **{f"visfis.{name}": weight for name, weight in asdict(method.visfis).items()})
-        check_range(0, 1, threshold=method.threshold)
+        check_range(0, 1, threshold=method.threshold, kept=scale.kept)
         dropout = {"attention": sizes.attention_dropout, "classifier": sizes.classifier_dropout}
         check_range(0, 1, **{f"model.{name}_dropout": share for name, share in dropout.items()})
         if not 0 < self.hint_share <= 1:
