@@ -114,4 +114,4 @@ def test_errors(data: PreparedData, tmp_path: Path) -> None:
     record.write_text('{"format_version": 0}')
     with pytest.raises(InputError) as error:
         PreparedData.open(data.directory)
-    assert str(error.value) == f"{record}: format version 0; expected 2. Prepare it again."
+    assert str(error.value) == f"{record}: format version 0; expected 3. Prepare it again."

@@ -155,7 +155,7 @@ def test_dollar_signs_are_no_formulas(options: ExplainConfig, panels: list[list[
         file.write_text(file.read_text().replace(text, ours))
     explain(options)
     assert panels[0][0].title == "Is it $5 or $10?\n(answer: $x_{$)"
-    assert panels[0][3].title == 'after: red\n(no proposal speaks for "$x_{$")'
+    assert panels[0][3].title == 'after: red\n("$x_{$" is not in the vocabulary)'
 
 
 def test_padding_is_no_proposal(options: ExplainConfig, panels: list[list[Panel]]) -> None:

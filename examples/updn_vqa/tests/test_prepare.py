@@ -49,9 +49,10 @@ def test_content(config: Configure, world: Path, capsys: pytest.CaptureFixture[s
         *("prepared.json", "proposals", "answers.json", "words.json", "train", "dev", "test"),
     }
     record = json.loads((out / "prepared.json").read_text())
-    assert record["format_version"] == 2
+    assert record["format_version"] == 3
     assert record["splits"]["train"] == {
         **{"questions": 6, "images": 3, "hinted": 0, "grounded": 2, "answerable": 6},
+        **{"with_ground_truth": 6, "hinted_without_ground_truth": 0},
         **{"words": 33, "unknown_words": 0},
     }
     assert [record["splits"][name]["questions"] for name in ("dev", "test")] == [2, 4]

@@ -16,6 +16,7 @@ from updn_vqa.vocabulary import (
     AnswerVocabulary,
     QuestionVocabulary,
     ground_truth,
+    no_ground_truth,
     soft_scores,
     tokenise,
 )
@@ -25,15 +26,20 @@ def make_annotation(question_id: int, answers: list[str]) -> Annotation:
     return Annotation(question_id, 1, "", "other", answers[0], tuple(answers))
 
 
-def test_the_ground_truth_is_what_most_people_said_though_soft_scores_tie() -> None:
+def test_the_ground_truth_is_the_annotated_answer_though_soft_scores_tie() -> None:
     vocabulary = AnswerVocabulary(("yes", "no", "maybe"))
     split_vote = Annotation(1, 1, "", "yes/no", "no", ("yes",) * 4 + ("no",) * 6)
     assert set(soft_scores(split_vote).values()) == {1.0}
     assert ground_truth(split_vote, vocabulary) == 1
     unknown = Annotation(2, 1, "", "other", "perhaps", ("perhaps",) * 5 + ("yes",) * 2 + ("maybe",) * 3)
-    assert ground_truth(unknown, vocabulary) == 2
+    assert ground_truth(unknown, vocabulary) == -1  # and not 2, which hints are not about
+    assert no_ground_truth(unknown, vocabulary) == "not in the vocabulary"
     assert ground_truth(make_annotation(3, ["red"] * 10), vocabulary) == -1
-    assert ground_truth(make_annotation(4, ["No."] * 10), vocabulary) == 1
+    typed_otherwise = make_annotation(4, ["No."] * 10)  # has a soft score of 0, and the loss lowers its logit
+    assert "no" not in soft_scores(typed_otherwise)
+    assert ground_truth(typed_otherwise, vocabulary) == -1
+    assert no_ground_truth(typed_otherwise, vocabulary) == "typed in another form by all people"
+    assert ground_truth(make_annotation(5, ["No.", "no"]), vocabulary) == 1
 
 
 def test_soft_scores_of_the_reference(shared_data: Path) -> None:

@@ -8,7 +8,7 @@ name                shape       content
 ``tokens``          (N, T)      word indices, padded on the left with 0
 ``answer_indices``  (N, 10)     vocabulary indices of the human answers, padded with -1
 ``answer_scores``   (N, 10)     their soft scores
-``ground_truth``    (N,)        vocabulary index of the answer that most people gave, -1 if none is known
+``ground_truth``    (N,)        vocabulary index of the annotated answer, -1 if none is known
 ``hint_rows``       (M,)        which of the N questions have a hint
 ``hints``           (M, K)      human importance of proposals, padded with NaN
 ``relevant_rows``   (R,)        for which questions it is known where the asked objects are
@@ -89,6 +89,8 @@ def counts(arrays: Arrays) -> dict[str, int]:
         "hinted": len(arrays["hint_rows"]),
         "grounded": len(arrays["relevant_rows"]),
         "answerable": int((arrays["answer_indices"] >= 0).any(axis=1).sum()),
+        "with_ground_truth": int((arrays["ground_truth"] >= 0).sum()),
+        "hinted_without_ground_truth": int((arrays["ground_truth"][arrays["hint_rows"]] < 0).sum()),
         "words": int((tokens != PADDING).sum()),
         "unknown_words": int((tokens == UNKNOWN).sum()),
     }

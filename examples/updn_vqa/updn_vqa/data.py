@@ -33,7 +33,7 @@ class VqaBatch(NamedTuple):
         mask: True for real proposals, False for padding.
         sizes: Image width and height in pixels.
         answer_scores: Soft score of every answer.
-        ground_truth: Index of the answer that most people gave, -1 if it is not in the vocabulary.
+        ground_truth: Index of the annotated answer, -1 if it is not in the vocabulary or nobody typed it so.
         human: Human importance of the proposals, NaN where nobody knows: padding, and questions without a hint.
         relevant: Proposals that show what is asked for.
         grounded: True for questions where ``relevant`` is known.
@@ -104,7 +104,7 @@ class VqaSplit:
 
     @property
     def ground_truth(self) -> Int64[Tensor, " N"]:
-        """Index of the answer that most people gave to each question, -1 if it is not in the vocabulary."""
+        """Index of the annotated answer of each question, -1 if it is not in the vocabulary or nobody typed it so."""
         return self._arrays["ground_truth"]
 
     @cached_property

@@ -28,6 +28,7 @@ from updn_vqa.measure import load_model, measure
 from updn_vqa.networks import VqaNetwork
 from updn_vqa.objective import decision_score
 from updn_vqa.questions import Annotation, Question
+from updn_vqa.vocabulary import no_ground_truth
 
 Choice = Literal["most-improved", "most-harmed", "random"]
 CHOSEN: dict[Choice, str] = {
@@ -97,9 +98,10 @@ READING_GUIDE = (
     "Lit proposals speak for the ground-truth answer: their importance, the gradient of its logit, is positive (for a "
     "network trained on unsigned importance, the gradient's norm, it always is). The "
     "outline is the most important one (none in a tie), also where none is positive: then the picture is dark, and its "
-    "title says so. Each picture is scaled to its own maximum. For people, lit is where they looked more than "
-    "elsewhere. A predicted answer is green if its soft score is at least 0.5, amber if it is lower, red if it is 0. "
-    "Rank correlation is Spearman's, of the importance of proposals for the network and for people."
+    "title says so; an answer that is not in the vocabulary has no importance. Each picture is scaled to its own "
+    "maximum. For people, lit is where they looked more than elsewhere. A predicted answer is green if its soft "
+    "score is at least 0.5, amber if it is lower, red if it is 0. Rank correlation is "
+    "Spearman's, of the importance of proposals for the network and for people."
 )
 TONES: dict[Tone, str] = {"good": "correct", "fair": "partly correct", "bad": "wrong"}
 """What the colour of an answer means."""
@@ -145,13 +147,14 @@ def draw_explanations(
     """One PNG for each question: the image, people's importance if known, the networks' before and after."""
     cards = []
     for position in track(positions.tolist(), "figures"):
-        question, batch = split.questions[position], split.batch([position])
+        question, annotation, batch = split.questions[position], split.annotations[position], split.batch([position])
+        truth, unknown = annotation.multiple_choice_answer, no_ground_truth(annotation, data.answers)
         before, after = (_explain(model, batch, data) for model in models)
         path = out / f"{question.question_id}.png"
         width, height = batch.sizes[0].tolist()
         with open_image(images, question.image_id, question.coco_split, (width, height)) as image:
-            size = _draw(image, batch, question.text, split.annotations[position], (before, after), path)
-        cards.append(_card(path.name, size, question, split.annotations[position], before, after))
+            size = _draw(image, batch, question.text, truth, unknown, (before, after), path)
+        cards.append(_card(path.name, size, question, annotation, unknown, before, after))
     return cards
 
 
@@ -170,13 +173,14 @@ def _draw(
     image: ImageFile.ImageFile,
     batch: VqaBatch,
     question: str,
-    annotation: Annotation,
+    truth: str,
+    unknown: str,
     explained: Sequence[Explained],
     path: Path,
 ) -> tuple[int, int]:
-    """Draw one question; returns the picture's width and height."""
+    """Draw one question; returns the picture's width and height. ``unknown`` says why no logit is the truth's."""
     width, height = image.size
-    boxes, truth = batch.boxes[0].numpy(), annotation.multiple_choice_answer
+    boxes = batch.boxes[0].numpy()
     hinted = bool(batch.hinted[0])
     count, shape = 3 + hinted, (3.2 * (3 + hinted), 0.65 + 3.2 * height / width)
     columns, axes = plt.subplots(1, count, figsize=shape, layout="constrained", squeeze=False)
@@ -189,7 +193,8 @@ def _draw(
         panels[1].set_title("people", fontsize=12)
     for panel, network, when in zip(panels[-2:], explained, ("before", "after"), strict=True):
         draw_importance(panel, image, boxes, network.importance.numpy())
-        note = "" if network.importance.max() > 0 else f'\n(no proposal speaks for "{truth}")'
+        note = f'\n("{truth}" is {unknown})' if unknown else f'\n(no proposal speaks for "{truth}")'
+        note = note if unknown or not network.importance.max() > 0 else ""
         panel.set_title(f"{when}: {network.answer}{note}", fontsize=12, color=COLOURS[network.tone])
     columns.savefig(path, dpi=110, bbox_inches="tight")  # titles have one line or two
     plt.close(columns)
@@ -198,12 +203,18 @@ def _draw(
 
 
 def _card(
-    path: str, size: tuple[int, int], question: Question, annotation: Annotation, before: Explained, after: Explained
+    path: str,
+    size: tuple[int, int],
+    question: Question,
+    annotation: Annotation,
+    unknown: str,
+    before: Explained,
+    after: Explained,
 ) -> Card:
     """What the page says of a question, and what it can be filtered and sorted by."""
     change = after.rank_correlation - before.rank_correlation
     facts = [
-        Fact("ground truth", annotation.multiple_choice_answer),
+        Fact("ground truth", annotation.multiple_choice_answer + (f" ({unknown})" if unknown else "")),
         Fact("before", before.answer, before.tone),
         Fact("after", after.answer, after.tone),
     ]

@@ -156,8 +156,8 @@ def decision_score(logits: Float[Tensor, "B A"], batch: VqaBatch, score: Score =
     """The score whose gradient is the importance.
 
     ``ground-truth`` is the logit of the annotated answer, the paper's choice and our default; ``annotated`` the sum of
-    the logits of all answers that any annotator gave, as in public re-implementations. A question without such an
-    answer in the vocabulary has the score 0, and so has its importance.
+    the logits of all answers that any annotator gave, as in public re-implementations. A question whose annotated
+    answer is not in the vocabulary has the score 0, and so has its importance; its hint teaches nothing.
     """
     if score == "annotated":
         return torch.where(batch.answer_scores > 0, logits, 0.0).sum(-1)

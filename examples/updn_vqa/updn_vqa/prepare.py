@@ -42,7 +42,7 @@ from updn_vqa.prepare_config import PrepareConfig
 from updn_vqa.splits import Split, hold_out_development, keep_images, read_splits
 from updn_vqa.vocabulary import AnswerVocabulary, QuestionVocabulary, tokenise
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def prepare(config: PrepareConfig) -> None:
@@ -170,7 +170,7 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
         table.add_row(
             name,
             *(f"{split[key]:,}" for key in ("questions", "images", "hinted", "grounded")),
-            f"{split['answerable'] / split['questions']:.1%}",
+            f"{split['with_ground_truth'] / split['questions']:.1%}",
             f"{split['unknown_words'] / max(split['words'], 1):.1%}",
         )
     console = Console()
@@ -180,6 +180,11 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
         details = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in hints.items() if type(value) is int)
         hinted = sum(split["hinted"] for split in record["splits"].values())
         console.print(f"Hints: {hints['about']}. {hinted:,} questions have one; read: {details}.")
+        if lost := sum(split["hinted_without_ground_truth"] for split in record["splits"].values()):
+            console.print(
+                f"The annotated answers of {lost:,} of them are not in the vocabulary, or nobody typed them so: these "
+                "hints teach no network where to look."
+            )
     if vectors := record["word_vectors"]:
         covered = f"{vectors['words']:,} of {record['words']:,} words"
         console.print(f"Word vectors: {vectors['name']} has {covered}, {vectors['size']} numbers each.")

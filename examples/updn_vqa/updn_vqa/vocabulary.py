@@ -109,16 +109,21 @@ class AnswerVocabulary:
 
 
 def ground_truth(annotation: Annotation, vocabulary: AnswerVocabulary) -> int:
-    """Index of the annotated answer, else of the known answer that most people gave, else -1.
+    """Index of the annotated answer, whose logit HINT's importance is of; -1 for none.
 
-    Soft scores cannot tell: they are 1 from four people on, so that a minority may tie.
+    There is none if the vocabulary lacks it, or if none of the ten people typed it in this form: its soft score is 0
+    then, and a hint would raise a logit that the answers' loss lowers. Another answer does not take its place.
     """
-    annotated = vocabulary.index.get(normalise_answer(annotation.multiple_choice_answer), -1)
-    if annotated >= 0:
-        return annotated
-    return next(
-        (vocabulary.index[x] for x, _ in Counter(annotation.answers).most_common() if x in vocabulary.index), -1
-    )
+    answer = normalise_answer(annotation.multiple_choice_answer)
+    return -1 if no_ground_truth(annotation, vocabulary) else vocabulary.index[answer]
+
+
+def no_ground_truth(annotation: Annotation, vocabulary: AnswerVocabulary) -> str:
+    """Why the annotated answer has no logit that is trained to be high; empty if it has."""
+    answer = normalise_answer(annotation.multiple_choice_answer)
+    if answer not in vocabulary.index:
+        return "not in the vocabulary"
+    return "" if answer in annotation.answers else "typed in another form by all people"
 
 
 @dataclass(frozen=True)
