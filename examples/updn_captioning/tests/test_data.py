@@ -11,7 +11,7 @@ from updn_captioning.data import CaptionBatch, PreparedData
 from updn_captioning.prepare import prepare
 from updn_captioning.prepare_config import PrepareConfig
 from updn_common.errors import InputError
-from updn_common.readers import read_tsv
+from updn_common.readers import read_proposals
 
 Configure = Callable[..., PrepareConfig]
 
@@ -31,7 +31,7 @@ def test_a_batch(data: PreparedData, world: Path) -> None:
     batch = data.split("train").batch([2, 1])
     assert batch.image_ids.tolist() == [2, 1]
     assert batch.caption_ids.tolist() == [20, 11]
-    images = {image.image_id: image for image in read_tsv(world / "features.tsv")}
+    images = {image.image_id: image for image in read_proposals(world / "features.tsv")}
     for row, image_id in enumerate((2, 1)):
         n = len(images[image_id].boxes)
         assert batch.mask[row].tolist() == [True] * n + [False] * (4 - n)

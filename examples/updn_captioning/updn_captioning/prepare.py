@@ -35,7 +35,7 @@ from updn_captioning.scores.tokenise import tokenise
 from updn_captioning.splits import hold_out_development, keep_images, read_data
 from updn_captioning.visual_words import VisualWords
 from updn_captioning.vocabulary import CaptionVocabulary
-from updn_common.conversion import store_proposals
+from updn_common.conversion import FeatureOptions, store_proposals
 from updn_common.errors import InputError
 from updn_common.files import new_directory, write_json
 from updn_common.progress import track
@@ -69,7 +69,8 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         instances.check_listed(wanted, "images of the split", listed, remedy)
 
     features = config.feature_files()
-    store = store_proposals(out / "proposals", features, wanted, dtype=config.feature_dtype)
+    options = FeatureOptions(config.feature_dtype, config.feature_size, config.skip_damaged_features)
+    store = store_proposals(out / "proposals", features, wanted, options)
     source = ", ".join(map(str, features))
     drop = config.drop_images_without_proposals
     splits, dropped = keep_images(data.splits, set(store.image_ids.tolist()), source, drop=drop)
@@ -101,6 +102,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         "options": asdict(config),
         "sources": [source_record(path) for path in sources] + store.description["sources"],
         "hints": "masks of COCO's instances" if instance_files else "none",
+        "feature_size": store.feature_size,
         "ambiguous_visual_words": visual_words.ambiguous,
         "dropped_images": dropped,
         "images_in_no_split": len(data.captions.keys() - wanted),
@@ -145,6 +147,7 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
         )
     console = Console()
     console.print(table)
+    console.print(f"Features: {record['feature_size']:,} numbers a proposal.")
     if record["hints"] != "none":
         unhinted = sum(split["visual_words_without_an_object"] for split in record["splits"].values())
         console.print(

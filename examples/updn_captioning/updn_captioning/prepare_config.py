@@ -28,6 +28,9 @@ class PrepareConfig:
         features: Bottom-up features: TSV or HDF5 files, or folders of npz. Or another prepared directory, whose
             proposals are then shared without a copy. Default: the only ones in the directory.
         feature_dtype: How features are stored; float16 halves the disk.
+        feature_size: How many numbers a proposal has, such as 2048. Default: what the first image has.
+        skip_damaged_features: Leave out images whose features cannot be read, and all but the first of an image's,
+            instead of stopping; they are counted.
         visual_words: A list of the words that name categories, one category a line, its name first, such as Neural Baby
             Talk's coco_class_name.txt. Default: our own for COCO's categories, or else their names.
         min_word_occurrences: How often a word must occur in the train captions to be learnt.
@@ -43,6 +46,8 @@ class PrepareConfig:
     hints: HintKind = "instances"
     features: tuple[Path, ...] = ()
     feature_dtype: Dtype = "float32"
+    feature_size: int | None = None
+    skip_damaged_features: bool = False
     visual_words: Path | None = None
     min_word_occurrences: int = 5
     caption_length: int = 20

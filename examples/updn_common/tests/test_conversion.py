@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from updn_common import store_writer
-from updn_common.conversion import convert
+from updn_common.conversion import FeatureOptions, convert
 from updn_common.errors import InputError
 from updn_common.files import new_directory
 from updn_common.proposals import ImageProposals
@@ -31,7 +31,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from updn_common import store_writer
-from updn_common.conversion import convert
+from updn_common.conversion import FeatureOptions, convert
 from updn_common.files import new_directory
 
 store_writer.CHECKPOINT_EVERY = 8
@@ -46,7 +46,7 @@ def run(out, holder, name, calls):
         return original(*args, **kwargs)
     setattr(holder, name, counted)
     with new_directory(out, keep="store") as directory:
-        convert(directory / "store", [folder / "a.tsv", folder / "b.tsv"], range(0, 120, 2), dtype="float16")
+        convert(directory / "store", [folder / "a.tsv", folder / "b.tsv"], range(0, 120, 2), FeatureOptions("float16"))
 
 folder = Path(sys.argv[1])
 for point in sys.argv[2:]:
@@ -82,7 +82,7 @@ def contents(store: Path) -> dict[str, str]:
 
 def run(sources: list[Path], out: Path, wanted: range = range(0, 2 * N, 2)) -> ProposalStore:
     with new_directory(out, keep="store") as temporary:
-        convert(temporary / "store", sources, wanted, dtype="float16")
+        convert(temporary / "store", sources, wanted, FeatureOptions("float16"))
     return ProposalStore.open(out / "store")
 
 
@@ -162,7 +162,7 @@ def test_other_input_begins_anew(sources: list[Path], tmp_path: Path, change: st
 def test_malformed_line_leaves_nothing(sources: list[Path], tmp_path: Path) -> None:
     sources[1].write_text(sources[1].read_text()[:-9])
     with pytest.raises(InputError, match=re.escape(f"{sources[1]}, line {N}: ")):
-        run(sources, tmp_path / "out")
+        run(sources, tmp_path / "out", range(2 * N))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]
 
 
@@ -175,14 +175,14 @@ def test_full_disk_leaves_nothing(sources: list[Path], small_disk: Path) -> None
         pytest.raises(InputError, match=r"the disk is full \(1 MiB free now, nothing was left behind\)"),
         new_directory(small_disk / "out", keep="store") as temporary,
     ):
-        convert(temporary / "store", sources[:1], range(20_000), dtype="float32")
+        convert(temporary / "store", sources[:1], range(20_000), FeatureOptions("float32"))
     assert list(small_disk.iterdir()) == []
 
 
 def test_no_wanted_image(sources: list[Path], tmp_path: Path) -> None:
     message = (
         f"{sources[0]}, {sources[1]}: none of the images is among the 2 wanted ones. "
-        "Give the features of the right data set with --features."
+        "It holds others, such as '0'. Give the features of the right data set with --features."
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         run(sources, tmp_path / "out", range(500, 502))
@@ -190,7 +190,7 @@ def test_no_wanted_image(sources: list[Path], tmp_path: Path) -> None:
 
 def test_image_in_two_files(sources: list[Path], tmp_path: Path) -> None:
     sources[1].write_text(sources[1].read_text() + sources[0].read_text())
-    with pytest.raises(InputError, match=r"^image 0 occurs twice; give each image's proposals once\.$"):
+    with pytest.raises(InputError, match=r"^image 0 occurs twice, at .*/a.tsv, line 1 and .*/b.tsv, line 61; "):
         run(sources, tmp_path / "out")
 
 
@@ -212,10 +212,10 @@ def test_memory_does_not_grow_with_the_data(
     with (tmp_path / "a.tsv").open("w") as file:
         file.writelines(f"{i}\t{line}\n" for i in range(500))
     code = (
-        "import sys; from pathlib import Path; from updn_common.conversion import convert\n"
+        "import sys; from pathlib import Path; from updn_common.conversion import FeatureOptions, convert\n"
         "def peak(): return int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
         "folder = Path(sys.argv[1]); before = peak()\n"
-        "convert(folder / 'store', [folder / 'a.tsv'], range(500), dtype='float32'); print(peak() - before)"
+        "convert(folder / 'store', [folder / 'a.tsv'], range(500), FeatureOptions('float32')); print(peak() - before)"
     )
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is read from Linux' /proc")

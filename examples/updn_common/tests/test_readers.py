@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from updn_common.entries import read_all
 from updn_common.errors import InputError
 from updn_common.proposals import ImageProposals
-from updn_common.readers import read_npz, read_proposals, read_tsv
+from updn_common.readers import read_entries, read_proposals
 
 MakeImage = Callable[..., ImageProposals]
 TsvCells = Callable[..., list[str]]
@@ -66,8 +67,8 @@ def test_real_lxmert_tsv_matches_its_goldens(shared_data: Path) -> None:
 
 def test_real_column_orders_give_identical_arrays(shared_data: Path, assert_same_image: AssertSame) -> None:
     folder = shared_data / "bottom_up"
-    lxmert = list(read_tsv(folder / "train2014_obj36.tsv"))
-    original = list(read_tsv(next(folder.glob("*DERIVED.tsv"))))
+    lxmert = list(read_proposals(folder / "train2014_obj36.tsv"))
+    original = list(read_proposals(next(folder.glob("*DERIVED.tsv"))))
     assert len(original) == 3
     for a, b in zip(original, lxmert, strict=False):
         assert_same_image(a, b)
@@ -94,7 +95,7 @@ def test_tsv_lxmert_order_and_names(
     row = ["COCO_val2014_000000000042", height, width, objects, "conf", "ids", "conf", n, boxes, features]
     path = tmp_path / "a.tsv"
     path.write_bytes("\t".join(row).encode() + b"\r\n")  # csv.writer ends lines so
-    (found,) = read_tsv(path)
+    (found,) = read_proposals(path)
     assert_same_image(found, image)
     assert found.objects is not None
     assert found.objects.tolist() == [7, 0, 1599]
@@ -115,7 +116,7 @@ def test_tsv_malformed_objects(
     ids = base64.b64encode(objects if isinstance(objects, bytes) else objects.astype("<i8").tobytes()).decode()
     path = write_tsv(tmp_path / "a.tsv", [name, height, width, ids, "", "", "", n, boxes, features])
     with pytest.raises(InputError, match=whole(f"{path}, line 1: {message}")):
-        list(read_tsv(path))
+        list(read_proposals(path))
 
 
 @pytest.mark.parametrize("skip", range(4))
@@ -138,7 +139,7 @@ def test_skipped_images_are_not_parsed(
         np.savez(npz / f"{number}.npz", **npz_entries(image) if number >= skip else {})  # type: ignore[arg-type]
     pieces: list[bytes] = []
     for path in (tsv, hdf5, npz):
-        found = list(read_proposals(path, skip=skip, on_bytes=pieces.append))
+        found = list(read_all(read_entries(path, skip=skip, on_bytes=pieces.append)))
         assert len(found) == 3 - skip
         for a, b in zip(found, images[skip:], strict=True):
             assert_same_image(replace(a, image_id=0), replace(b, image_id=0))
@@ -147,7 +148,7 @@ def test_skipped_images_are_not_parsed(
 
 def test_tsv_is_read_lazily(tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells) -> None:
     path = write_tsv(tmp_path / "a.tsv", tsv_cells(make_image(1)), ["nonsense"])
-    reader = read_tsv(path)
+    reader = read_proposals(path)
     assert next(reader).image_id == 1
     with pytest.raises(InputError, match="line 2"):
         next(reader)
@@ -208,19 +209,19 @@ def test_tsv_malformed_line(
     rows = [tsv_cells(make_image(1)), tsv_cells(make_image(2), **replaced)]
     path = write_tsv(tmp_path / "a.tsv", *rows)
     with pytest.raises(InputError, match=whole(f"{path}, line 2: {message}")):
-        list(read_tsv(path))
+        list(read_proposals(path))
 
 
 def test_tsv_tolerates_one_pixel_and_flat_boxes(tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells) -> None:
     boxes = encode(-1, -1, 101, 81, 5, 5, 5, 5, 0, 0, 100, 80)
-    (image,) = read_tsv(write_tsv(tmp_path / "a.tsv", tsv_cells(make_image(1), boxes=boxes)))
+    (image,) = read_proposals(write_tsv(tmp_path / "a.tsv", tsv_cells(make_image(1), boxes=boxes)))
     assert image.boxes[0].tolist() == [-1, -1, 101, 81]
 
 
 def test_tsv_swapped_width_and_height_is_noticed(tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells) -> None:
     cells = tsv_cells(make_image(1), image_w="80", image_h="100", boxes=encode(0, 0, 99, 79, *[1, 1, 2, 2] * 2))
     with pytest.raises(InputError, match="leaves the 80 x 100 image"):
-        list(read_tsv(write_tsv(tmp_path / "a.tsv", cells)))
+        list(read_proposals(write_tsv(tmp_path / "a.tsv", cells)))
 
 
 def test_tsv_truncated_anywhere_in_a_line_is_noticed(
@@ -232,7 +233,7 @@ def test_tsv_truncated_anywhere_in_a_line_is_noticed(
     for end in range(first + 1, len(data) - 1):
         path.write_bytes(data[:end])
         with pytest.raises(InputError, match=re.escape(f"{path}, line 2: ")):
-            list(read_tsv(path))
+            list(read_proposals(path))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n \n"])
@@ -242,9 +243,9 @@ def test_tsv_with_empty_lines(
     """They are no images, neither read nor skipped."""
     path = tmp_path / "a.tsv"
     path.write_bytes(b"".join(("\t".join(tsv_cells(image)) + "\n" + end).encode() for image in images))
-    for found, expected in zip(read_tsv(path), images, strict=True):
+    for found, expected in zip(read_proposals(path), images, strict=True):
         assert_same_image(found, expected)
-    for found, expected in zip(read_tsv(path, skip=1), images[1:], strict=True):
+    for found, expected in zip(read_all(read_entries(path, skip=1)), images[1:], strict=True):
         assert_same_image(found, expected)
 
 
@@ -255,7 +256,7 @@ def test_tsv_wrong_number_of_columns(tmp_path: Path) -> None:
         "TSV, or was truncated here."
     )
     with pytest.raises(InputError, match=whole(message)):
-        list(read_tsv(path))
+        list(read_proposals(path))
 
 
 # --- npz
@@ -314,14 +315,14 @@ def test_npz_malformed(tmp_path: Path, make_image: MakeImage, replaced: dict[str
     path = tmp_path / "1.npz"
     np.savez(path, **npz_entries(make_image(1)) | replaced)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=whole(f"{path}: {message}") if message else "leaves the 20 x 80 image"):
-        list(read_npz(tmp_path))
+        list(read_proposals(tmp_path))
 
 
 @pytest.mark.parametrize("height", [2.0**32 + 48, 2.0**62, 2.0**70, 1_000_001])
 def test_npz_of_a_size_that_no_image_has(tmp_path: Path, make_image: MakeImage, height: float) -> None:
     np.savez(tmp_path / "1.npz", **npz_entries(make_image(1)) | {"image_h": np.array(height)})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=rf"1.npz: the image has 100 x {int(height)} pixels; expected sizes from 1 to"):
-        list(read_npz(tmp_path))
+        list(read_proposals(tmp_path))
 
 
 def test_scaled_boxes(tmp_path: Path, make_image: MakeImage) -> None:
@@ -330,7 +331,7 @@ def test_scaled_boxes(tmp_path: Path, make_image: MakeImage) -> None:
     for size in ({}, {"image_h": np.array(1), "image_w": np.array(1)}):
         np.savez(tmp_path / "1.npz", **npz_entries(image) | {"bbox": scaled} | size)  # type: ignore[arg-type]
         with pytest.raises(InputError, match=r"1.npz: all boxes are in \[0, 1\], such as \[0\.\d+, .*expected pixels"):
-            list(read_npz(tmp_path))
+            list(read_proposals(tmp_path))
 
 
 def test_npz_errors(tmp_path: Path, make_image: MakeImage) -> None:
@@ -340,12 +341,12 @@ def test_npz_errors(tmp_path: Path, make_image: MakeImage) -> None:
     np.savez(path, x=np.ones((3, 4)))
     message = "has no bbox, num_bbox, image_h, image_w; expected x, bbox, num_bbox, image_h, image_w."
     with pytest.raises(InputError, match=whole(f"{path}: {message}")):
-        list(read_npz(tmp_path))
+        list(read_proposals(tmp_path))
     whole_file = io.BytesIO()
     np.savez(whole_file, **npz_entries(make_image(1)))  # type: ignore[arg-type]
     path.write_bytes(whole_file.getvalue()[:-30])
     with pytest.raises(InputError, match=re.escape(f"{path}: not a readable npz of plain arrays (")):
-        list(read_npz(tmp_path))
+        list(read_proposals(tmp_path))
 
 
 # --- common

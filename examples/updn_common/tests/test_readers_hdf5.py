@@ -1,7 +1,8 @@
 """The HDF5 files of the UpDn reference code, and the image ids of their rows."""
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ import numpy as np
 import pytest
 
 from updn_common.errors import InputError
+from updn_common.hdf5_features import read_image_ids
 from updn_common.proposals import ImageProposals
-from updn_common.readers import read_hdf5, read_image_ids, read_proposals, read_tsv
+from updn_common.readers import read_proposals
 
 MakeImage = Callable[..., ImageProposals]
 WriteHdf5 = Callable[..., Path]
 AssertSame = Callable[[ImageProposals, ImageProposals], None]
+
+
+def read_hdf5(path: Path, ids: Iterable[int]) -> Iterator[ImageProposals]:
+    path.with_suffix(".ids.json").write_text(json.dumps(list(ids)))
+    return read_proposals(path)
 
 
 def whole(message: str) -> str:
@@ -34,7 +41,7 @@ def test_hdf5(
 
 
 def test_hdf5_image_size_is_exact_on_real_boxes(shared_data: Path, tmp_path: Path, write_hdf5: WriteHdf5) -> None:
-    images = list(read_tsv(shared_data / "bottom_up" / "train2014_obj36.tsv"))
+    images = list(read_proposals(shared_data / "bottom_up" / "train2014_obj36.tsv"))
     path = write_hdf5(tmp_path / "a.hdf5", images, adaptive=False)
     found = list(read_hdf5(path, [image.image_id for image in images]))
     assert [(i.width, i.height) for i in found] == [(i.width, i.height) for i in images]
@@ -44,6 +51,7 @@ def test_hdf5_errors(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=False)
     with pytest.raises(InputError, match=whole(f"{path} holds 2 images, but 3 image ids were given.")):
         list(read_hdf5(path, [1, 2, 3]))
+    path.with_suffix(".ids.json").unlink()
     message = f"{tmp_path / 'a.ids.json'} does not exist; expected a JSON list of the image id of each row."
     with pytest.raises(InputError, match=whole(message)):
         list(read_proposals(path))

@@ -22,7 +22,7 @@ from updn_common import store_writer
 from updn_common.errors import InputError
 from updn_common.files import new_directory, sha256, sha256_of_all
 from updn_common.proposals import ImageProposals
-from updn_common.readers import read_tsv
+from updn_common.readers import read_proposals
 from updn_common.store import ProposalBatch, ProposalStore
 from updn_common.store_writer import write_store
 
@@ -194,7 +194,7 @@ def test_any_store_round_trips(
 
 
 def test_real_features_round_trip_bitwise(shared_data: Path, tmp_path: Path) -> None:
-    images = list(read_tsv(shared_data / "bottom_up" / "train2014_obj36.tsv"))
+    images = list(read_proposals(shared_data / "bottom_up" / "train2014_obj36.tsv"))
     write_store(tmp_path, images)
     assert_same_batch(ProposalStore.open(tmp_path).batch(range(10)), pack(images))
 

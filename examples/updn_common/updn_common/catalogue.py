@@ -10,9 +10,11 @@ from pathlib import Path
 import h5py
 
 from updn_common.errors import InputError
+from updn_common.files import check_is_itself
 from updn_common.layout import FEATURES, existing, feature_candidates
+from updn_common.npz_features import npz_files
 from updn_common.progress import open_tracked
-from updn_common.readers import is_tsv
+from updn_common.tsv_features import is_tsv
 
 Count = Callable[[Path], int]
 
@@ -78,12 +80,13 @@ def count_lines(path: Path) -> int:
 
 def _images(path: Path) -> int:
     if path.is_dir():
-        return sum(1 for _ in path.glob("*.npz"))
+        return len(npz_files(path))
+    check_is_itself(path)
     if is_tsv(path):
         return count_lines(path)
     try:
         with h5py.File(path, "r") as file:
-            return len(file["pos_boxes"] if "pos_boxes" in file else file["image_features"])
+            return len(file[next((name for name in ("pos_boxes", "image_id") if name in file), "image_features")])
     except (OSError, KeyError, TypeError) as error:  # a data set without a length
         raise InputError(f"{path} is not a readable HDF5 file of features ({error}).") from None
 

@@ -2,22 +2,44 @@
 
 import hashlib
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from updn_common.entries import Entry
 from updn_common.errors import InputError
 from updn_common.files import json_text, read_json
+from updn_common.npz_features import npz_files
 from updn_common.progress import track
 from updn_common.proposals import ImageProposals
-from updn_common.readers import is_tsv, proposal_sources, read_proposals
+from updn_common.readers import proposal_sources, read_entries
 from updn_common.store import ProposalStore
 from updn_common.store_writer import Dtype, Position, StoreWriter, remove_unfinished, source_record
+from updn_common.tsv_features import is_tsv
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """How features are read and stored.
+
+    Attributes:
+        dtype: How they are stored, unless they are stored already.
+        size: How many numbers a proposal has; None takes the first image's.
+        skip_damaged: Leave out wanted images that cannot be read, and all but the first of those that come again.
+    """
+
+    dtype: Dtype = "float32"
+    size: int | None = None
+    skip_damaged: bool = False
+
+
+DEFAULT = FeatureOptions()
 
 
 def store_proposals(
-    directory: Path, features: Sequence[Path], wanted: Collection[int], *, dtype: Dtype = "float32"
+    directory: Path, features: Sequence[Path], wanted: Collection[int], options: FeatureOptions = DEFAULT
 ) -> ProposalStore:
     """Stores the proposals of the wanted images, or shares those of another prepared directory.
 
@@ -25,35 +47,42 @@ def store_proposals(
         directory: Where the store will be; see `convert`.
         features: Feature files, or folders of them; or one directory that holds a store.
         wanted: The images to store.
-        dtype: How features are stored, unless they are stored already.
+        options: How.
 
     Raises:
-        InputError: As `convert` does; or if a store is given together with something else, or is damaged.
+        InputError: As `convert` does; or if a store is given together with something else, is damaged, or of another
+            size.
     """
     stores = [store for path in features if (store := find_store(path))]
     if not stores:
-        return convert(directory, features, wanted, dtype=dtype)
+        return convert(directory, features, wanted, options)
     if len(features) > 1:
         raise InputError(f"--features {stores[0]} holds proposals that are prepared: give them alone, or files.")
     directory.mkdir(exist_ok=True)
-    return share_store(stores[0], directory)
+    shared = share_store(stores[0], directory)
+    if options.size not in (None, shared.feature_size):
+        raise InputError(f"{stores[0]} holds features of {shared.feature_size} numbers, not of {options.size}.")
+    return shared
 
 
-def convert(directory: Path, paths: Sequence[Path], wanted: Collection[int], *, dtype: Dtype) -> ProposalStore:
-    """Stores the proposals of the wanted images.
+def convert(
+    directory: Path, paths: Sequence[Path], wanted: Collection[int], options: FeatureOptions = DEFAULT
+) -> ProposalStore:
+    """Stores the proposals of the wanted images. Of other images, nothing but the name is looked at.
 
     Args:
         directory: Where the store will be. One that another process began or finished here, from the same files and
             of the same images, is gone on with.
-        paths: Feature files, or folders of them, as `updn_common.readers.read_proposals` reads them.
+        paths: Feature files, or folders of them, as `updn_common.readers.read_entries` reads them.
         wanted: The images to store.
-        dtype: How features are stored.
+        options: How.
 
     Raises:
-        InputError: If a file is malformed, an image occurs twice, or none of the wanted ones is there.
+        InputError: If a wanted image is malformed, occurs twice or has another feature size, or if none is there.
     """
     directory.mkdir(exist_ok=True)
-    decisive = [_fingerprint(source) for path in paths for source in proposal_sources(path)], sorted(wanted), dtype
+    files = [_fingerprint(source) for path in paths for source in proposal_sources(path)]
+    decisive = files, sorted(wanted), asdict(options)
     made_from = hashlib.sha256(json_text(decisive).encode()).hexdigest()
     finished = directory / "store.json"
     if finished.exists() and read_json(finished).get("made_from") == made_from:
@@ -61,22 +90,39 @@ def convert(directory: Path, paths: Sequence[Path], wanted: Collection[int], *, 
         return ProposalStore.open(directory)
 
     checksums: dict[Path, str] = {}
-    with StoreWriter(directory, dtype, made_from) as writer:
-        begin = writer.position
+    others: list[str] = []
+    damaged: list[str] = []
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    with StoreWriter(directory, options.dtype, made_from) as writer:
         if len(writer):
-            Console(stderr=True).print(f"Going on after {len(writer):,} images of an interrupted conversion.")
-        images = _images(paths, begin, checksums)
-        total = len(wanted) - len(writer)
-        for position, image in track(((p, i) for p, i in images if i.image_id in wanted), "proposals", total):
-            writer.append(image, position)
+            console.print(f"Going on after {len(writer):,} images of an interrupted conversion.")
+        entries = _wanted(_entries(paths, writer.position, checksums), wanted, others)
+        for position, entry in track(entries, "proposals", len(wanted) - len(writer)):
+            try:
+                image = entry.read()
+                _check_size(image, entry.where, options.size)
+                writer.append(image, position, entry.where)
+            except InputError as error:
+                if not options.skip_damaged:
+                    raise InputError(f"{error} Or leave such images out with --skip-damaged-features.") from None
+                damaged.append(str(error))
+    if damaged:
+        console.print(f"warning: left out {len(damaged):,} damaged or repeated images, the first: {damaged[0]}")
     if not len(writer):
+        such = f" It holds others, such as {others[0]!r}." if others else ""
         raise InputError(
-            f"{', '.join(map(str, paths))}: none of the images is among the {len(wanted)} wanted ones. "
+            f"{', '.join(map(str, paths))}: none of the images is among the {len(wanted)} wanted ones.{such} "
             "Give the features of the right data set with --features."
         )
     sources = [source for path in paths for source in proposal_sources(path)]
     writer.finish([source_record(source, checksums.get(source)) for source in sources])
     return ProposalStore.open(directory)
+
+
+def _check_size(image: ImageProposals, where: str, size: int | None) -> None:
+    found = image.features.shape[1]
+    if size not in (None, found):
+        raise InputError(f"{where}: features of {found} numbers, not of --feature-size {size}.")
 
 
 def find_store(path: Path) -> Path | None:
@@ -102,22 +148,31 @@ def share_store(store: Path, directory: Path) -> ProposalStore:
     return ProposalStore.open(directory)
 
 
-def _images(
-    paths: Sequence[Path], begin: Position, checksums: dict[Path, str]
-) -> Iterator[tuple[Position, ImageProposals]]:
+def _entries(paths: Sequence[Path], begin: Position, checksums: dict[Path, str]) -> Iterator[tuple[Position, Entry]]:
     """All images from a position on; notes the checksums of TSV, which are read whole anyway."""
     for number, path in enumerate(paths):
         skip = begin.images if number == begin.source else 0
         digest = hashlib.sha256()
         if number >= begin.source:
-            images = read_proposals(path, skip=skip, on_bytes=digest.update)
-            for read, image in enumerate(images, start=skip + 1):
-                yield Position(number, read), image
+            entries = read_entries(path, skip=skip, on_bytes=digest.update)
+            for read, entry in enumerate(entries, start=skip + 1):
+                yield Position(number, read), entry
             if is_tsv(path):
                 checksums[path] = digest.hexdigest()
 
 
+def _wanted(
+    entries: Iterable[tuple[Position, Entry]], wanted: Collection[int], others: list[str]
+) -> Iterator[tuple[Position, Entry]]:
+    """The entries of wanted images; notes the first name that is none."""
+    for position, entry in entries:
+        if entry.image_id in wanted:
+            yield position, entry
+        elif not others:
+            others.append(entry.name[:60])
+
+
 def _fingerprint(path: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of change of a file, or of all npz in a folder: cheaper than a checksum of 50 GB."""
-    files = sorted(path.glob("*.npz")) if path.is_dir() else [path] if path.exists() else []
+    files = npz_files(path) if path.is_dir() else [path] if path.exists() else []
     return [(str(file.absolute()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import threading
@@ -26,6 +27,14 @@ LOCK_NAME = ".lock"
 """The file in a directory by which `locked` locks it."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_COMPRESSED = {
+    _GZIP_MAGIC: "compressed with gzip",
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"7z\xbc\xaf": "a 7z archive",
+}
 
 
 def read_json(
@@ -48,6 +57,8 @@ def read_json(
             (the message gives line and column).
     """
     text = read_text(path, expected=expected)
+    if not text.strip():
+        raise InputError(f"{path} is empty; expected {expected}.")
     return _parse(text, str(path), compact=compact, unique=unique)
 
 
@@ -69,6 +80,8 @@ def read_text(path: Path, *, expected: str = "a text file") -> str:
         data = path.read_bytes()
         if data.startswith(_GZIP_MAGIC):
             data = gzip.decompress(data)
+        if data.strip() and (told := _stand_in(data[:200]) or _compressed(data)):
+            raise InputError(f"{path} is {told}; expected {expected}.")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {expected}.") from None
@@ -78,6 +91,42 @@ def read_text(path: Path, *, expected: str = "a text file") -> str:
         raise InputError(f"{path} cannot be read ({error.strerror}); expected {expected}.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); expected {expected}.") from None
+
+
+def stand_in(path: Path) -> str:
+    """What a file turns out to be instead of its content, and the remedy; empty if its first bytes tell nothing."""
+    with path.open("rb") as file:
+        return _stand_in(file.read(200))
+
+
+def _compressed(head: bytes) -> str:
+    return next((f"{kind}: unpack it" for magic, kind in _COMPRESSED.items() if head.startswith(magic)), "")
+
+
+def check_is_itself(path: Path) -> None:
+    """Refuse what often stands where a large file should be.
+
+    Raises:
+        InputError: It is empty, a page, a pointer or compressed, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(200)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+    if told := _stand_in(head) or _compressed(head):
+        raise InputError(f"{path} is {told}.")
+
+
+def _stand_in(head: bytes) -> str:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text:
+        return "empty: fetch it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer: fetch the file itself with `git lfs pull`"
+    if re.match(rb"(?i)<(!doctype|html|\?xml|error)", text):
+        return "an HTML or XML page, such as a server's error: fetch it again"
+    return ""
 
 
 def _parse(

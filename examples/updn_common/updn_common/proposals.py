@@ -14,6 +14,9 @@ LARGEST_OBJECT = 2**31 - 1
 LARGEST_SIDE = 1_000_000
 """Pixels: the largest image that JPEG or PNG readers take is far below."""
 
+LARGEST_FEATURE = 1e6
+"""No detector gives more; numbers of another type that are read as float32 do."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImageProposals:
@@ -28,8 +31,9 @@ class ImageProposals:
         objects: What the detector took each for, as an index into its list of names; None if the file does not say.
 
     Raises:
-        InputError: If there are no proposals, a feature is not finite, a box is inverted, lies outside of the image or
-            leaves it by more than `BOX_TOLERANCE`, all boxes are in [0, 1], or objects are not one a box.
+        InputError: If there are no proposals, a feature is not finite or above `LARGEST_FEATURE`, a box is inverted,
+            lies outside of the image or leaves it by more than `BOX_TOLERANCE`, all boxes are in [0, 1], or objects are
+            not one a box.
     """
 
     image_id: int
@@ -54,6 +58,11 @@ class ImageProposals:
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
             raise InputError(f"the features of proposal {finite.argmin()} are not finite; extract them again.")
+        if (largest := np.abs(features).max(initial=0)) > LARGEST_FEATURE:
+            raise InputError(
+                f"a feature is {largest:g}, with {features.shape[1]} numbers a proposal: no detector gives that. Were "
+                "they written as float16 or float64, where float32 is expected?"
+            )
         limit = np.array([self.width, self.height], dtype=np.float32) + BOX_TOLERANCE
         inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)
         visible = np.all((boxes[:, 2:] > 0) & (boxes[:, :2] < limit - BOX_TOLERANCE), axis=1)

@@ -21,6 +21,7 @@ from jaxtyping import Shaped
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, sha256, sha256_of_all, write_json
+from updn_common.npz_features import npz_files
 from updn_common.progress import track
 from updn_common.proposals import ImageProposals
 from updn_common.store import FORMAT_VERSION
@@ -70,7 +71,7 @@ def write_store(
 def source_record(path: Path, checksum: str | None = None) -> dict[str, str]:
     """The name and SHA-256 of a file, or of a folder of npz, which have one of all (`sha256_of_all`)."""
     if checksum is None:
-        checksum = sha256_of_all(path.glob("*.npz")) if path.is_dir() else sha256(path)
+        checksum = sha256_of_all(npz_files(path)) if path.is_dir() else sha256(path)
     return {"name": path.name, "sha256": checksum}
 
 
@@ -99,7 +100,7 @@ class StoreWriter:
                 path.unlink()  # it may be a link to another store's
         (directory / "store.json").unlink(missing_ok=True)
         write_json(made_from_path, made_from)
-        self._seen = set(self._column("image_id").tolist())
+        self._seen = dict.fromkeys(self._column("image_id").tolist(), "an earlier part of the files")
         self._noted = len(self._seen)
         self.position = Position(*self._index[-2:]) if self._index else Position()
 
@@ -126,25 +127,27 @@ class StoreWriter:
             self._open_files = stack.pop_all()
         return self
 
-    def append(self, image: ImageProposals, position: Position | None = None) -> None:
+    def append(self, image: ImageProposals, position: Position | None = None, where: str = "") -> None:
         """Stores the proposals of one image.
 
         Args:
             image: The image.
             position: How far the sources are read with it.
+            where: Where it was read, such as ``"a.tsv, line 3"``.
 
         Raises:
             InputError: If it is there already, or does not fit the others or the type of the features.
         """
-        where = f"image {image.image_id}"
+        name = f"image {image.image_id}"
         if image.image_id in self._seen:
-            raise InputError(f"{where} occurs twice; give each image's proposals once.")
+            places = f", at {self._seen[image.image_id]} and {where}" if where else ""
+            raise InputError(f"{name} occurs twice{places}; give each image's proposals once.")
         n = len(image.boxes)
-        self._features.append(image.features, where)
-        self._boxes.append(image.boxes, where)
-        self._objects.append(np.full(n, -1) if image.objects is None else image.objects, where)
+        self._features.append(image.features, where or name)
+        self._boxes.append(image.boxes, where or name)
+        self._objects.append(np.full(n, -1) if image.objects is None else image.objects, where or name)
         self._index.extend((image.image_id, n, image.width, image.height, *(position or Position())))
-        self._seen.add(image.image_id)
+        self._seen[image.image_id] = where
         if len(self) - self._noted >= CHECKPOINT_EVERY:
             self._checkpoint()
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from updn_common.errors import InputError
 from updn_common.files import sha256_of_all
-from updn_common.readers import read_tsv
+from updn_common.readers import read_proposals
 from updn_common.store import ProposalStore
 from updn_vqa.prepare import PrepareConfig, prepare
 from updn_vqa.questions import read_annotations, read_questions
@@ -71,7 +71,7 @@ def test_content(config: Configure, world: Path, capsys: pytest.CaptureFixture[s
 
 def test_checksums_of_all_features(config: Configure, world: Path, tmp_path: Path) -> None:
     """Also of a folder's npz, and of the image ids beside an HDF5."""
-    first, *others = read_tsv(world / "features.tsv")
+    first, *others = read_proposals(world / "features.tsv")
     (world / "features.tsv").unlink()
     folder, hdf5, ids = tmp_path / "npz", tmp_path / "b.hdf5", tmp_path / "b.ids.json"
     folder.mkdir()
@@ -246,7 +246,7 @@ def test_split_without_any_proposals(config: Configure, world: Path) -> None:
     (world / "features.tsv").write_text(lines[-1])
     assert fails(config()) == (
         f"{world / 'features.tsv'}: none of the images is among the 6 wanted ones. "
-        "Give the features of the right data set with --features."
+        "It holds others, such as '99'. Give the features of the right data set with --features."
     )
 
 
@@ -327,9 +327,9 @@ def test_malformed_inputs_leave_nothing(config: Configure, world: Path) -> None:
 
 
 def test_truncated_features_leave_nothing(config: Configure, world: Path) -> None:
-    content = (world / "features.tsv").read_bytes()
-    (world / "features.tsv").write_bytes(content[:-150])
-    assert f"{world / 'features.tsv'}, line 7" in fails(config())
+    *wanted, _ = (world / "features.tsv").read_bytes().splitlines(keepends=True)
+    (world / "features.tsv").write_bytes(b"".join(wanted)[:-150])
+    assert f"{world / 'features.tsv'}, line 6" in fails(config())
 
 
 def test_hints_for_no_question(config: Configure, dump: Callable[..., Path]) -> None:

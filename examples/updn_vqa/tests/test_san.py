@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from updn_common.readers import read_npz
+from updn_common.readers import read_proposals
 from updn_common.run import read_metrics
 from updn_vqa.data import PreparedData
 from updn_vqa.evaluate import EvaluateConfig, evaluate
@@ -93,7 +93,7 @@ def test_a_grid_is_read_as_proposals(tmp_path: Path) -> None:
         image_h=height,
         image_w=width,
     )
-    (image,) = read_npz(tmp_path)
+    (image,) = read_proposals(tmp_path)
     for y in range(rows):
         for x in range(columns):
             (index,) = np.flatnonzero((image.boxes == [x * 10, y * 20, (x + 1) * 10, (y + 1) * 20]).all(1))

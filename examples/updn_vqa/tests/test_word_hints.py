@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from updn_common.errors import InputError
-from updn_common.readers import read_tsv
+from updn_common.readers import read_proposals
 from updn_vqa.hints import Geometry, ObjectNames, WordHints
 from updn_vqa.hints.words import read_explanations, words
 from updn_vqa.questions import Annotation, Question
@@ -142,7 +142,7 @@ def test_real_explanations_on_real_detections(shared_data: Path) -> None:
     names = shared_data / "bottom_up" / "objects_vocab.txt"
     hints = WordHints.of_explanations([shared_data / "vqa_x" / "train_exp_anno.sub.json"], names)
     assert len(hints.texts) == 3194
-    images = {i.image_id: i for i in read_tsv(shared_data / "bottom_up" / "train2014_obj36.tsv")}
+    images = {i.image_id: i for i in read_proposals(shared_data / "bottom_up" / "train2014_obj36.tsv")}
     called = names.read_text().splitlines()
 
     def hint(question_id: int) -> tuple[torch.Tensor | None, list[str]]:

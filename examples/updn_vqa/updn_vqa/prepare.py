@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save
 
-from updn_common.conversion import store_proposals
+from updn_common.conversion import FeatureOptions, store_proposals
 from updn_common.errors import InputError
 from updn_common.files import new_directory, sha256, write_json
 from updn_common.progress import track
@@ -107,6 +107,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         "options": asdict(config),
         "sources": [source_record(path) for path in dict.fromkeys(sources)] + store.description["sources"],
         "proposals": "none: question-only, each image has one of zeros" if config.question_only else "features",
+        "feature_size": store.feature_size,
         "hints": hints.record() if hints else {"source": "none"},
         "word_vectors": vectors,
         "dropped_questions": dropped,
@@ -129,7 +130,8 @@ def _store_proposals(
         blank = (ImageProposals(image_id, 2, 2, box, nothing) for image_id in sorted(wanted))
         write_store(directory, blank, total=len(wanted))
         return ProposalStore.open(directory)
-    return store_proposals(directory, features, wanted, dtype=config.feature_dtype)
+    options = FeatureOptions(config.feature_dtype, config.feature_size, config.skip_damaged_features)
+    return store_proposals(directory, features, wanted, options)
 
 
 def _write_word_vectors(path: Path | None, words: QuestionVocabulary, out: Path) -> dict[str, Any] | None:
@@ -188,7 +190,9 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
     if vectors := record["word_vectors"]:
         covered = f"{vectors['words']:,} of {record['words']:,} words"
         console.print(f"Word vectors: {vectors['name']} has {covered}, {vectors['size']} numbers each.")
-    if record["proposals"] != "features":
+    if record["proposals"] == "features":
+        console.print(f"Features: {record['feature_size']:,} numbers a proposal.")
+    else:
         console.print("Question-only: no features, each image has one proposal of zeros.")
     if record["dropped_questions"]:
         console.print(f"{record['dropped_questions']:,} questions were dropped: their images have no proposals.")

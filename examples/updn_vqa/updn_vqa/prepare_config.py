@@ -30,6 +30,9 @@ class PrepareConfig:
         features: Bottom-up features: TSV or HDF5 files, or folders of npz. Or another prepared directory, whose
             proposals are then shared without a copy. Default: the only ones in the directory.
         feature_dtype: How features are stored; float16 halves the disk.
+        feature_size: How many numbers a proposal has, such as 2048. Default: what the first image has.
+        skip_damaged_features: Leave out images whose features cannot be read, and all but the first of an image's,
+            instead of stopping; they are counted.
         question_only: Prepare without features: each image gets one proposal of zeros, so that answers can come from
             questions alone.
         hints: Human hints: VQA-HAT maps, drawn boxes, boxes of GQA's scene graphs, SALICON fixations (free viewing, not
@@ -59,6 +62,8 @@ class PrepareConfig:
     annotations: Path | None = None
     features: tuple[Path, ...] = ()
     feature_dtype: Dtype = "float32"
+    feature_size: int | None = None
+    skip_damaged_features: bool = False
     question_only: bool = False
     hints: HintKind = "none"
     hint_paths: tuple[Path, ...] = ()
