@@ -2,37 +2,8 @@
 
 Any model that computes a score from proposals (image regions, patches, feature map cells) will do. Its *network
 importance* is the gradient of the score with respect to the proposals; *human importance* says how much people looked
-at each. The loss asks the first to rank proposals as the second does, beside the task loss.
-
->>> import torch
->>> from hint_loss import HintRankingLoss, human_importance, proposal_importance
->>> _ = torch.manual_seed(0)
->>> class Model(torch.nn.Module):
-...     def __init__(self):
-...         super().__init__()
-...         self.attention, self.answer = torch.nn.Linear(8, 1), torch.nn.Linear(8, 5)
-...     def forward(self, proposals):  # (B, K, 8) -> (B, 5)
-...         weights = self.attention(proposals).softmax(1)
-...         return self.answer((weights * proposals).sum(1).relu())
->>> model = Model()
->>> proposals = torch.randn(2, 3, 8, requires_grad=True)
->>> answers = torch.tensor([1, 4])
-
-Where did people look? Attention maps and boxes give one number in [0, 1] for each proposal:
-
->>> attention_maps = torch.rand(2, 32, 32)
->>> boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0], [8.0, 4.0, 20.0, 20.0], [16.0, 16.0, 32.0, 32.0]]).expand(2, 3, 4)
->>> s = human_importance(attention_maps, boxes)  # (B, K)
-
-Where does the network look, and does it rank the same?
-
->>> logits = model(proposals)
->>> score = logits.gather(1, answers[:, None]).squeeze(1)  # the ground truth's logit, (B,)
->>> alpha = proposal_importance(score, proposals)  # (B, K), differentiable
->>> loss = HintRankingLoss()(alpha, s) + torch.nn.functional.cross_entropy(logits, answers)
->>> loss.backward()  # a second-order step
->>> model.attention.weight.grad is not None
-True
+at each. The loss asks the first to rank proposals as the second does, beside the task loss. See
+:func:`~hint_loss.proposal_importance` and :class:`~hint_loss.HintRankingLoss`.
 """
 
 from hint_loss.diagnostics import DoubleBackwardReport, TrackingReport, check_double_backward, tracking_report

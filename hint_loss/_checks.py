@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -
 def check_options(margin: float, min_gap: float, pair_reduction: str, reduction: str) -> None:
     """Options of the ranking loss."""
     found = f"Found `margin = {margin!r}`, `min_gap = {min_gap!r}`."
-    if isinstance(margin, str) or isinstance(min_gap, str):
+    if not (isinstance(margin, Real) and isinstance(min_gap, Real)):
         raise TypeError(f"Parameters `margin` and `min_gap` should be numbers. {found}")
     if not (margin >= 0 and min_gap >= 0):
         raise ValueError(f"Parameters `margin` and `min_gap` should be at least 0. {found}")

@@ -19,6 +19,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -38,9 +39,9 @@ class LowRank:
         value: X.
         c: coefficients, in float32 at least.
         u: directions.
-        scales: whether u is X, as for proposals that are stretched.
-        ends: whether something nonlinear follows as a rule, so that a plain tensor will do.
-        weighted: weights and what they weigh, if X is their product: a sum over proposals need not read that.
+        scales: whether u is X itself, as it is for the reduction "input".
+        ends: whether to go on with a plain tensor, as a nonlinear operation usually follows.
+        weighted: weights and what they weigh, if X is their product, and the version of both: a sum need not read X.
     """
 
     value: Tensor
@@ -48,7 +49,7 @@ class LowRank:
     u: Tensor
     scales: bool = False
     ends: bool = False
-    weighted: tuple[Tensor, Tensor] | None = None
+    weighted: tuple[Tensor, Tensor, int] | None = None
 
     def aligned(self) -> LowRank:
         """The same with all dimensions that the value has in c and u, and no larger than it has to be."""
@@ -79,9 +80,10 @@ def dense(c: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rule(names: str, *spaces: Any, first: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Use the decorated function for these of torch's, if it is the ``first`` argument that has a term, or else any.
+    """Register the decorated rule for the named functions of torch, and for methods of that name.
 
-    Calls with options that the function lacks have no rule.
+    ``first``: only where the first argument has a term; otherwise any may. Calls with options that the rule lacks go
+    without it.
     """
 
     def register(rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,15 +157,15 @@ def _linear(func: Any, x: LowRank, weight: Tensor, bias: Tensor | None = None) -
 
 @_rule("matmul bmm __matmul__ __rmatmul__", first=False)
 def _matmul(func: Any, a: Any, b: Any) -> Any:
-    value = func(_value(a), _value(b))
+    value = partial(func, _value(a), _value(b))
     if func is Tensor.__rmatmul__:
         a, b = b, a
     if min(_value(a).dim(), 2 if isinstance(a, LowRank) else _value(b).dim()) < 2:
         return NotImplemented
     if isinstance(b, LowRank):
-        return LowRank(value, *_mapped(b, (-2,), lambda z: a.to(z.dtype) @ z))
+        return LowRank(value(), *_mapped(b, (-2,), lambda z: a.to(z.dtype) @ z))
     term = _mapped(a, (-1,), lambda z: z @ b.to(z.dtype), lambda z: z if b.dim() > 1 else z.squeeze(-1))
-    return LowRank(value, *term, ends=True)
+    return LowRank(value(), *term, ends=True)
 
 
 @_rule("einsum", first=False)
@@ -204,20 +206,24 @@ def _convolution(func: Any, x: LowRank, weight: Tensor, bias: Any = None, *optio
 def _reduce(func: Any, x: LowRank, dim: Any = None, keepdim: bool = False) -> Any:
     n = x.value.dim()
     dims = tuple(d % n - n for d in ([dim] if isinstance(dim, int) else dim or range(n)))
-    if x.weighted and func.__name__ == "sum" and dims == (-2,):
-        weights, weighed = x.weighted
-        with torch.autocast(weights.device.type, enabled=False):
-            value = weights.mT @ weighed if keepdim else (weights.mT @ weighed).squeeze(-2)
+    if x.weighted and func.__name__ == "sum" and dims == (-2,) and _version(*x.weighted[:2]) == x.weighted[2]:
+        weights, weighed, _ = x.weighted
+        value = weights.mT @ weighed if keepdim else (weights.mT @ weighed).squeeze(-2)
     else:
         value = func(x.value, dims, keepdim)
     term = _mapped(x, dims, lambda z: func(z, dims, keepdim), lambda z: z if keepdim else z.squeeze(dims))
     return LowRank(value, *term)
 
 
+def _version(a: Tensor, b: Tensor) -> int:
+    """Counts what was written into two tensors; in compiled code nothing is."""
+    return 0 if torch.compiler.is_compiling() else a._version + b._version
+
+
 # Arithmetic
 
 
-def _scaled(value: Tensor, x: LowRank, factor: Any, weighted: tuple[Tensor, Tensor] | None = None) -> LowRank:
+def _scaled(value: Tensor, x: LowRank, factor: Any, weighted: tuple[Tensor, Tensor, int] | None = None) -> LowRank:
     """The value, with the term of x times a factor: the smaller of c and u takes it."""
     c, u = x.c, x.u
     shape = getattr(factor, "shape", ())
@@ -250,8 +256,10 @@ def _mul(func: Any, a: Any, b: Any) -> Any:
     x, factor = (a, b) if isinstance(a, LowRank) else (b, a)
     value, weighted = x.value, None
     fits = type(factor) is Tensor and factor.dim() == value.dim() > 1 and factor.dtype == value.dtype
+    fits = fits and not torch.is_autocast_enabled(value.device.type)  # where a sum is in float32
     if fits and factor.shape[-1] == 1 and factor.shape[-2] in (1, value.shape[-2]):
-        weighted = factor.expand(*factor.shape[:-2], value.shape[-2], 1), value
+        weights = factor.expand(*factor.shape[:-2], value.shape[-2], 1)
+        weighted = weights, value, _version(weights, value)
     return _scaled(func(_value(a), _value(b)), x, factor, weighted)
 
 
@@ -266,8 +274,8 @@ def _dropout(func: Any, x: LowRank, p: float = 0.5, training: bool = True, inpla
 
 
 @_rule(
-    "reshape view flatten unflatten squeeze unsqueeze reshape_as view_as expand expand_as broadcast_to "
-    "transpose permute movedim swapaxes t T mT select narrow"
+    "reshape view flatten unflatten squeeze unsqueeze expand broadcast_to transpose permute movedim swapaxes t T mT "
+    "select narrow"
 )
 def _view(func: Any, x: LowRank, *args: Any, **kwargs: Any) -> Any:
     if any(isinstance(option, Tensor | torch.dtype) for option in tree_leaves((args, kwargs))):

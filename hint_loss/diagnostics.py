@@ -21,8 +21,6 @@ from hint_loss.importance import ImportanceReduction, proposal_importance
 from hint_loss.kernels import check_graph
 from hint_loss.tracking import TrackedProposals
 
-__all__ = ["DoubleBackwardReport", "TrackingReport", "check_double_backward", "tracking_report"]
-
 
 @dataclass(frozen=True)
 class DoubleBackwardReport:

@@ -12,8 +12,6 @@ from hint_loss._checks import check_features
 from hint_loss.kernels import check_graph
 from hint_loss.tracking import coordinates, importance_along, move_along
 
-__all__ = ["importance_and_output"]
-
 
 def importance_and_output(
     function: Callable[[Tensor], tuple[Tensor, Any]],
@@ -45,7 +43,7 @@ def importance_and_output(
         differentiable with respect to all that the function uses.
 
     Raises:
-        TypeError: ``proposals`` that are no floating point tensor.
+        TypeError: ``proposals`` that are no floating point tensor; a function that does not return two things.
         ValueError: scores of another shape; an unknown reduction or ``feature_dim``; unfit ``probes``.
         RuntimeError: an operation without a second derivative, such as fused attention, or one that ``torch.func``
             cannot look into, such as a recurrent layer of cuDNN (the error names the remedy) or a checkpoint;
@@ -66,9 +64,13 @@ def importance_and_output(
     zeros, u = coordinates(proposals, feature_dim, reduction, probes, generator)
 
     def total(t: Tensor) -> tuple[Tensor, Any]:
-        score, output = function(move_along(proposals, t, u, feature_dim, reduction))
-        if score.dim() > 1:
-            raise ValueError(f"Parameter `function` should return scores (B,) first. Found {tuple(score.shape)}.")
+        result = function(move_along(proposals, t, u, feature_dim, reduction))
+        if not isinstance(result, tuple) or len(result) != 2 or result[1] is None:
+            raise TypeError("Parameter `function` should return two things: scores, and other output, `()` for none.")
+        score, output = result
+        if score.shape not in ((), proposals.shape[:1]):
+            found = tuple(score.shape)
+            raise ValueError(f"Parameter `function` should return scores ({len(proposals)},) first. Found {found}.")
         if not torch.compiler.is_compiling() and score.requires_grad:
             check_graph(score, t)
         return score.sum(), output

@@ -15,8 +15,6 @@ from torch.utils._pytree import tree_map, tree_map_only
 from hint_loss._checks import check_tensors
 from hint_loss.tracking import track_proposals
 
-__all__ = ["forward_hinted"]
-
 
 def forward_hinted(
     model: Callable[..., Any],

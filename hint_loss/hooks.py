@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from hint_loss.tracking import track_proposals
 
-__all__ = ["submodule_proposals"]
-
 
 @contextmanager
 def submodule_proposals(

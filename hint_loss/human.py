@@ -7,9 +7,7 @@ The paper compares the mean human attention inside a proposal's box with the mea
 with :math:`e` the attention energy inside the box, :math:`a` the box's area, :math:`E` and :math:`A` the same of the
 whole image. ``s = 0.5`` means that people looked inside as much as outside.
 
-:math:`e` is exact at sub-pixel borders. A map is read once for up to 64 boxes: its rows are added up to strips
-between the boxes' edges, the columns of the strips to tiles. A gaze point is a product of two indicators or two
-Gaussian integrals, along x and along y, a drawn box a product of two overlaps.
+:math:`e` is exact at sub-pixel borders.
 """
 
 from __future__ import annotations
@@ -31,8 +29,6 @@ from hint_loss._checks import (
     checked_size,
     clipped,
 )
-
-__all__ = ["grid_boxes", "human_importance", "human_importance_from_boxes", "human_importance_from_points", "two_level"]
 
 BoxFormat = Literal["xyxy", "xywh"]
 

@@ -1,12 +1,4 @@
-r"""Network importance of proposals: how much each one moves the score of a decision.
-
-For a decision's score o and the embedding :math:`P_r` of proposal r, the paper takes
-
-.. math:: \alpha_r = \sum_d \frac{\partial o}{\partial P_{r,d}},
-
-the weights of Grad-CAM without pooling over space. It depends on every parameter of the network, attention and
-classifier alike. Training on it is a second-order step: the parameters' gradient of a loss on this gradient.
-"""
+"""Network importance of proposals: how much each one moves the score of a decision."""
 
 from __future__ import annotations
 
@@ -20,8 +12,6 @@ from torch import Tensor, nn
 from hint_loss._checks import check_feature_dim
 from hint_loss.kernels import check_graph, trained_tensors
 from hint_loss.tracking import TrackedProposals, importance_along
-
-__all__ = ["proposal_importance"]
 
 ImportanceReduction = Literal["sum", "input", "norm"] | Callable[[Tensor, Tensor], Tensor]
 
@@ -38,8 +28,9 @@ def proposal_importance(
 
     .. math:: \alpha_r = \sum_d \frac{\partial o}{\partial P_{r,d}}
 
-    The model is the caller's: it only has to compute ``score`` from ``proposals``, each sample from its own. The
-    caller's graph, gradients, flags and modes are left as they were, so the task loss can still be back-propagated.
+    These are the weights of Grad-CAM without pooling over space. The model is the caller's: it only has to compute
+    ``score`` from ``proposals``, each sample's from its own. The caller's graph, gradients, flags and modes are left as
+    they were, so the task loss can still be back-propagated.
 
     Args:
         score: the decision's score for each sample: ``(B,)``, such as the ground-truth answer's logit; ``(B, T)``
@@ -85,7 +76,7 @@ def proposal_importance(
     score = score.plain if isinstance(score, TrackedProposals) else score
     if differentiable:
         check_graph(score, leaf)
-    several = score.dim() == 2
+    several, tracked = score.dim() == 2, leaf is not proposals
     with torch.enable_grad():  # the graph is there, whatever the mode is now
         output = score.sum(0) if several else score.sum()
 
@@ -104,18 +95,18 @@ def proposal_importance(
     try:  # one vector-Jacobian product for each decision, batched
         with torch.set_grad_enabled(differentiable):
             each = torch.eye(score.shape[1]).to(score) if several else None
-            gradient = derivative() if each is None else torch.vmap(derivative)(each)
+            batched = torch.vmap(derivative, out_dims=1 + tracked, randomness="same")  # dropout of a checkpoint
+            gradient = derivative() if each is None else batched(each)
     except RuntimeError as error:
         remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in str(error)]
         if not remedies:
             raise
         raise RuntimeError(remedies[0]) from error
     with torch.set_grad_enabled(differentiable):
-        if leaf is proposals:
-            alpha = _reduce(gradient, proposals, feature_dim, reduction, several)
+        if tracked:
+            alpha = importance_along(gradient, str(reduction))
         else:
-            along = importance_along(gradient, str(reduction), int(several))  # behind the decisions
-            alpha = along.movedim(0, int(several))
+            alpha = _reduce(gradient, proposals, feature_dim, reduction, several)
     if differentiable and alpha.numel() and not _trains_something(alpha, leaf):
         raise RuntimeError(
             "The importance of `proposals` cannot be trained: nothing that requires a gradient influences it, beside "
@@ -130,7 +121,7 @@ _REMEDIES = {  # by what PyTorch's errors say
         "Proposals are tracked anew for each forward pass."
     ),
     "recomput": (
-        "A checkpoint computed its part again with other kernels. Give it those of the forward pass, "
+        "A checkpointed part was computed again with other kernels than in the forward pass. Pass `checkpoint` "
         "`context_fn=lambda: (double_backward_kernels(), double_backward_kernels())` (in Hugging Face, among the "
         "`gradient_checkpointing_kwargs`), or use none that are fused: `attn_implementation='eager'`."
     ),
@@ -150,10 +141,8 @@ def _reduce(
     gradient: Tensor, proposals: Tensor, feature_dim: int, reduction: ImportanceReduction, several: bool
 ) -> Tensor:
     inputs = proposals.movedim(feature_dim, -1)
-    if several:  # (T, B, ..., D) to (B, T, ..., D)
-        gradient, inputs = gradient.movedim(feature_dim % proposals.dim() + 1, -1).movedim(0, 1), inputs[:, None]
-    else:
-        gradient = gradient.movedim(feature_dim, -1)
+    gradient = gradient.movedim(feature_dim % proposals.dim() + several, -1)  # (B, ..., D), or (B, T, ..., D)
+    inputs = inputs[:, None] if several else inputs
     if gradient.dtype in (torch.float16, torch.bfloat16):  # sums in half precision tie
         gradient, inputs = gradient.float(), inputs.float()
     if callable(reduction):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from threading import RLock
 from typing import Any
 
 import torch
@@ -20,8 +21,6 @@ from torch.autograd.graph import Node, get_gradient_edge
 from torch.backends import cudnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-
-__all__ = ["double_backward_kernels"]
 
 _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
@@ -47,8 +46,8 @@ _ONCE = once_differentiable(lambda ctx: None).__code__  # shared by all that it 
 class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered again, nested, in several threads
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func in _ATTENTION:
-            with sdpa_kernel(SDPBackend.MATH):
-                return func(*args, **kwargs or {})
+            with nullcontext() if torch.compiler.is_compiling() else _LOCK, sdpa_kernel(SDPBackend.MATH):
+                return func(*args, **kwargs or {})  # (the compiler knows no locks)
         if func not in _RECURRENT:
             return func(*args, **kwargs or {})
         name = func.__name__
@@ -57,12 +56,16 @@ class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered ag
         return _without_cudnn(name, *args, **kwargs or {})
 
 
+_LOCK = RLock()  # PyTorch's flags are the process's: one thread at a time
+
+
 def _without_cudnn(name: str, *args: Any, **kwargs: Any) -> Any:
-    enabled, cudnn.enabled = cudnn.enabled, False  # `cudnn.flags` would reset the other flags
-    try:
-        return getattr(torch, name)(*args, **kwargs)
-    finally:
-        cudnn.enabled = enabled
+    with _LOCK:
+        enabled, cudnn.enabled = cudnn.enabled, False  # `cudnn.flags` would reset the other flags
+        try:
+            return getattr(torch, name)(*args, **kwargs)
+        finally:
+            cudnn.enabled = enabled
 
 
 # For compiled graphs: operations with PyTorch's names and schemas, which a reloaded module finds already.

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from hint_loss._checks import checked_mask
 
-__all__ = ["pointing_game", "rank_correlation"]
-
 
 def rank_correlation(alpha: Tensor, s: Tensor, *, mask: Tensor | None = None) -> Tensor:
     r"""Spearman's rank correlation of network and human importance, sample by sample.

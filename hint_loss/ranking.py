@@ -30,8 +30,6 @@ from torch import Tensor, nn
 
 from hint_loss._checks import check_options, check_roles, checked_mask
 
-__all__ = ["HintRankingLoss", "hint_pairs", "hint_ranking_loss"]
-
 PairReduction = Literal["sum", "mean"]
 Reduction = Literal["mean", "sum", "none"]
 
@@ -45,14 +43,7 @@ class _Options(TypedDict, total=False):
     reduction: Reduction
 
 
-_RECOMMENDED: _Options = {
-    "margin": 0.8,
-    "min_gap": 0.0,
-    "relative": True,
-    "scale_free": True,
-    "pair_reduction": "mean",
-    "reduction": "mean",
-}
+_RECOMMENDED: _Options = {"margin": 0.8, "relative": True, "scale_free": True, "pair_reduction": "mean"}
 _FEW = 64  # proposals, of which all pairs are compared sooner than counted
 
 
@@ -98,11 +89,13 @@ def hint_ranking_loss(
         reduction: ``"mean"`` over samples that count (without any: 0, attached to the graph), ``"sum"``, or ``"none"``.
 
     Returns:
-        A scalar, or ``(...)`` for ``reduction="none"``; float32, or float64 where ``alpha`` is. An unmasked NaN shows.
+        A scalar, or ``(...)`` for ``reduction="none"``; float32, or float64 where ``alpha`` is. An unmasked NaN makes
+        the loss of its sample and the gradient NaN.
 
     Raises:
         ValueError: shapes or devices that do not fit; a mask that is not boolean, or could be meant for samples or for
-            proposals; an option out of range; ``s`` for ``alpha``; an alpha without a graph, where gradients are on.
+            proposals; an option out of range; ``s`` and ``alpha`` swapped; an alpha without a graph, where gradients
+            are on.
         TypeError: an integer ``alpha``, or an array in place of a tensor.
 
     Example:
@@ -127,7 +120,7 @@ def hint_ranking_loss(
         x, present = torch.where(mask, x, 0.0), mask.sum(-1, keepdim=True).clamp(min=1)
     if scale_free:
         norm = x.abs().sum(-1, keepdim=True)
-        x = x / torch.where(norm > 0, norm, 1.0)
+        x = x / torch.where(norm > torch.finfo(x.dtype).tiny, norm, 1.0)  # the inverse of less may be infinite
     if margin:
         x = x - margin * s.to(x.dtype)
 
@@ -139,10 +132,10 @@ def hint_ranking_loss(
             slope = _slope_by_comparing(x, s, mask, min_gap)
         else:
             slope = _slope_by_counting(x, mask, lower, order)
+        slope = slope.to(x.dtype) + 0 * (x + s.to(x.dtype)).sum(-1, keepdim=True)  # a NaN has no order: let it show
         centre = x.sum(-1, keepdim=True) / present
-        centre = centre + 0 * s.sum(-1, keepdim=True)  # a NaN has no order: let it show
     # A sample's slopes sum to zero and masked entries have none: centring changes the rounding error alone.
-    losses = ((x - centre) * slope.to(x.dtype)).sum(-1)
+    losses = ((x - centre) * slope).sum(-1)
     if pair_reduction == "mean":
         losses = losses / lower.sum(-1).clamp(min=1)
     if reduction == "none":
@@ -237,7 +230,7 @@ class HintRankingLoss(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in self._options().items())
 
     def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _RECOMMENDED}
+        return {name: getattr(self, name) for name in _Options.__annotations__}
 
 
 def _floating(x: Tensor) -> Tensor:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from hint_loss._checks import check_feature_dim, check_tensors
 
-__all__ = ["answer_flips"]
-
 
 @torch.no_grad()
 def answer_flips(

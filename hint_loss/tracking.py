@@ -33,8 +33,6 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from hint_loss._checks import check_features, checked_probes
 from hint_loss._low_rank import RULES, LowRank, dense, sum_product
 
-__all__ = ["TrackedProposals", "track_proposals"]
-
 
 class Source(NamedTuple):
     """What all tensors share that come from the same proposals."""
@@ -59,8 +57,9 @@ def track_proposals(
 
     Give the result to the model instead of the features, anew for each forward pass, and ask for the importance of it.
     Neither the model nor any value changes, but for rounding. Linear layers, convolutions, matrix products and einsum,
-    sums and means, weights, concatenation, arithmetic, dropout, indexing, layout and casts are lazy. Whatever else
-    meets the proposals, and what meets them twice, is as expensive as without tracking: :func:`tracking_report` tells.
+    sums and means, weights, concatenation, arithmetic, dropout, indexing, layout and casts are lazy. Any other
+    operation, and one of two tracked tensors such as ``x + f(x)``, gives the same at the price that it has without
+    tracking: :func:`tracking_report` tells.
     Where all is lazy, no gradient of the proposals exists, and hooks on them see none.
 
     The importance is exact for ``"sum"`` and ``"input"``. For ``"norm"`` it is estimated along ``probes`` random
@@ -137,9 +136,9 @@ def move_along(features: Tensor, t: Tensor, u: Tensor, feature_dim: int, reducti
     return tracked
 
 
-def importance_along(gradient: Tensor, reduction: str, dim: int = 0) -> Tensor:
-    """The importance from the gradient of t, whose directions are in dimension ``dim``."""
-    return torch.linalg.vector_norm(gradient, dim=dim) if reduction == "norm" else gradient.select(dim, 0)
+def importance_along(gradient: Tensor, reduction: str) -> Tensor:
+    """The importance from the gradient of t, whose directions come first."""
+    return torch.linalg.vector_norm(gradient, dim=0) if reduction == "norm" else gradient[0]
 
 
 class TrackedProposals(Tensor):
@@ -162,9 +161,8 @@ class TrackedProposals(Tensor):
                     made = x.low_rank.value is not x.source.features
                     what = f"what the model made of tracked proposals, of shape {tuple(x.shape)}"
                     raise RuntimeError(
-                        f"`{func.__name__}` writes into {what if made else 'tracked proposals'}, whose derivatives are "
-                        "of the values that they had. Use the out-of-place form in the model, or do without "
-                        "`track_proposals`."
+                        f"`{func.__name__}` writes into {what if made else 'tracked proposals'}, but the importance is "
+                        "of the values that were there. Use the out-of-place form, or do without `track_proposals`."
                     )
             tracked = [x for x in tree_leaves((args, kwargs)) if isinstance(x, cls)]
             source, result = tracked[0].source, NotImplemented

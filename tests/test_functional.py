@@ -164,8 +164,15 @@ def test_bad_input(raises: Callable[..., Any]) -> None:
         "`proposals.float()`.",
     ):
         importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(1, 2, 3, dtype=torch.int64))
-    with raises(ValueError, "Parameter `function` should return scores (B,) first. Found (2, 4)."):
+    with raises(ValueError, "Parameter `function` should return scores (2,) first. Found (2, 4)."):
         importance_and_output(lambda x: (x.sum(1), ()), torch.ones(2, 3, 4))
+    with raises(ValueError, "Parameter `function` should return scores (2,) first. Found (1,)."):
+        importance_and_output(lambda x: (x.sum((1, 2))[:1], ()), torch.ones(2, 3, 4))
+    for wrong in (lambda x: x.sum((1, 2)), lambda x: (x.sum((1, 2)), None)):
+        with raises(
+            TypeError, "Parameter `function` should return two things: scores, and other output, `()` for none."
+        ):
+            importance_and_output(wrong, torch.ones(2, 3, 4))
     with pytest.raises(ValueError, match="Parameter `reduction` should be 'sum', 'input' or 'norm'"):
         importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(2, 3, 4), reduction="mean")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Found a list"):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hint_loss import HintRankingLoss, proposal_importance, track_proposals
 
@@ -276,6 +277,21 @@ class TestCallersState:
     def test_not_differentiable_works_on_a_frozen_model(self, model: UpDn, proposals: Tensor, words: Tensor) -> None:
         model.requires_grad_(False)
         assert proposal_importance(answer_score(model(proposals, words)), proposals, differentiable=False).any()
+
+
+@pytest.mark.parametrize("track", [track_proposals, lambda x: x.clone().requires_grad_()])
+def test_several_decisions_behind_a_checkpoint_with_dropout(track: Callable[[Tensor], Tensor]) -> None:
+    """It draws again, within the batched backward pass, what the forward pass drew."""
+    network = nn.Sequential(nn.Linear(D, 8), nn.Dropout(0.2), nn.Tanh(), nn.Linear(8, T))
+    proposals = track(torch.rand(B, K, D))
+    scores = checkpoint(network, proposals, use_reentrant=False).sum(1)
+    alpha = proposal_importance(scores, proposals)
+    each = torch.stack([proposal_importance(scores[:, t], proposals) for t in range(T)], 1)
+    torch.testing.assert_close(alpha, each)
+    found, expected = (
+        torch.autograd.grad(x.square().sum(), network[0].weight, retain_graph=True) for x in (alpha, each)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 2])

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -189,8 +190,28 @@ class TestContext:
 
         for gradient, other in zip(gradients(context_fn=lambda: (context, context)), gradients(), strict=True):
             torch.testing.assert_close(gradient, other, rtol=1e-12, atol=1e-14)
-        with pytest.raises(RuntimeError, match="A checkpoint computed its part again with other kernels"):
+        with pytest.raises(RuntimeError, match="A checkpointed part was computed again with other kernels"):
             gradients(preserve_rng_state=True)
+
+    def test_threads_leave_the_flags_as_they_were(self) -> None:
+        """They are the process's: one thread would restore what another had set."""
+        lstm, q = nn.LSTM(D, D), torch.randn(2, 2, K, D)
+        sdp = torch.backends.cuda
+
+        def work() -> None:
+            with double_backward_kernels():
+                for _ in range(60):
+                    lstm(torch.randn(K, B, D))
+                    F.scaled_dot_product_attention(q, q, q)
+
+        def flags() -> list[bool]:
+            return [cudnn.enabled, sdp.flash_sdp_enabled(), sdp.mem_efficient_sdp_enabled(), sdp.math_sdp_enabled()]
+
+        before = flags()
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(work) for _ in range(4)]:
+                done.result()
+        assert flags() == before
 
     @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
     @pytest.mark.parametrize("inside", [True, False])

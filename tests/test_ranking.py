@@ -260,8 +260,44 @@ def test_module_is_the_function_with_its_options_stored() -> None:
 def test_a_nan_that_is_not_masked_shows() -> None:
     good, bad = torch.zeros(1, 3), torch.tensor([[0.0, float("nan"), 1.0]])
     for options in ({}, {"min_gap": 0.1}, {"scale_free": True}, {"margin": 0.1}):
-        assert hint_ranking_loss(bad, good, **options).isnan()
-        assert hint_ranking_loss(good, bad, **options).isnan()
+        for alpha, s in ((bad, good), (good, bad)):
+            alpha = alpha.clone().requires_grad_()
+            loss = hint_ranking_loss(alpha, s, **options)
+            loss.backward()
+            assert loss.isnan()
+            assert alpha.grad is not None
+            assert alpha.grad.isnan().any()  # for whoever watches gradients alone
+
+
+def test_other_samples_do_not_share_a_nan() -> None:
+    alpha = torch.rand(3, 4, requires_grad=True)
+    s = torch.rand(3, 4)
+    s[1, 2] = float("nan")
+    losses = hint_ranking_loss(alpha, s, reduction="none")
+    losses.sum().backward()
+    assert losses.isnan().tolist() == [False, True, False]
+    assert alpha.grad is not None
+    assert alpha.grad.isnan().any(1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-41, 1e-44, 0.0])
+def test_vanishing_alphas_have_finite_gradients(scale: float) -> None:
+    """Below the smallest normal number, the inverse of their sum is infinite."""
+    alpha = (torch.tensor([[0.1, 0.5, 0.3]]) * scale).requires_grad_()
+    loss = hint_ranking_loss(alpha, torch.tensor([[0.9, 0.2, 0.2]]), scale_free=True)
+    loss.backward()
+    assert loss.isfinite()
+    assert alpha.grad is not None
+    assert alpha.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("alpha_type", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("s_type", [torch.bool, torch.float32, torch.float64])
+def test_the_loss_has_the_precision_of_alpha(alpha_type: torch.dtype, s_type: torch.dtype) -> None:
+    alpha, s = torch.rand(2, 3).to(alpha_type).requires_grad_(), torch.rand(2, 3).round().to(s_type)
+    expected = torch.float64 if alpha_type == torch.float64 else torch.float32
+    for options in ({}, {"margin": 0.5, "scale_free": True}, {"min_gap": 0.5}, {"pair_reduction": "mean"}):
+        assert hint_ranking_loss(alpha, s, **options).dtype == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("infinity", [float("inf"), -float("inf")])
@@ -460,6 +496,8 @@ class TestErrors:
         message = "Parameters `margin` and `min_gap` should be numbers. Found `margin = '1'`, `min_gap = 0.0`."
         with raises(TypeError, message):
             HintRankingLoss(margin="1")  # type: ignore[arg-type]
+        with raises(TypeError, message.replace("'1'", "None")):
+            HintRankingLoss(margin=None)  # type: ignore[arg-type]
 
     def test_reductions(self, raises: Any) -> None:
         alpha: Any = torch.zeros(2, 3)

@@ -394,6 +394,24 @@ def test_parts_that_are_written_into_later(reduction: str) -> None:
     assert_exact(score, [weights], features(), reduction=reduction)
 
 
+@pytest.mark.parametrize("written", ["weights", "features"])
+def test_what_a_sum_weighs_may_be_written_into_before_it(written: str) -> None:
+    """The product has been taken by then, though the sum would not read it."""
+    weights, features = torch.rand(B, K, 1), torch.rand(B, K, D)
+    product = weights * track_proposals(features)
+    expected = (weights * features).sum(1)
+    {"weights": weights, "features": features}[written].mul_(2)
+    torch.testing.assert_close(product.sum(1), expected)
+
+
+def test_a_weighted_sum_has_the_type_that_it_has_without_tracking() -> None:
+    weights, features = (torch.rand(B, K, size).bfloat16() for size in (1, D))
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, found = ((weights * x).sum(1) for x in (features, track_proposals(features)))
+    assert found.dtype == expected.dtype
+    assert torch.equal(found, expected)
+
+
 @REDUCTIONS
 def test_parts_of_the_model_without_a_gradient(reduction: str) -> None:
     def score(x: Tensor) -> Tensor:
@@ -443,7 +461,7 @@ def test_values_and_metadata_do_not_change() -> None:
     ],
 )
 def test_writing_raises(write: Callable[[Tensor], Any]) -> None:
-    with pytest.raises(RuntimeError, match="writes into tracked proposals, whose derivatives are of the values that"):
+    with pytest.raises(RuntimeError, match="writes into tracked proposals, but the importance is of the values that"):
         write(track_proposals(features()))
 
 
