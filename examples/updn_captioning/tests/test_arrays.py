@@ -101,6 +101,27 @@ def test_category_masks_to_scores(instances: Instances) -> None:
     assert counts(arrays).items() >= {"images": 2, "captions": 3, "words": 11, "unknown_words": 2}.items()
 
 
+@pytest.mark.parametrize("scale", [1, 100])
+def test_boxes_that_are_corners_are_refused(tmp_path: Path, scale: int) -> None:
+    """Where a wrong width makes a difference; a few pixels are the rounding of masks."""
+    x1, y1, x2, y2 = (scale * z for z in (3, 2, 5, 4))
+    shape = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+    document = {
+        "images": [{"id": 7, "height": 6 * scale, "width": 10 * scale}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(WORDS.categories)],
+        "annotations": [{"image_id": 7, "category_id": 0, "bbox": [x1, y1, x2, y2], "segmentation": shape}],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(document))
+    instances = Instances.read([tmp_path / "instances.json"])
+    geometry = {7: Geometry(BOXES * scale, 6 * scale, 10 * scale)}
+    arrays = {"image_ids": np.array([7])} | caption_arrays(CAPTIONS[:1], VOCABULARY, WORDS, 9)
+    if scale == 1:
+        pair_arrays(arrays, geometry, instances, 5, named_only=False)
+    else:
+        with pytest.raises(InputError, match=r'image 7, category 0: boxes reach .* A "bbox" is x, y, width and height'):
+            pair_arrays(arrays, geometry, instances, 5, named_only=False)
+
+
 def test_all_objects_where_captions_may_be_generated(instances: Instances) -> None:
     images = {7: Geometry(BOXES, *SIZE), 8: Geometry(BOXES[:2], *SIZE)}
     arrays = both(instances, images, named_only=False)

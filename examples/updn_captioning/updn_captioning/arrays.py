@@ -37,7 +37,7 @@ from updn_captioning.instances import Instances
 from updn_captioning.visual_words import VisualWord, VisualWords
 from updn_captioning.vocabulary import BEGIN, END, PAD, UNKNOWN, CaptionVocabulary
 from updn_common.boxes import relevant_proposals
-from updn_common.errors import InputError
+from updn_common.errors import InputError, refused_as_input
 from updn_common.progress import track
 from updn_common.store import Geometry
 
@@ -130,9 +130,28 @@ def _importance(
     seen = masks.flatten(1).any(1)  # objects may be too small to cover the centre of a pixel
     importance = torch.full((len(categories), len(image.boxes)), torch.nan)
     if seen.any():
-        importance[seen] = human_importance(masks[seen], image.boxes.expand(int(seen.sum()), -1, -1))
-    overlaps = [relevant_proposals(image.boxes, instances.boxes(image_id, category)) for category in categories]
+        with refused_as_input(f"The instances of image {image_id}"):
+            importance[seen] = human_importance(masks[seen], image.boxes.expand(int(seen.sum()), -1, -1))
+    boxes = [instances.boxes(image_id, category) for category in categories]
+    for category, mask, found in zip(categories, masks, boxes, strict=True):
+        _check_boxes(found, mask, f"image {image_id}, category {category}")
+    overlaps = [relevant_proposals(image.boxes, found) for found in boxes]
     return importance, torch.stack(overlaps)
+
+
+def _check_boxes(boxes: Float32[Tensor, "M 4"], mask: Bool[Tensor, "H W"], where: str) -> None:
+    """Refuse boxes that are not where the objects' mask is, as if corners had been given as x, y, width and height."""
+    if not mask.any():
+        return
+    y, x = (side.nonzero()[:, 0] for side in (mask.any(1), mask.any(0)))
+    around = torch.stack([x[0], y[0], x[-1] + 1, y[-1] + 1])
+    found = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
+    sides = (around[2:] - around[:2]).repeat(2)
+    if ((found - around).abs() > 3 + 0.1 * sides).any():
+        raise InputError(
+            f"COCO's instances, {where}: boxes reach {found.tolist()} (x1 y1 x2 y2), masks {around.tolist()}. "
+            'A "bbox" is x, y, width and height.'
+        )
 
 
 def counts(arrays: Arrays) -> dict[str, int]:

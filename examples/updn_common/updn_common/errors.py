@@ -1,11 +1,27 @@
 """The one exception that a command shows its user without a traceback, and the commonest reason for it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
     """Something the user gave is wrong: the message names it, the value found, and the remedy."""
+
+
+@contextmanager
+def refused_as_input(what: str) -> Iterator[None]:
+    """Show what the library refuses in data from files as the user's error: ``what`` names the data.
+
+    Raises:
+        InputError: For any other ValueError.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{what} cannot be used. {error}") from None
 
 
 def check_range(low: float, high: float = math.inf, /, **options: float) -> None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from updn_common.boxes import box_fault
 from updn_common.errors import InputError
 
-BOX_TOLERANCE = 1.0
-"""Pixels by which a box may leave its image: detectors differ on whether the last pixel counts."""
 LARGEST_OBJECT = 2**31 - 1
 """Objects are stored as int32."""
 LARGEST_SIDE = 1_000_000
@@ -63,16 +62,5 @@ class ImageProposals:
                 f"a feature is {largest:g}, with {features.shape[1]} numbers a proposal: no detector gives that. Were "
                 "they written as float16 or float64, where float32 is expected?"
             )
-        limit = np.array([self.width, self.height], dtype=np.float32) + BOX_TOLERANCE
-        inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)
-        visible = np.all((boxes[:, 2:] > 0) & (boxes[:, :2] < limit - BOX_TOLERANCE), axis=1)
-        inside &= visible | np.any(boxes[:, :2] == boxes[:, 2:], axis=1)  # one without an area may be anywhere
-        upright = np.all(boxes[:, :2] <= boxes[:, 2:], axis=1)
-        if not np.all(inside & upright):
-            i = int(np.argmin(inside & upright))
-            fault = "is inverted" if inside[i] else f"leaves the {self.width} x {self.height} image"
-            raise InputError(f"box {i} {boxes[i].tolist()} {fault}; expected x1 y1 x2 y2 in pixels.")
-        real = np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
-        if real.any() and boxes.max() <= 1:
-            found = f"all boxes are in [0, 1], such as {boxes[real.argmax()].tolist()}"
-            raise InputError(f"{found}; expected pixels: multiply x by the image's width, y by its height.")
+        if fault := box_fault(boxes, self.width, self.height):
+            raise InputError(f"{fault}.")

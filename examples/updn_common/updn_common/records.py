@@ -84,7 +84,10 @@ def by_id(document: Any, path: Path, values: str) -> dict[int, Any]:
         if number is None:
             raise InputError(f"{path}: {key[:60]!r} is no question id. Keys are question ids.")
         if number in found:
-            raise InputError(f"{path} has question {number} twice, once as {key!r}. Keep one of the two.")
+            raise InputError(
+                f"{path} has question {number} twice, once as {key!r}. Keep one of the two or, if they are "
+                "two questions, give one of them another number in all files."
+            )
         found[number] = value
     return found
 

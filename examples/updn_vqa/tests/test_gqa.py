@@ -104,7 +104,8 @@ def test_ids_that_are_none_or_the_same(files: Callable[..., list[Path]], dump: C
     assert message([graphs, questions]) == f"{questions}: 'x1' is no question id. Keys are question ids."
     graphs, questions = files(lambda q, g: q.update({"2930152": q["02930154"]}))
     assert message([graphs, questions]) == (
-        f"{questions} has question 2930152 twice, once as '2930152'. Keep one of the two."
+        f"{questions} has question 2930152 twice, once as '2930152'. Keep one of the two or, if they are "
+        "two questions, give one of them another number in all files."
     )
     graphs, questions = files()
     more = dump({"2930153": QUESTIONS["02930153"]}, "val_balanced_questions.json")

@@ -1,6 +1,7 @@
 """Human hints from VQA-HAT maps, drawn boxes and SALICON fixations."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_hat_map_of_another_shape(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         HatHints({1000: [path]}, 1, 0, []).importance(Question(1000, 1, CAT), IMAGE)
     assert str(error.value) == (
-        f"{path}: a map of 30 x 40 pixels does not fit image 1 of 40 x 30. Resize it to the image, or remove it."
+        f"{path}: a hint on 30 x 40 pixels does not fit image 1 of 40 x 30. Resize it to the image, or remove it."
     )
 
 
@@ -177,7 +178,11 @@ def test_boxes_as_in_scene_graphs(dump: Callable[..., Path]) -> None:
         ([], "{} should hold an object from question ids to boxes, found list."),
         ({"x1": []}, "{}: 'x1' is no question id. Keys are question ids."),
         ({"1" * 20: []}, f"{{}}: '{'1' * 20}' is no question id. Keys are question ids."),
-        ({"1": [], "01": []}, "{} has question 1 twice, once as '01'. Keep one of the two."),
+        (
+            {"1": [], "01": []},
+            "{} has question 1 twice, once as '01'. Keep one of the two or, if they are two questions, give one of "
+            "them another number in all files.",
+        ),
         *(
             (
                 {"7": [wrong]},
@@ -203,9 +208,45 @@ def test_drawn_box_outside_of_its_image(dump: Callable[..., Path]) -> None:
     with pytest.raises(InputError) as error:
         BoxHints.read([path]).importance(Question(1000, 1, CAT), IMAGE)
     assert str(error.value) == (
-        f"{path}: box [0.0, 0.0, 40.0, 50.0] of question 1000 leaves image 1 of 40 x 30 pixels. "
-        "Boxes are x1 y1 x2 y2 in pixels of the image."
+        f"{path}: question 1000: box 1 [0.0, 0.0, 40.0, 50.0] leaves the 40 x 30 image; expected x1 y1 x2 y2 in pixels."
     )
+
+
+@pytest.mark.parametrize(
+    ("boxes", "told"),
+    [
+        (
+            [[0.1, 0.1, 0.6, 0.5]],
+            "all boxes are in [0, 1], such as [0.1, 0.1, 0.6, 0.5]; expected pixels: multiply x by",
+        ),
+        ([[0, 0, 1, 1], [0.2, 0, 0.7, 1]], "all boxes are in [0, 1], such as [0.0, 0.0, 1.0, 1.0]; expected pixels"),
+        (
+            [[40.2, 3, 40.9, 9]],
+            "box 0 [40.2, 3.0, 40.9, 9.0] leaves the 40 x 30 image; expected x1 y1 x2 y2 in pixels.",
+        ),
+        ([[0, 0, 5, 5], [3, -0.9, 9, -0.1]], "box 1 [3.0, -0.9, 9.0, -0.1] leaves the 40 x 30 image; expected"),
+    ],
+)
+def test_drawn_boxes_in_another_unit_or_beyond_the_edge(
+    dump: Callable[..., Path], boxes: list[list[float]], told: str
+) -> None:
+    """Also within the tolerance, nothing of such a box is to be seen."""
+    path = dump({"1000": boxes})
+    with pytest.raises(InputError) as error:
+        BoxHints.read([path]).importance(Question(1000, 1, CAT), IMAGE)
+    assert str(error.value).startswith(f"{path}: question 1000: {told}")
+
+
+@pytest.mark.parametrize("scale", [1, 2, 7.5])
+def test_boxes_on_an_image_of_another_resolution(scale: float) -> None:
+    drawn = torch.tensor([[4.0, 6.0, 20.0, 15.0]])
+    source = BoxHints({1000: drawn * scale}, [], sizes={1000: (40 * scale, 30 * scale)})
+    found, expected = (
+        hints.importance(Question(1000, 1, CAT), IMAGE) for hints in (source, BoxHints({1000: drawn}, []))
+    )
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(InputError, match=r"question 1000: a hint on 30 x 40 pixels does not fit image 1 of 40 x 30\."):
+        replace(source, sizes={1000: (30, 40)}).importance(Question(1000, 1, CAT), IMAGE)
 
 
 def test_fixations_are_the_same_for_all_questions_of_an_image(dump: Callable[..., Path]) -> None:

@@ -273,7 +273,7 @@ HEADER = '{"format": "hints", "version": 1}\n'
             "file",
             "hints.jsonl",
             HEADER + '{"question_id": 1000, "boxes": [[0, 0, 50, 5]]}',
-            "{}: box [0.0, 0.0, 50.0, 5.0] of question 1000 leaves image 1 of 40 x 30 pixels.",
+            "{}: question 1000: box 0 [0.0, 0.0, 50.0, 5.0] leaves the 40 x 30 image; expected x1 y1 x2 y2 in pixels.",
         ),
         (
             "file",

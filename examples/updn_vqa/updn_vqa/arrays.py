@@ -19,6 +19,7 @@ name                shape       content
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ import numpy.typing as npt
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from updn_common.boxes import relevant_proposals
+from updn_common.boxes import box_fault, relevant_proposals
+from updn_common.errors import InputError, refused_as_input
 from updn_common.progress import track
 from updn_vqa.hints import Geometry, HintSource
 from updn_vqa.questions import ANSWERS_PER_QUESTION, Question
@@ -61,20 +63,29 @@ def hint_arrays(
     """Human importance of the proposals, for the questions that have a hint."""
 
     def importance(question: Question) -> Tensor | None:
-        return source.importance(question, images[question.image_id]) if source else None
+        if source is None:
+            return None
+        with refused_as_input(f"The hint of question {question.question_id} about image {question.image_id}"):
+            return source.importance(question, images[question.image_id])
 
     rows, hints = _known_rows(track(questions, "hints") if source else questions, importance)
     return {"hint_rows": rows, "hints": _padded(hints, K, np.float32, np.nan)}
 
 
 def relevance_arrays(
-    questions: Sequence[Question], truth: Mapping[int, Float32[Tensor, "M 4"]], images: Mapping[int, Geometry], K: int
+    questions: Sequence[Question],
+    truth: Mapping[int, Float32[Tensor, "M 4"]],
+    images: Mapping[int, Geometry],
+    K: int,
+    files: Sequence[Path],
 ) -> Arrays:
-    """The proposals that show what is asked for, for the questions where it is known."""
+    """The proposals that show what is asked for, for the questions where it is known from files of boxes."""
 
     def relevance(question: Question) -> Tensor | None:
-        boxes = truth.get(question.question_id)
-        return None if boxes is None else relevant_proposals(images[question.image_id].boxes, boxes)
+        boxes, image = truth.get(question.question_id), images[question.image_id]
+        if boxes is not None and (fault := box_fault(boxes.numpy(), image.width, image.height)):
+            raise InputError(f"{', '.join(map(str, files))}: question {question.question_id}: {fault}.")
+        return None if boxes is None else relevant_proposals(image.boxes, boxes)
 
     rows, relevant = _known_rows(questions, relevance)
     return {"relevant_rows": rows, "relevant": _padded(relevant, K, np.bool_, False)}

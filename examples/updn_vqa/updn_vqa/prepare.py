@@ -86,7 +86,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         arrays[name]["image_rows"] = store.rows([question.image_id for question in split.questions])
         arrays[name] |= hint_arrays(split.questions, hints, store.geometries, store.max_proposals)
         known = {} if config.question_only else truth
-        arrays[name] |= relevance_arrays(split.questions, known, store.geometries, store.max_proposals)
+        arrays[name] |= relevance_arrays(split.questions, known, store.geometries, store.max_proposals, box_files)
     if not counts(arrays["train"])["answerable"]:
         raise InputError(
             f"None of the {len(answers)} answers in {config.answers or 'train'} is one that people gave to a train "

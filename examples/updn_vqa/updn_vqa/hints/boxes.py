@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,12 +12,12 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from hint_loss import human_importance_from_boxes
+from updn_common.boxes import box_fault
 from updn_common.errors import InputError
 from updn_common.files import read_json
-from updn_common.proposals import BOX_TOLERANCE
 from updn_common.records import by_id, is_number
 from updn_common.store import Geometry
-from updn_vqa.hints.source import Importance, joined, read_all
+from updn_vqa.hints.source import Importance, fitting_scale, joined, read_all
 from updn_vqa.questions import Question
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -31,11 +31,13 @@ class BoxHints:
         boxes: The boxes of each question that has any, (M, 4) x1 y1 x2 y2 in pixels.
         files: The files they were read from.
         about: What ``prepared.json`` should say that they are.
+        sizes: Width and height of the image that a question's boxes are in, where that is told; they are scaled.
     """
 
     boxes: Mapping[int, Float32[Tensor, "M 4"]]
     files: Sequence[Path]
     about: str = "boxes drawn with the question in view"
+    sizes: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, files: Sequence[Path]) -> BoxHints:
@@ -47,14 +49,11 @@ class BoxHints:
         drawn = self.boxes.get(question.question_id)
         if drawn is None:
             return None
-        limit = torch.tensor([image.width, image.height]) + BOX_TOLERANCE
-        inside = ((drawn[:, :2] >= -BOX_TOLERANCE) & (drawn[:, 2:] <= limit)).all(1)
-        if not inside.all():
-            raise InputError(
-                f"{joined(self.files)}: box {drawn[~inside][0].tolist()} of question {question.question_id} leaves "
-                f"image {question.image_id} of {image.width} x {image.height} pixels. "
-                "Boxes are x1 y1 x2 y2 in pixels of the image."
-            )
+        where = f"{joined(self.files)}: question {question.question_id}"
+        if size := self.sizes.get(question.question_id):
+            drawn = drawn * fitting_scale(size, image, question.image_id, where).repeat(2)
+        if fault := box_fault(drawn.numpy(), image.width, image.height):
+            raise InputError(f"{where}: {fault}.")
         return human_importance_from_boxes(drawn, image.boxes, image_size=image.size)
 
     def record(self) -> dict[str, Any]:

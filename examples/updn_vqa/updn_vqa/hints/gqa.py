@@ -52,6 +52,7 @@ def read_gqa(files: Sequence[Path]) -> BoxHints:
         raise InputError(f"{joined(files)}: GQA {given} only. Give GQA's {missing} too with --hint-paths.")
     try:
         boxes = {question_id: _boxes(question_id, question, graphs) for question_id, question in questions.items()}
+        sizes = {key: _size(graphs[questions[key]["imageId"]]) for key, found in boxes.items() if found}
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -59,7 +60,14 @@ def read_gqa(files: Sequence[Path]) -> BoxHints:
             f"{joined(files)}: not as GQA's files are ({type(error).__name__}: {error}). Take questions and scene "
             "graphs of the same release and part."
         ) from None
-    return BoxHints({key: torch.tensor(found) for key, found in boxes.items() if found}, files, ABOUT)
+    return BoxHints({key: torch.tensor(boxes[key]) for key in sizes}, files, ABOUT, sizes)
+
+
+def _size(graph: Mapping[str, Any]) -> tuple[float, float]:
+    width, height = graph["width"], graph["height"]
+    if not (is_number(width) and is_number(height) and min(width, height) > 0):
+        raise ValueError(f"a scene graph is of {width} x {height} pixels")
+    return width, height
 
 
 def _boxes(question_id: int, question: Mapping[str, Any], graphs: Mapping[str, Any]) -> list[list[float]]:

@@ -15,10 +15,9 @@ from updn_common.attention_maps import Fixations, find_vqa_hat, mean_attention_m
 from updn_common.errors import InputError
 from updn_common.files import sha256_of_all
 from updn_common.store import Geometry
-from updn_vqa.hints.source import Importance, joined, read_all
+from updn_vqa.hints.source import Importance, fitting_scale, joined, read_all
 from updn_vqa.questions import Question, read_questions
 
-ASPECT_TOLERANCE = 0.02
 SALICON_SIGMA = 19.0
 """Pixels: the blur of the SALICON tools, about one degree of visual angle in their 640 x 480 images."""
 
@@ -80,11 +79,7 @@ class HatHints:
             return None
         attention = torch.from_numpy(mean_attention_map(paths))
         height, width = attention.shape
-        if abs(width * image.height / (height * image.width) - 1) > ASPECT_TOLERANCE:
-            raise InputError(
-                f"{paths[0]}: a map of {width} x {height} pixels does not fit image {question.image_id} of "
-                f"{image.width} x {image.height}. Resize it to the image, or remove it."
-            )
+        fitting_scale((width, height), image, question.image_id, str(paths[0]))
         return human_importance(attention, image.boxes, image_size=image.size).float()
 
     def record(self) -> dict[str, Any]:

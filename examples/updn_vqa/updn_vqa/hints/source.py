@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import torch
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from updn_vqa.questions import Question
 
 Importance: TypeAlias = Float32[Tensor, " K"]
 Item = TypeVar("Item")
+ASPECT_TOLERANCE = 0.02
 
 
 class HintSource(Protocol):
@@ -36,6 +38,21 @@ class HintSource(Protocol):
 
     def record(self) -> dict[str, Any]:
         """What ``prepared.json`` should say about this source."""
+
+
+def fitting_scale(size: tuple[float, float], image: Geometry, image_id: int, where: str) -> Float32[Tensor, 2]:
+    """What x and y of a hint are to be multiplied by, that was made on an image of another resolution.
+
+    Raises:
+        InputError: That has another aspect ratio.
+    """
+    width, height = size
+    if abs(width * image.height / (height * image.width) - 1) > ASPECT_TOLERANCE:
+        raise InputError(
+            f"{where}: a hint on {width:g} x {height:g} pixels does not fit image {image_id} of {image.width} x "
+            f"{image.height}. Resize it to the image, or remove it."
+        )
+    return torch.tensor([image.width / width, image.height / height])
 
 
 def read_all(
