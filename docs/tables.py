@@ -7,7 +7,9 @@ that does not exist yet becomes a note that says so.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -70,9 +72,13 @@ class MarkdownTable(ResultsTable):
 
     def read(self, text: str) -> Results:
         """See :class:`ResultsTable`."""
-        lines = [line.strip()[1:-1].split("|") for line in text.strip().split("\n")]  # a cell may be empty
-        header, _, *rows = [[cell.strip() for cell in line] for line in lines]
+        lines = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in text.strip().split("\n")]  # a cell may be empty
+        header, _, *rows = [[_unescaped(cell.strip()) for cell in line] for line in lines]
         return Results(header, rows)
+
+
+def _unescaped(cell: str) -> str:
+    return html.unescape(re.sub(r"\\(.)", r"\1", cell))
 
 
 def _number(value: Any) -> str:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from updn_captioning.compare_report import print_tables, write_tables
 from updn_captioning.evaluation import evaluate_run
@@ -12,6 +11,7 @@ from updn_captioning.generate import Decoding
 from updn_captioning.recipes import read_runs
 from updn_common.bootstrap import estimate
 from updn_common.comparison import by_data_set
+from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.measurements import CheckpointName
 from updn_common.processes import make_accelerator
@@ -72,4 +72,4 @@ def compare(config: CompareConfig) -> None:
         rows = by_data_set(runs, estimates)
         written = write_tables(config.out, rows)
         print_tables(rows)
-        Console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")
+        plain_console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from updn_captioning.published import HINT_ROW, PUBLISHED, ROBUST, STANDARD
 from updn_captioning.recipes import ComparedRun
 from updn_common.comparison import Cell, Row, told_data
+from updn_common.console import plain_console
 from updn_common.importance import trained_importance
 from updn_common.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
 
@@ -112,7 +111,7 @@ def notes(rows: Rows) -> list[str]:
 def print_tables(rows: Rows) -> None:
     """Print them, each number above its interval."""
     print_blocks(tables(rows))
-    Console().print("± standard deviation over runs; [95 % interval over images].", *notes(rows))
+    plain_console().print("± standard deviation over runs; [95 % interval over images].", *notes(rows))
 
 
 def write_tables(out: Path, rows: Rows) -> list[Path]:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from updn_captioning.evaluation import Evaluation
 from updn_captioning.grounding import CaptionKind
 from updn_captioning.scores.java import JavaScores
 from updn_common.bootstrap import Number, estimate
+from updn_common.console import plain_console
 from updn_common.tables import told
 
 NAMES = {
@@ -51,7 +51,7 @@ def record(evaluation: Evaluation, java: Mapping[str, JavaScores]) -> dict[str, 
 
 def print_evaluation(evaluation: Evaluation, java: Mapping[str, JavaScores], title: str, objects: str) -> None:
     """Print two tables; the second is left out where no visual word was measured."""
-    console, numbers = Console(), estimate(evaluation.statistics).numbers()
+    console, numbers = plain_console(), estimate(evaluation.statistics).numbers()
     console.print(f"{title}: {len(evaluation.captions):,} captions", soft_wrap=True)
     table = Table()
     table.add_column("score")

@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float64, Int64
-from rich.console import Console
 from torch import Tensor
 
 from updn_captioning.data import CaptionSplit, PreparedData
@@ -20,6 +19,7 @@ from updn_captioning.network import UpDnCaptioner
 from updn_captioning.scores.chair import objects_there
 from updn_captioning.visual_words import VisualWord
 from updn_captioning.vocabulary import UNKNOWN
+from updn_common.console import plain_console
 from updn_common.errors import check_range
 from updn_common.figures import ImageFolder, find_images, open_image
 from updn_common.files import new_directory
@@ -118,7 +118,7 @@ def explain(config: ExplainConfig) -> None:
         )
         guide = READING_GUIDE.format(LOOKS[config.by])
         write_gallery(out / "index.html", "What two captioners look at", introduction, guide, cards)
-    Console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(cards)} images")
+    plain_console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(cards)} images")
 
 
 def choose_images(config: ExplainConfig, data: PreparedData, split: CaptionSplit) -> Int64[Tensor, " N"]:

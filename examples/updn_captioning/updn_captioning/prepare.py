@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save
 
@@ -35,6 +34,7 @@ from updn_captioning.scores.tokenise import tokenise
 from updn_captioning.splits import hold_out_development, keep_images, read_data
 from updn_captioning.visual_words import VisualWords
 from updn_captioning.vocabulary import CaptionVocabulary
+from updn_common.console import plain_console
 from updn_common.conversion import FeatureOptions, store_proposals
 from updn_common.errors import InputError
 from updn_common.files import new_directory, write_json
@@ -145,7 +145,7 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
             f"{split['hinted_words'] / max(split['visual_words'], 1):.1%}",
             f"{split['unknown_words'] / split['words']:.1%}",
         )
-    console = Console()
+    console = plain_console()
     console.print(table)
     console.print(f"Features: {record['feature_size']:,} numbers a proposal.")
     if record["hints"] != "none":

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 
 from matplotlib.axes import Axes
-from rich.console import Console
 from rich.table import Table
 
 from updn_captioning.presets import METHODS, Method, Scale
 from updn_captioning.studies import Study
+from updn_common.console import plain_console
 from updn_common.files import read_json, write_json
 from updn_common.page import Figure, Section, TableBlock, write_page
 from updn_common.run import read_metrics
@@ -156,4 +156,4 @@ def _print(header: Sequence[str], rows: Sequence[Sequence[str]], emphasised: Seq
             shown.add_column(header[column], justify="right")
         for i, row in enumerate(rows):
             shown.add_row(row[0], *(row[column] for column in columns), style="bold" if i in emphasised else "")
-        Console().print(shown)
+        plain_console().print(shown)

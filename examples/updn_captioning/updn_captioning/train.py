@@ -10,7 +10,6 @@ from contextlib import nullcontext
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Float64, Int
-from rich.console import Console
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,6 +22,7 @@ from updn_captioning.scores.cider import CiderD, DocumentFrequencies
 from updn_captioning.self_critical import Critic
 from updn_captioning.train_config import TrainConfig
 from updn_captioning.vocabulary import PAD, CaptionVocabulary
+from updn_common.console import plain_console
 from updn_common.controls import control_hints
 from updn_common.errors import InputError
 from updn_common.loading import load_ahead
@@ -102,7 +102,7 @@ def train(config: TrainConfig) -> None:
                     run.save_checkpoint("last", state, optimizer.optimizer, progress)
                 accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        Console(soft_wrap=True).print(f"{config.out}: best CIDEr on the split val {best:.3f}")
+        plain_console(soft_wrap=True).print(f"{config.out}: best CIDEr on the split val {best:.3f}")
 
 
 def counts(batches: list[CaptionBatch], device: torch.device, speaks: bool) -> Int[Tensor, "2"]:

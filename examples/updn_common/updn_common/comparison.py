@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from rich.console import Console
 
 from updn_common.bootstrap import Estimates, Interval, intervals
+from updn_common.console import plain_console
 from updn_common.errors import InputError, first_few
 from updn_common.run import read_config
 
@@ -104,7 +104,7 @@ def open_runs(paths: Sequence[Path], data: Path | None, opened: Callable[[Path],
         runs.append(OpenedRun(path, config, found[key], list(found).index(key)))
     starts = {run.config["start_from"] for run in runs} - {None}
     if absent := sorted(start for start in starts if not (Path(start) / "config.json").is_file()):
-        Console(stderr=True, soft_wrap=True).print(
+        plain_console(stderr=True, soft_wrap=True).print(
             f"note: not there: {first_few(absent)}. Runs that started from one of these are told apart by its path, "
             "not by how it was trained."
         )

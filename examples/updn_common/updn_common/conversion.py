@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-
+from updn_common.console import plain_console
 from updn_common.entries import Entry
 from updn_common.errors import InputError
 from updn_common.files import json_text, read_json
@@ -92,7 +91,7 @@ def convert(
     checksums: dict[Path, str] = {}
     others: list[str] = []
     damaged: list[str] = []
-    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    console = plain_console(stderr=True, soft_wrap=True)
     with StoreWriter(directory, options.dtype, made_from) as writer:
         if len(writer):
             console.print(f"Going on after {len(writer):,} images of an interrupted conversion.")

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from updn_common.catalogue import FEATURES_NAME, Group, Item
+from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.files import sha256, sha256_of_all
 from updn_common.progress import track
@@ -70,7 +71,7 @@ def show_status(
     """
     if not config.data.is_dir():
         raise InputError(f"{config.data} is not a directory. Give the one that holds the data with --data.")
-    console = console or Console()
+    console = console or plain_console()
     there = [(group, item, path) for group in catalogue for item in group.items for path in item.found(config.data)]
     found: dict[str, list[Found]] = {group.name: [] for group in catalogue}
     for group, item, path in track(there, "files"):

@@ -5,24 +5,26 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress import open as rich_open
+
+from updn_common.console import plain_console
 
 T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterates over `items` behind a bar that counts them; without `total` (or a length) it only counts."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = plain_console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield from progress.track(items, description=description, total=total)
 
 
 def open_tracked(path: Path, description: str) -> AbstractContextManager[BinaryIO]:
     """Opens a file for reading behind a bar that counts bytes and vanishes when the file is closed."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     return rich_open(
-        path, "rb", description=description, console=console, transient=True, disable=not console.is_terminal
+        path, "rb", description=escape(description), console=console, transient=True, disable=not console.is_terminal
     )

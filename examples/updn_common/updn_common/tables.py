@@ -1,17 +1,19 @@
 """Tables of numbers with their intervals, for the terminal, as Markdown and as CSV."""
 
 import csv
+import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from updn_common.bootstrap import Interval, Number
 from updn_common.comparison import Cell, Row
+from updn_common.console import plain_console
 from updn_common.files import atomic_file
 
 CSV_HEADER = (
@@ -64,7 +66,7 @@ def beside_published(rows: Sequence[Row[Any]], lines: Sequence[Line], published:
 
 def print_blocks(blocks: Iterable[Block]) -> None:
     """Print tables, each number above its interval."""
-    console = Console()
+    console = plain_console()
     for block in blocks:
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         for i, name in enumerate(block.header):
@@ -83,15 +85,20 @@ def write_blocks(path: Path, introduction: str, blocks: Iterable[Block]) -> None
     text = [introduction]
     for block in blocks:
         lines = [[line.name, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in block.lines]
-        text.append(f"\n## {block.title}\n\n{markdown(block.header, lines)}")
+        text.append(f"\n## {_plain(block.title)}\n\n{markdown(block.header, lines)}")
     with atomic_file(path) as temporary:
         temporary.write_text("".join(text), encoding="utf-8")
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are set to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+    """A Markdown table of plain text; all columns but the first are set to the right."""
+    lines = [map(_plain, header), ["---", *["---:"] * (len(header) - 1)], *(map(_plain, row) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown that is shown as it is: no HTML, formulas, links or further lines."""
+    return re.sub(r"([\\`|$*~]|(?<=\])\()", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def write_csv(
@@ -114,7 +121,12 @@ def write_csv(
     for data, method, measure, value in published:
         records.append([data, f"{method} (published)", "", measure, value, *[""] * 7])
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([CSV_HEADER, *records])
+        csv.writer(file).writerows([CSV_HEADER, *(map(_no_formula, record) for record in records)])
+
+
+def _no_formula(cell: object) -> object:
+    """A cell that no spreadsheet computes: what begins like a formula gets the apostrophe of text before it."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 def _flat(cell: Cell) -> list[object]:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from jaxtyping import Shaped
-from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.files import json_text
 from updn_common.run import RunDirectory, read_checkpoint, read_config
@@ -144,7 +144,7 @@ def open_run(
     else:
         with RunDirectory.create(config.out, config.record(accelerator.num_processes)) as run:
             if for_trained and config.start_from is None:
-                Console(stderr=True, soft_wrap=True).print(
+                plain_console(stderr=True, soft_wrap=True).print(
                     f"warning: this run starts from random weights, but {for_trained} for fine-tuning a trained "
                     "network: give a base run with --start-from."
                 )

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from updn_common.bootstrap import estimate_means
 from updn_common.comparison import by_data_set
+from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.measurements import CheckpointName
 from updn_common.processes import make_accelerator
@@ -71,4 +71,4 @@ def compare(config: CompareConfig) -> None:
         rows = by_data_set(runs, measured)
         written = write_tables(config.out, rows, config.version)
         print_tables(rows)
-        Console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")
+        plain_console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")

@@ -7,9 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from rich.console import Console
 
 from updn_common.comparison import Cell, Row, told_data
+from updn_common.console import plain_console
 from updn_common.figures import plain_text
 from updn_common.files import atomic_file
 from updn_common.importance import trained_importance
@@ -100,7 +100,7 @@ def _told(cell: Cell, column: str) -> tuple[str, str]:
 def print_tables(rows: Rows) -> None:
     """Print them, each number above its interval."""
     print_blocks(tables(rows))
-    Console().print(f"± standard deviation over runs; [95 % interval over images]. {GROUNDING_GUIDE}")
+    plain_console().print(f"± standard deviation over runs; [95 % interval over images]. {GROUNDING_GUIDE}")
 
 
 def write_tables(out: Path, rows: Rows, version: AccuracyVersion) -> list[Path]:

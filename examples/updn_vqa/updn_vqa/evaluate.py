@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from updn_common.bootstrap import Number
+from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.files import write_json
 from updn_common.importance import Importance, trained_importance
@@ -144,11 +144,11 @@ def _print(
         following = list(sections)[i + 1 : i + 2]
         ends = name == "all" or any(sections[name] != sections[other] for other in following)
         table.add_row(name, *(told(found[name], 2) for found in accuracy.values()), end_section=ends)
-    Console().print(table)
+    plain_console().print(table)
     if grounding:
         table = Table(title=f"{title}: grounding", caption=f"importance: the gradient's {importance}, as in training")
         table.add_column("measure")
         table.add_column("mean", justify="right")
         for name, number in grounding.items():
             table.add_row(NAMES[name], told(number, 2 if "%" in NAMES[name] else 3))
-        Console().print(table)
+        plain_console().print(table)

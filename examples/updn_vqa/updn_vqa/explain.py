@@ -12,10 +12,10 @@ import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Int
 from PIL import Image, ImageFile
-from rich.console import Console
 from torch import Tensor
 
 from hint_loss import proposal_importance, rank_correlation
+from updn_common.console import plain_console
 from updn_common.errors import check_range
 from updn_common.figures import ImageFolder, draw_importance, find_images, open_image, plain_text
 from updn_common.files import new_directory
@@ -91,7 +91,7 @@ def explain(config: ExplainConfig) -> None:
         chosen = "Questions chosen by hand" if config.questions else CHOSEN[config.choose]
         introduction = f"{chosen}. Split: {config.split}. Before: {config.before}. After: {config.after}."
         write_gallery(out / "index.html", "What two networks look at", introduction, READING_GUIDE, cards)
-    Console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(cards)} questions")
+    plain_console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(cards)} questions")
 
 
 READING_GUIDE = (

@@ -8,10 +8,10 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from jaxtyping import Float32
-from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
+from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.progress import open_tracked
 from updn_vqa.vocabulary import QuestionVocabulary
@@ -91,7 +91,7 @@ def start_from_word_vectors(network: nn.Module, prepared: Path) -> None:
             layer.weight.copy_(vectors)
     if not fitting:
         sizes = ", ".join(str(layer.embedding_dim) for layer in embeddings) or "none"
-        Console(stderr=True, soft_wrap=True).print(
+        plain_console(stderr=True, soft_wrap=True).print(
             f"note: the word vectors in {prepared} have {vectors.shape[1]} numbers, but the network's {sizes}: they "
             f"are not used. Give --model.embedding {vectors.shape[1]} for them."
         )

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save
 
+from updn_common.console import plain_console
 from updn_common.conversion import FeatureOptions, store_proposals
 from updn_common.errors import InputError
 from updn_common.files import new_directory, sha256, write_json
@@ -175,7 +175,7 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
             f"{split['with_ground_truth'] / split['questions']:.1%}",
             f"{split['unknown_words'] / max(split['words'], 1):.1%}",
         )
-    console = Console()
+    console = plain_console()
     console.print(table)
     hints = record["hints"]
     if hints["source"] != "none":

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
 
+from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.files import new_directory, read_json, read_text
 from updn_common.progress import track
@@ -164,7 +164,7 @@ def _print_summary(
         by_type = Counter(known[question_id][1].answer_type for question_id in part)
         images = len({known[question_id][0].image_id for question_id in part})
         table.add_row(name, f"{len(part):,}", f"{images:,}", *(f"{by_type[kind]:,}" for kind in types))
-    console = Console()
+    console = plain_console()
     console.print(table)
     for note in notes:
         console.print(note, soft_wrap=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 
 from matplotlib.axes import Axes
-from rich.console import Console
 from rich.table import Table
 
+from updn_common.console import plain_console
 from updn_common.figures import find_images
 from updn_common.files import read_json, write_json
 from updn_common.importance import Importance
@@ -161,7 +161,7 @@ def _print(
             shown.add_column(header[column], justify="right")
         for row in rows:
             shown.add_row(row[0], *(row[column] for column in columns), style="bold" if row[0] == emphasised else "")
-        Console().print(shown)
+        plain_console().print(shown)
 
 
 def _draw_figures(out: Path, worlds: Sequence[str], study: Study, outcomes: Sequence[Outcome]) -> list[Figure]:

@@ -9,10 +9,10 @@ from contextlib import nullcontext
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Int
-from rich.console import Console
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from updn_common.console import plain_console
 from updn_common.controls import control_hints
 from updn_common.errors import InputError
 from updn_common.loading import load_ahead
@@ -109,7 +109,7 @@ def train(config: TrainConfig) -> None:
                     run.save_checkpoint("last", state, optimizer.optimizer, progress, adversary.state_dict())
                 accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        Console(soft_wrap=True).print(f"{config.out}: best accuracy on the development split {best:.2f} %")
+        plain_console(soft_wrap=True).print(f"{config.out}: best accuracy on the development split {best:.2f} %")
 
 
 class TrainingSteps(Dataset[MicroBatches]):
