@@ -63,6 +63,7 @@ SUPERVISION := base unsigned-1.5 unsigned-3 unsigned unsigned-25 unsigned-100
 results-vqa: $(CUE_WORLDS) $(LIGHT_WORLDS) runs/prepared/prior0
 	$(BIN)/updn-vqa study from-start --out $(VQA)/from-start --data $(CUE_WORLDS) --images runs/worlds/cue0
 	$(BIN)/updn-vqa study fine-tuned --out $(VQA)/fine-tuned --data $(CUE_WORLDS) --images runs/worlds/cue0
+	$(BIN)/updn-vqa study trained --out $(VQA)/trained --data $(CUE_WORLDS) --images runs/worlds/cue0
 	$(BIN)/updn-vqa study light --out $(VQA)/light --data $(LIGHT_WORLDS)
 	for network in $(NETWORKS); do $(BIN)/updn-vqa study $$network --out $(VQA)/$$network --data $< || exit; done
 	$(BIN)/updn-vqa study prior --out $(VQA)/prior --data runs/prepared/prior0
@@ -72,6 +73,7 @@ results-vqa: $(CUE_WORLDS) $(LIGHT_WORLDS) runs/prepared/prior0
 	$(BIN)/updn-vqa compare --out $(VQA)/supervision/comparison $(SUPERVISION:%=$(VQA)/supervision/cue0/seed*/%)
 	$(call keep,updn_vqa,from-start,table.md results.json curves.png shares.png)
 	$(call keep,updn_vqa,fine-tuned,table.md results.json curves.png shares.png)
+	$(call keep,updn_vqa,trained,table.md results.json curves.png shares.png)
 	$(call keep,updn_vqa,light,table.md results.json curves.png)
 	$(call keep,updn_vqa,transformer,table.md results.json curves.png)
 	$(call keep,updn_vqa,updn-bypass,table.md results.json curves.png)
@@ -120,9 +122,14 @@ results-digits: $(INSTALLED)
 selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-robust
 	$(BIN)/updn-vqa study selection --data $< --out $(VQA)/selection
 	$(BIN)/updn-vqa study selection-unsigned --data $< $(word 2,$^) --out $(VQA)/selection-unsigned
+	for network in trained trained-mean trained-transformer; do \
+	$(BIN)/updn-vqa study selection-$$network --data $< --out $(VQA)/selection-$$network || exit; done
 	$(BIN)/updn-captioning study selection --data $(word 3,$^) --out $(CAPTIONING)/selection
 	$(call keep,updn_vqa,selection,table.md results.json)
 	$(call keep,updn_vqa,selection-unsigned,table.md results.json)
+	$(call keep,updn_vqa,selection-trained,table.md results.json)
+	$(call keep,updn_vqa,selection-trained-mean,table.md results.json)
+	$(call keep,updn_vqa,selection-trained-transformer,table.md results.json)
 	$(call keep,updn_captioning,selection,table.md results.json)
 
 # Which claims of the paper and of its critics hold in all results that are committed; seconds.

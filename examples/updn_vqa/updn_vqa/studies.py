@@ -37,15 +37,16 @@ def arms(*methods: str) -> tuple[Arm, ...]:
     return tuple(Arm(name, METHODS[name]) for name in methods)
 
 
-def shares(method: str, *percentages: float) -> tuple[Arm, ...]:
-    """A preset with hints for other shares of the questions."""
-    return tuple(Arm(f"{method} {percent:g} %", METHODS[method], percent / 100) for percent in percentages)
+def shares(name: str, *percentages: float, method: Method | None = None) -> tuple[Arm, ...]:
+    """A method, by default the preset of the name, with hints for other shares of the questions."""
+    return tuple(Arm(f"{name} {percent:g} %", method or METHODS[name], percent / 100) for percent in percentages)
 
 
-def controls(method: str) -> tuple[Arm, ...]:
-    """A preset with another question's hints, with hints drawn anew in each epoch, and with inverted ones."""
+def controls(name: str, method: Method | None = None) -> tuple[Arm, ...]:
+    """It with another question's hints, with hints drawn anew in each epoch, and with inverted ones."""
     kinds: dict[str, Hints] = {"permuted": "permuted", "redrawn": "random-per-epoch", "inverted": "irrelevant"}
-    return tuple(Arm(f"{method}, {name}", replace(METHODS[method], hints=hints)) for name, hints in kinds.items())
+    chosen = method or METHODS[name]
+    return tuple(Arm(f"{name}, {kind}", replace(chosen, hints=hints)) for kind, hints in kinds.items())
 
 
 def networks(*names: Network) -> tuple[Arm, ...]:
@@ -95,6 +96,8 @@ def trained(network: Network = "updn", *, weights: tuple[float, ...] = (), kept:
 
 HINT, PAPER, ADV_REG = METHODS["hint"], METHODS["hint-paper"], METHODS["adv-reg"]
 SCR, VISFIS = METHODS["scr"], METHODS["visfis"]
+TRAINED = replace(UNSIGNED, weight=100.0)
+"""For a network that relies on the shortcut already; chosen by ``selection-trained``."""
 STUDIES: dict[str, Study] = {
     "demo": Study(
         from_nothing(
@@ -123,6 +126,15 @@ STUDIES: dict[str, Study] = {
             *controls("hint"),
             *shares("unsigned", 1.5, 25),
             *shares("hint", 1.5, 25),
+        ),
+        model_seeds=3,
+    ),
+    "trained": Study(
+        (
+            *arms("base", "attn-align"),
+            Arm("unsigned", TRAINED),
+            *controls("unsigned", TRAINED),
+            *shares("unsigned", 1.5, 25, method=TRAINED),
         ),
         model_seeds=3,
     ),
@@ -200,7 +212,7 @@ STUDIES: dict[str, Study] = {
     ),
 }
 """``from-start`` gives hints from the start of training, ``fine-tuned`` to a network that relies on the shortcut
-already, in as many steps in all; ``light`` is for worlds whose cue is the light, ``prior`` for those without a cue, and
+already, in as many steps in all, and ``trained`` with ten times the weight; ``light`` is for worlds whose cue is the light, ``prior`` for those without a cue, and
 five studies are for other networks: in ``updn-bypass`` answers have a way round attention, which the paper's argument
 against aligning attention is about. ``table1`` has the rows of the paper's Table 1, methods that came after it, and the
 controls. ``supervision`` varies the share of questions with a hint, from none to all (``unsigned`` has 6 %).

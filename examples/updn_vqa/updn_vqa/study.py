@@ -41,6 +41,7 @@ class StudyConfig:
             "demo",
             "from-start",
             "fine-tuned",
+            "trained",
             "light",
             "prior",
             "transformer",
