@@ -212,10 +212,11 @@ STUDIES: dict[str, Study] = {
     ),
 }
 """``from-start`` gives hints from the start of training, ``fine-tuned`` to a network that relies on the shortcut
-already, in as many steps in all, and ``trained`` with ten times the weight; ``light`` is for worlds whose cue is the light, ``prior`` for those without a cue, and
-five studies are for other networks: in ``updn-bypass`` answers have a way round attention, which the paper's argument
-against aligning attention is about. ``table1`` has the rows of the paper's Table 1, methods that came after it, and the
-controls. ``supervision`` varies the share of questions with a hint, from none to all (``unsigned`` has 6 %).
+already, in as many steps in all, and ``trained`` with ten times the weight; ``light`` is for worlds whose cue is the
+light, ``prior`` for those without a cue, and five studies are for other networks: in ``updn-bypass`` answers have a way
+round attention, which the paper's argument against aligning attention is about. ``table1`` has the rows of the paper's
+Table 1, methods that came after it, and the controls. ``supervision`` varies the share of questions with a hint, from
+none to all (``unsigned`` has 6 %).
 
 ``selection`` is how the presets of ``hint`` and ``hint-paper`` were chosen: on the development split alone, the test
 unseen; ``selection-unsigned`` that of ``unsigned``, the library's recommended form, with hints from the start of
