@@ -1,6 +1,7 @@
 """Items shared among processes come back in their order."""
 
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from updn_common.errors import InputError
 from updn_common.processes import make_accelerator, over_processes
 
 
@@ -23,6 +25,45 @@ def squares(positions: Tensor) -> list[int]:
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_one_process_does_all(total: int, batch_size: int) -> None:
     assert over_processes(squares, total, Accelerator(cpu=True), batch_size) == [i * i for i in range(total)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "configured for FSDP, which is not supported. Start with `torchrun`"),
+        ("ACCELERATE_USE_DEEPSPEED", "True", "configured for DeepSpeed, which is not supported"),
+        ("ACCELERATE_USE_MEGATRON_LM", "1", "configured for Megatron-LM, which is not supported"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "mixed precision bf16, and --precision is no. Give --precision bf16"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "mixed precision fp16, and --precision is no. These trainers know no"),
+        (
+            "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+            "4",
+            "4 steps of gradient accumulation. Set it to 1 there, and give --micro",
+        ),
+    ],
+)
+def test_what_a_launcher_asks_for_in_vain(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=re.escape(told)):
+        make_accelerator(cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ACCELERATE_USE_FSDP", "false"),
+        ("ACCELERATE_MIXED_PRECISION", "no"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"),
+    ],
+)
+def test_what_a_launcher_may_ask_for(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("updn_common.processes.Accelerator", lambda **options: options)  # there is one in a process
+    precision: Any = "bf16" if value == "bf16" else "no"
+    assert cast(Any, make_accelerator(cpu=True, precision=precision)) == {"cpu": True, "mixed_precision": precision}
 
 
 @pytest.mark.parametrize("total", [1, 2, 7])

@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 from jaxtyping import Int64
 from torch import Tensor
 
+from updn_common.errors import InputError
 from updn_common.progress import track
 
 T = TypeVar("T")
@@ -24,10 +25,43 @@ def make_accelerator(*, cpu: bool, precision: Literal["no", "bf16"] = "no") -> A
     Args:
         cpu: Compute on the CPU even where there is an accelerator.
         precision: Of the forward pass.
+
+    Raises:
+        InputError: ``accelerate launch`` was configured for something that these trainers do not do.
     """
+    _check_launcher(precision)
     among_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     no_choice = among_several and not torch.accelerator.is_available()
     return Accelerator(cpu=cpu or no_choice, mixed_precision=precision)
+
+
+_PLUGINS = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
+}
+_LAUNCH = "Start with `torchrun`, or `accelerate launch` with a config of plain data parallelism (MULTI_GPU, MULTI_CPU)"
+
+
+def _check_launcher(precision: str) -> None:
+    """Refuse what ``accelerate launch`` passes on in the environment, and a run would silently do without."""
+    for variable, plugin in _PLUGINS.items():
+        if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
+            raise InputError(f"`accelerate launch` was configured for {plugin}, which is not supported. {_LAUNCH}.")
+    mixed = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if mixed not in ("no", precision):
+        remedy = "Give --precision bf16" if mixed == "bf16" else "These trainers know no and bf16"
+        raise InputError(
+            f"`accelerate launch` was configured for mixed precision {mixed}, and --precision is {precision}. {remedy}, "
+            "or set it to no there."
+        )
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("1", "auto"):
+        raise InputError(
+            f"`accelerate launch` was configured for {steps} steps of gradient accumulation. Set it to 1 there, and "
+            "give --micro-batches."
+        )
 
 
 def over_processes(
