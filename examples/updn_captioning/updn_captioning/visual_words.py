@@ -57,7 +57,8 @@ class VisualWords:
 
         Each line holds words and phrases of one category, separated by commas; the first is its name. Plurals are
         added. A phrase in several lines belongs to the line that it is the name of, else to the first. ``#`` begins a
-        comment, ``!`` a line of phrases that name nothing.
+        comment, ``!`` a line of phrases that name nothing, and ``+`` words that may stand before all phrases of some
+        categories, ``+ baby, adult: dog, cat``, and make no other object of them.
 
         Raises:
             InputError: If the file is no such list, or names a category twice.
@@ -65,15 +66,23 @@ class VisualWords:
         source = path or OWN_LIST
         text = read_text(path, expected="a list of visual words") if path else _own_list()
         lines = [line for line in (line.split("#")[0].strip() for line in text.splitlines()) if line]
-        words = [_split(line) for line in lines if not line.startswith("!")]
+        words = [_split(line) for line in lines if line[0] not in "!+"]
         names = [line[0] for line in words if line]
         if len(names) < len(words) or not words:
             raise InputError(f"{source} should hold words separated by commas, one category a line.")
         if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
             raise InputError(f"{source}: the category {twice!r} has two lines. Join them.")
         nothing = [phrase for line in lines if line.startswith("!") for phrase in _split(line[1:])]
-        phrases = _phrases(words, nothing)
         several = Counter(phrase for line in words for phrase in set(line))
+        for line in lines:
+            if line.startswith("+"):
+                before, _, of = line[1:].partition(":")
+                for name in _split(of):
+                    if name not in names:
+                        raise InputError(f"{source}: {line!r} is about {name!r}, which is no category.")
+                    own = words[names.index(name)]
+                    own += [f"{word} {phrase}" for word in _split(before) for phrase in own]
+        phrases = _phrases(words, nothing)
         ambiguous = {phrase: names[phrases[phrase]] for phrase, count in several.items() if count > 1}
         return cls(tuple(names), phrases, ambiguous)
 
@@ -132,12 +141,22 @@ class VisualWords:
     def find(self, words: Sequence[str]) -> list[VisualWord]:
         """The visual words of a caption, left to right; of phrases that overlap, the first, and the longest of those.
 
+        Different phrases of one category that follow each other, such as "ferry" and "boat", name one object.
+
         Example:
             >>> words = VisualWords.read_list()
             >>> [(*word[:2], words.categories[word.category]) for word in words.find("a hot dog and a dog".split())]
             [(1, 3, 'hot dog'), (5, 6, 'dog')]
         """
-        return [word for word in self._spans(words) if word.category != NO_CATEGORY]
+        found: list[VisualWord] = []
+        for word in self._spans(words):
+            last = found[-1] if found else VisualWord(-1, -1, NO_CATEGORY)
+            joins = last.end == word.begin and last.category == word.category
+            if joins and words[last.begin : last.end] != words[word.begin : word.end]:
+                found[-1] = last._replace(end=word.end)
+            else:
+                found.append(word)
+        return [word for word in found if word.category != NO_CATEGORY]
 
     def _spans(self, words: Sequence[str]) -> Iterator[VisualWord]:
         begin = 0

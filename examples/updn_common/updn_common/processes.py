@@ -53,8 +53,8 @@ def _check_launcher(precision: str) -> None:
     if mixed not in ("no", precision):
         remedy = "Give --precision bf16" if mixed == "bf16" else "These trainers know no and bf16"
         raise InputError(
-            f"`accelerate launch` was configured for mixed precision {mixed}, and --precision is {precision}. {remedy}, "
-            "or set it to no there."
+            f"`accelerate launch` was configured for mixed precision {mixed}, and --precision is {precision}. "
+            f"{remedy}, or set it to no there."
         )
     steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps not in ("1", "auto"):
