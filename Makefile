@@ -7,7 +7,7 @@ EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/u
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo results results-vqa results-captioning results-digits selection claims test lint docs bench clean distclean
+.PHONY: demo results results-vqa results-captioning results-digits selection claims test fuzz lint docs bench clean distclean
 .SECONDARY:
 
 $(INSTALLED): constraints.txt pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
@@ -135,6 +135,10 @@ selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-rob
 # Which claims of the paper and of its critics hold in all results that are committed; seconds.
 claims: $(INSTALLED)
 	$(BIN)/python -m updn_common.claims examples docs/claims
+
+# Damaged files for every reader, until half an hour is over.
+fuzz: $(INSTALLED_DEV)
+	$(BIN)/python examples/fuzz.py --mutants 50000
 
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n 2

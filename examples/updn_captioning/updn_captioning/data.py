@@ -18,7 +18,15 @@ from updn_captioning.vocabulary import PAD, CaptionVocabulary
 from updn_common.arrays import load_arrays
 from updn_common.errors import InputError
 from updn_common.files import read_json, read_record
+from updn_common.records import by_id
 from updn_common.store import ProposalBatch, ProposalStore
+
+TOGETHER = (
+    ("image_ids", "image_rows"),
+    ("caption_ids", "caption_images", "tokens", "word_spans", "word_categories", "word_pairs"),
+    ("pairs", "hints", "relevant"),
+)
+"""Arrays of the same length."""
 
 
 class CaptionBatch(NamedTuple):
@@ -72,11 +80,19 @@ class CaptionSplit:
         relevant: Which of them overlap an object of the category by more than half.
     """
 
-    def __init__(self, directory: Path, store: ProposalStore, categories: Sequence[str]) -> None:
+    def __init__(self, directory: Path, store: ProposalStore, categories: Sequence[str], num_words: int) -> None:
         self.directory = directory
         self.categories = list(categories)
         self._store = store
-        arrays = load_arrays(directory / "arrays.safetensors")
+        limits: dict[str, tuple[int, str | int]] = {
+            "image_rows": (0, len(store.image_ids)),
+            "caption_images": (0, "image_ids"),
+            "tokens": (0, num_words),
+            "word_categories": (-1, len(categories)),
+            "word_pairs": (-1, "pairs"),
+            "pairs": (0, max(len(store.image_ids), len(categories))),
+        }
+        arrays = load_arrays(directory / "arrays.safetensors", TOGETHER, limits)
         self._arrays = arrays
         self.image_ids: list[int] = arrays["image_ids"].tolist()
         self.pairs: Int32[Tensor, "P 2"] = arrays["pairs"]
@@ -94,8 +110,8 @@ class CaptionSplit:
     @cached_property
     def references(self) -> dict[int, list[str]]:
         """The captions of each image by its COCO id, tokenised for scores, words separated by spaces."""
-        references = read_json(self.directory / "references.json")
-        return {int(image_id): captions for image_id, captions in references.items()}
+        path = self.directory / "references.json"
+        return by_id(read_json(path), path, "captions")
 
     @cached_property
     def pair_rows(self) -> dict[tuple[int, int], int]:
@@ -216,7 +232,7 @@ class PreparedData:
             InputError: If there is no such split.
         """
         self.check_split(name)
-        return CaptionSplit(self.directory / name, self.store, self.categories)
+        return CaptionSplit(self.directory / name, self.store, self.categories, len(self.vocabulary))
 
 
 def _rows(values: Shaped[Tensor, "P K"], rows: Int32[Tensor, "N W"], empty: float) -> Shaped[Tensor, "N W K"]:

@@ -83,7 +83,8 @@ class RunDirectory:
         if not (path / "config.json").is_file():
             raise InputError(f"{path} holds no run to resume (no config.json).")
         with locked(path):
-            kept = [line for line in _whole_lines(path / "metrics.jsonl") if json.loads(line)["step"] <= step]
+            lines = zip(_whole_lines(path / "metrics.jsonl"), read_metrics(path), strict=True)
+            kept = [line for line, metrics in lines if metrics["step"] <= step]
             with atomic_file(path / "metrics.jsonl") as temporary:
                 temporary.write_text("".join(kept), encoding="utf-8")
             yield from cls._opened(path, step)
@@ -160,15 +161,32 @@ def read_checkpoint(
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The metrics that the run in directory `path` has logged, in order; also while it is running."""
-    return [json.loads(line) for line in _whole_lines(path / "metrics.jsonl")]
+    """The metrics that the run in directory `path` has logged, in order; also while it is running.
+
+    Raises:
+        InputError: If a line is damaged, other than a last one that is not finished.
+    """
+    file, metrics = path / "metrics.jsonl", []
+    for number, line in enumerate(_whole_lines(file), start=1):
+        try:
+            metrics.append(record := json.loads(line))
+            known = isinstance(record, dict) and type(record.get("step")) is int
+        except (ValueError, RecursionError):
+            known = False
+        if not known:
+            raise InputError(f"{file}, line {number} is damaged: delete the line, or train the run again.")
+    return metrics
 
 
 def _whole_lines(path: Path) -> list[str]:
     """All lines but one that a killed process did not finish; none if there is no file."""
     if not path.exists():
         return []
-    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        line
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
 
 
 def _tensorboard_writer(path: Path, step: int) -> "SummaryWriter | None":

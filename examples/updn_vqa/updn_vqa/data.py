@@ -21,6 +21,13 @@ from updn_vqa.prepare import FORMAT_VERSION
 from updn_vqa.questions import Annotation, Question, read_annotations, read_questions
 from updn_vqa.vocabulary import AnswerVocabulary, QuestionVocabulary
 
+TOGETHER = (
+    ("question_ids", "image_rows", "tokens", "answer_indices", "answer_scores", "ground_truth"),
+    ("hint_rows", "hints"),
+    ("relevant_rows", "relevant"),
+)
+"""Arrays of the same length."""
+
 
 class VqaBatch(NamedTuple):
     """B questions with the proposals of their images, padded to K, and A possible answers.
@@ -69,11 +76,19 @@ class VqaSplit:
         hinted_indices: The M questions that have a hint, ascending.
     """
 
-    def __init__(self, directory: Path, store: ProposalStore, num_answers: int) -> None:
+    def __init__(self, directory: Path, store: ProposalStore, num_answers: int, num_words: int) -> None:
         self.directory = directory
         self._store = store
         self._num_answers = num_answers
-        arrays = load_arrays(directory / "arrays.safetensors")
+        limits: dict[str, tuple[int, str | int]] = {
+            "image_rows": (0, len(store.image_ids)),
+            "tokens": (0, num_words),
+            "answer_indices": (-1, num_answers),
+            "ground_truth": (-1, num_answers),
+            "hint_rows": (0, "question_ids"),
+            "relevant_rows": (0, "question_ids"),
+        }
+        arrays = load_arrays(directory / "arrays.safetensors", TOGETHER, limits)
         self._arrays = arrays
         self._image_rows: Int64[np.ndarray, " N"] = arrays["image_rows"].numpy()
         self.hinted_indices: Int64[Tensor, " M"] = arrays["hint_rows"]
@@ -223,7 +238,7 @@ class PreparedData:
         """
         if name not in self.split_names:
             raise InputError(f"{self.directory} has no split {name!r}; it has {', '.join(self.split_names)}.")
-        return VqaSplit(self.directory / name, self.store, len(self.answers))
+        return VqaSplit(self.directory / name, self.store, len(self.answers), len(self.words))
 
 
 def _with_empty_row(
