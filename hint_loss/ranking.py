@@ -201,9 +201,9 @@ class HintRankingLoss(nn.Module):
     def recommended(cls, **overrides: Unpack[_Options]) -> Self:
         """The form to begin with; ``overrides`` replace its options.
 
-        It goes with unsigned importance, ``reduction="norm"``, and a weight of 10 beside a task loss of weight 1. That
-        was chosen on development splits of two small rendered worlds, for one network trained with hints from the
-        start. The manual's page on the method shows what else was tried, and that too small a weight does nothing.
+        It goes with unsigned importance, ``reduction="norm"``, and a weight of 10 beside a task loss of weight 1, or of
+        100 for a network that relies on wrong evidence already. Both were chosen on development splits of small
+        rendered worlds, for one network. The manual shows what else was tried, and that too small a weight does nothing.
 
         Example:
             >>> HintRankingLoss.recommended(margin=0.2).margin
