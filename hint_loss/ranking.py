@@ -203,7 +203,7 @@ class HintRankingLoss(nn.Module):
 
         It goes with unsigned importance, ``reduction="norm"``, and a weight of 10 beside a task loss of weight 1, or of
         100 for a network that relies on wrong evidence already. Both were chosen on development splits of small
-        rendered worlds, for one network. The manual shows what else was tried, and that too small a weight does nothing.
+        rendered worlds, for one network. The manual shows what else was tried: too small a weight does nothing.
 
         Example:
             >>> HintRankingLoss.recommended(margin=0.2).margin
