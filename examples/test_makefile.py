@@ -87,5 +87,12 @@ def test_the_demo_writes_the_page_that_the_readme_promises(commands: Callable[..
 def test_every_committed_result_can_be_made_again(commands: Callable[..., list[list[str]]]) -> None:
     copies = [words for words in commands("results", "selection") if words[0] == "cp"]
     made = {Path(target, Path(source).name) for _, *sources, target in copies for source in sources}
+    digits = Path("examples/decoy_digits/results")
+    for of_protocol in ("rieger", "ross"):  # in a loop of the shell
+        for name in (of_protocol, f"{of_protocol}-from-base"):
+            made |= {digits / f"{name}{end}" for end in (".jsonl", ".md", ".png", "-selection.jsonl")}
+    made.add(digits / "steps.jsonl")
+    (loop,) = [words for words in commands("results-digits") if words[0] == "for"]
+    assert {"rieger", "ross;"} < set(loop)
     for results in ROOT.glob("examples/*/results"):
         assert {path.relative_to(ROOT) for path in results.rglob("*") if path.is_file()} <= made

@@ -56,4 +56,8 @@ def test_objects_by_id() -> None:
     assert refused([]) == "a.json should hold an object from question ids to boxes, found list."
     assert refused({"x": 1}) == "a.json: 'x' is no question id. Keys are question ids."
     assert refused({"9" * 5000: 1}) == f"a.json: {'9' * 60!r} is no question id. Keys are question ids."
-    assert refused({"1": 1, "01": 2}) == "a.json has question 1 twice, once as '01'. Keep one of the two."
+    assert (
+        refused({"1": 1, "01": 2})
+        == "a.json has question 1 twice, once as '01'. Keep one of the two or, if they are two questions, "
+        "give one of them another number in all files."
+    )
