@@ -12,6 +12,9 @@ HINT_SHARE = 0.06
 """The share of VQA v2 questions that have a VQA-HAT map."""
 
 
+TRAINED = replace(UNSIGNED, weight=100.0)
+"""For a network that relies on the shortcut already; chosen by ``selection-trained``."""
+
 FINETUNE, FROM_SCRATCH = SCALES["shapes-finetune"], SHAPES
 """As many steps in all: what fine-tuning takes follows on those of the base network."""
 
@@ -24,12 +27,15 @@ class Arm(study.Arm[Method, Scale]):
     scale: Scale = FINETUNE
 
 
+START = Arm("start", METHODS["base"], scale=SCALES["shapes-base"])
+
+
 @dataclass(frozen=True)
 class Study(study.Study[Method, Scale]):
     """Arms to be run in worlds of shapes_cp."""
 
     splits: tuple[str, ...] = ("val", "dev", "test")
-    start: study.Arm[Method, Scale] | None = Arm("start", METHODS["base"], scale=SCALES["shapes-base"])
+    start: study.Arm[Method, Scale] | None = START
 
 
 def arms(*methods: str) -> tuple[Arm, ...]:
@@ -82,6 +88,18 @@ def elsewhere(network: Network = "updn") -> Study:
     return Study(from_nothing(*through(network, *rows)), model_seeds=3, start=None)
 
 
+def with_trained(study: Study, network: Network) -> Study:
+    """It, and the main rows for the same network once it is trained, with the weight that this asks for."""
+    rows = (
+        *arms("hint", "attn-align"),
+        Arm("unsigned", TRAINED),
+        Arm("unsigned, permuted", replace(TRAINED, hints="permuted")),
+        *shares("unsigned", 25, method=TRAINED),
+    )
+    later = through(network, START, *(replace(arm, name=f"{arm.name}, trained") for arm in rows))
+    return replace(study, start=later[0], arms=(*study.arms, *later[1:]))
+
+
 def trained(network: Network = "updn", *, weights: tuple[float, ...] = (), kept: tuple[float, ...] = ()) -> Study:
     """What helps a network that relies on the shortcut already; the last rows begin anew instead, also half as long."""
     rows = (
@@ -90,14 +108,11 @@ def trained(network: Network = "updn", *, weights: tuple[float, ...] = (), kept:
         *(Arm(f"unsigned, {k:g} kept", UNSIGNED, scale=replace(FINETUNE, kept=k)) for k in kept),
     )
     anew = from_nothing(Arm("unsigned, anew", UNSIGNED))
-    start = Arm("start", METHODS["base"], scale=SCALES["shapes-base"])
-    return Study(through(network, *rows, *anew), model_seeds=2, splits=("dev",), start=through(network, start)[0])
+    return Study(through(network, *rows, *anew), model_seeds=2, splits=("dev",), start=through(network, START)[0])
 
 
 HINT, PAPER, ADV_REG = METHODS["hint"], METHODS["hint-paper"], METHODS["adv-reg"]
 SCR, VISFIS = METHODS["scr"], METHODS["visfis"]
-TRAINED = replace(UNSIGNED, weight=100.0)
-"""For a network that relies on the shortcut already; chosen by ``selection-trained``."""
 STUDIES: dict[str, Study] = {
     "demo": Study(
         from_nothing(
@@ -140,11 +155,11 @@ STUDIES: dict[str, Study] = {
     ),
     "light": elsewhere(),
     "prior": elsewhere(),
-    "transformer": elsewhere("transformer"),
-    "updn-bypass": elsewhere("updn-bypass"),
-    "updn-mean": elsewhere("updn-mean"),
-    "updn-concat": elsewhere("updn-concat"),
-    "san": elsewhere("san"),
+    "transformer": with_trained(elsewhere("transformer"), "transformer"),
+    "updn-bypass": with_trained(elsewhere("updn-bypass"), "updn-bypass"),
+    "updn-mean": with_trained(elsewhere("updn-mean"), "updn-mean"),
+    "updn-concat": with_trained(elsewhere("updn-concat"), "updn-concat"),
+    "san": with_trained(elsewhere("san"), "san"),
     "table1": Study(
         (
             *networks("san", "gvqa"),
@@ -213,8 +228,9 @@ STUDIES: dict[str, Study] = {
 }
 """``from-start`` gives hints from the start of training, ``fine-tuned`` to a network that relies on the shortcut
 already, in as many steps in all, and ``trained`` with ten times the weight; ``light`` is for worlds whose cue is the
-light, ``prior`` for those without a cue, and five studies are for other networks: in ``updn-bypass`` answers have a way
-round attention, which the paper's argument against aligning attention is about. ``table1`` has the rows of the paper's
+light, ``prior`` for those without a cue, and five studies are for other networks, from random weights and once they are
+trained: in ``updn-bypass`` answers have a way round attention, which the paper's argument against aligning attention is
+about. ``table1`` has the rows of the paper's
 Table 1, methods that came after it, and the controls. ``supervision`` varies the share of questions with a hint, from
 none to all (``unsigned`` has 6 %).
 
