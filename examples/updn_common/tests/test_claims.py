@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[3]
 
 def arm(name: str, **changes: Any) -> dict[str, Any]:
     method = {"supervision": "importance", "hints": "human", "importance": "norm", "scale_free": True} | changes
-    return {"name": name, "hint_share": method.pop("hint_share", 0.06), "method": method}
+    options = {"hint_share": method.pop("hint_share", 0.06), "from_start": method.pop("from_start", False)}
+    return {"name": name, "method": method} | options
 
 
 def outcome(name: str, seed: int, test: float) -> dict[str, Any]:
@@ -64,10 +65,28 @@ def test_differences_are_paired_by_world_and_seed() -> None:
         (form, claim.text[:2], claim.measure): values
         for form, claim, values in differences({"arms": arms, "outcomes": runs})
     }
-    assert found["unsigned", "C1", "test"] == [5.0, 7.0]
-    assert found["attention", "C3", "test"] == [0.0, 10.0]
-    assert found["unsigned", "Ou", "test"] == [5.0, -3.0]
+    assert found["unsigned, from the start", "C1", "test"] == [5.0, 7.0]
+    assert found["attention, from the start", "C3", "test"] == [0.0, 10.0]
+    assert found["unsigned, from the start", "Ou", "test"] == [5.0, -3.0]
     assert not [at for at in found if at[2] in ("flips", "cider") or at[1] == "C2"]
+
+
+def test_rows_that_were_trained_before_stand_beside_each_other_and_one_base() -> None:
+    trained = [arm("x, trained", from_start=True), arm("attn-align, trained", supervision="attention", from_start=True)]
+    arms = [arm("base", supervision="none"), arm("x"), *trained]
+    scores = {"base": 10.0, "x": 40.0, "x, trained": 25.0, "attn-align, trained": 20.0}
+    runs = [outcome(name, seed, score + seed) for name, score in scores.items() for seed in (0, 1)]
+    found = {
+        (form, claim.text[:2]): values
+        for form, claim, values in differences({"arms": arms, "outcomes": runs})
+        if claim.measure == "test"
+    }
+    assert found == {
+        ("unsigned, from the start", "C1"): [30.0, 30.0],
+        ("unsigned, fine-tuned", "C1"): [15.0, 15.0],
+        ("unsigned, fine-tuned", "Ou"): [5.0, 5.0],
+        ("attention, fine-tuned", "C3"): [10.0, 10.0],
+    }
 
 
 def test_the_committed_tables_are_of_the_committed_results() -> None:

@@ -75,14 +75,15 @@ FORMS = {
     ("sum", True): "signed",
     ("sum", False): "the paper's loss",
 }
+STARTS = {True: "fine-tuned", False: "from the start"}
 CONTROLS = {"human": "", "permuted": ", permuted", "random-per-epoch": ", redrawn", "irrelevant": ", inverted"}
 
 
 def role(arm: Record, full_share: float) -> tuple[str, str] | None:
     """The form of HINT, or of what stands beside it, and the row that an arm is in the claims, by its options."""
     method, beside = arm["method"], {"base": ("base", "base"), "attn-align": (ATTENTION, ATTENTION)}
-    if arm["name"] in beside:
-        return beside[arm["name"]]
+    if (name := arm["name"].removesuffix(", trained")) in beside:
+        return beside[name]
     if method["supervision"] != "importance" or method.get("task_on", "all") != "all" or method.get("probes") == 0:
         return None
     form, control = FORMS[method.get("importance", "sum"), method["scale_free"]], CONTROLS.get(method["hints"])
@@ -93,20 +94,26 @@ def role(arm: Record, full_share: float) -> tuple[str, str] | None:
 
 
 def differences(results: Record) -> Iterator[tuple[str, Claim, list[float]]]:
-    """For each form of HINT and each claim about rows that the table has, the paired differences."""
-    rows: dict[tuple[str, str], dict[tuple[str, int], dict[str, float]]] = {}
+    """For each form of HINT, with its start, and each claim about rows that the table has: the paired differences.
+
+    A table whose base begins with random weights may have rows that were trained before, in as many steps in all.
+    """
+    rows: dict[tuple[str, str, str], dict[tuple[str, int], dict[str, float]]] = {}
     full_share = next(arm["hint_share"] for arm in results["arms"] if arm["name"] == "base")
     for arm in results["arms"]:
         if (at := role(arm, full_share)) is not None:
             runs = [outcome for outcome in results["outcomes"] if outcome["arm"] == arm["name"]]
-            rows[at] = {(run["world"], run["seed"]): measured(run) for run in runs}
-    for form in sorted({form for form, _ in rows} - {"base"}):
+            rows[STARTS[arm["from_start"]], *at] = {(run["world"], run["seed"]): measured(run) for run in runs}
+    bases = [row for (_, form, _), row in rows.items() if form == "base"]
+    for start in STARTS.values():
+        rows.setdefault((start, "base", "base"), bases[0])
+    for start, form in sorted({(start, form) for start, form, _ in rows if form != "base"}):
         for claim in CLAIMS:
-            row = rows.get((form, claim.row))
-            other = rows.get((form, claim.other)) or rows.get((claim.other, claim.other))
+            row = rows.get((start, form, claim.row))
+            other = rows.get((start, form, claim.other)) or rows.get((start, claim.other, claim.other))
             runs = [(row[run], other[run]) for run in row] if row and other else []
             if runs and all(claim.measure in measures for both in runs for measures in both):
-                yield form, claim, [a[claim.measure] - b[claim.measure] for a, b in runs]
+                yield f"{form}, {start}", claim, [a[claim.measure] - b[claim.measure] for a, b in runs]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -122,9 +129,8 @@ def report(results: Sequence[Path]) -> tuple[str, str]:
     seen = set()
     for path in results:
         content = read_json(path)
-        trained = "fine-tuned" if any(arm["name"] == "start" for arm in content["arms"]) else "from the start"
-        for form, claim, values in differences(content):
-            column, (low, high) = f"{form}, {trained}", interval(values)
+        for column, claim, values in differences(content):
+            low, high = interval(values)
             if (claim, column, tuple(values)) in seen:  # tables may share runs
                 continue
             seen.add((claim, column, tuple(values)))
