@@ -146,6 +146,10 @@ def test_a_real_record(shared_data: Path) -> None:
             "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['a', 2].",
         ),
         (
+            [image(2, "val", sentence(1, tokens=["\ud800x"]))],
+            "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['\\ud800x'].",
+        ),
+        (
             [image(2, "val", sentence(1, "", "a"))],
             "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['', 'a'].",
         ),

@@ -1,12 +1,14 @@
 """Which image is in which split, from either file or the lists, checked against the captions."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from updn_captioning.layout import find_instances
 from updn_captioning.splits import hold_out_development, keep_images, read_data
 from updn_common.errors import InputError
 
@@ -69,6 +71,17 @@ def test_files_of_2017(world: Path) -> None:
         "captions_train2017.json",
         "captions_val2017.json",
     ]
+
+
+def test_whole_releases_are_preferred(world: Path) -> None:
+    """A validation part of 2014 alone knows nothing of most images that both parts of 2017 know."""
+    for part in ("train", "val"):
+        shutil.copy(world / f"instances_{part}2014.json", world / f"instances_{part}2017.json")
+    assert [path.name for path in find_instances(world)] == ["instances_train2014.json", "instances_val2014.json"]
+    (world / "instances_train2014.json").unlink()
+    assert [path.name for path in find_instances(world)] == ["instances_train2017.json", "instances_val2017.json"]
+    (world / "instances_train2017.json").unlink()
+    assert [path.name for path in find_instances(world)] == ["instances_val2014.json"]
 
 
 def test_missing_files(tmp_path: Path, world: Path) -> None:

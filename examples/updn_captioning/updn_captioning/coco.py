@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, read_text
-from updn_common.records import field, kind_of
+from updn_common.records import field, is_text, kind_of
 
 Splits = Mapping[str, Sequence[int]]
 """The images of each split."""
@@ -184,7 +184,7 @@ def _caption(record: Any, where: str) -> Caption:
 
 def _sentence(record: Any, image_id: int, where: str) -> Caption:
     tokens = field(record, "tokens", list, where)
-    if not all(isinstance(token, str) and token.split() == [token] for token in tokens):
+    if not all(is_text(token) and token.split() == [token] for token in tokens):
         raise InputError(f"{where}: 'tokens' should be a list of words, found {tokens!r}.")
     # Few of the millions of words are distinct; interned, they are kept once.
     caption = Caption(

@@ -24,11 +24,12 @@ def find(data: Path, *names: str) -> list[Path]:
 
 
 def find_pair(data: Path, kind: str) -> list[Path]:
-    """COCO's train and val file of a kind, ``"captions"`` or ``"instances"``, of the first release that has any."""
-    for year in RELEASES:
-        if found := find(data, *(f"{kind}_{part}{year}.json" for part in ("train", "val"))):
-            return found
-    return []
+    """COCO's train and val file of a kind, ``"captions"`` or ``"instances"``.
+
+    They are of the first release that has both, or else of the first that has one.
+    """
+    releases = [find(data, *(f"{kind}_{part}{year}.json" for part in ("train", "val"))) for year in RELEASES]
+    return max(releases, key=len)
 
 
 def find_captions(data: Path) -> list[Path]:

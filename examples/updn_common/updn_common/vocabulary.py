@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from updn_common.errors import InputError
-from updn_common.records import is_text
+from updn_common.records import is_text, kind_of
 from updn_common.run import read_config
 
 
@@ -22,8 +22,12 @@ def distinct_strings(document: Any, path: Path) -> tuple[str, ...]:
     Raises:
         InputError: If it is none, or is empty.
     """
-    if not isinstance(document, list) or not document or not all(isinstance(item, str) for item in document):
-        raise InputError(f"{path} should hold a JSON list of strings, found {type(document).__name__}.")
+    if not isinstance(document, list):
+        raise InputError(f"{path} should hold a JSON list of strings, found {kind_of(document)}.")
+    if not document:
+        raise InputError(f"{path} holds an empty list. It should hold at least one string.")
+    if (odd := next((i for i, item in enumerate(document) if not isinstance(item, str)), None)) is not None:
+        raise InputError(f"{path} should hold a JSON list of strings, but entry {odd} is {kind_of(document[odd])}.")
     if broken := next((item for item in document if not is_text(item)), None):
         raise InputError(f"{path} holds {broken!r}, which has half of a character. Repair it.")
     if len(set(document)) != len(document):

@@ -136,13 +136,24 @@ def test_lists_of_ids(tmp_path: Path, content: bytes) -> None:
     assert read_question_ids(tmp_path / "ids") == [3, 1, 2]
 
 
+EXPECTED = (
+    "Expected the ids of one part: one a line, as a JSON list, or in an official file of questions or annotations."
+)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("1\n2.5\n", "{}, entry 2: '2.5' is no question id. Expected one a line, or a JSON list."),
         ("[1, true]", "{}, entry 2: True is no question id. Expected one a line, or a JSON list."),
         ('[{"id": 1}]', "{}, entry 1: None is no question id. Expected one a line, or a JSON list."),
-        ('{"ids": [1]}', "{}, entry 1: None is no question id. Expected one a line, or a JSON list."),
+        ('{"ids": [1]}', "{} holds a JSON object with the keys 'ids'. " + EXPECTED),
+        ('{"train": [1], "test": [2]}', "{} holds a JSON object with the keys 'train', 'test'. " + EXPECTED),
+        (
+            '{"1": "train", "2": "test", "3": "test", "4": "test"}',
+            "{} holds a JSON object with the keys '1', '2', '3' .... " + EXPECTED,
+        ),
+        ('{"questions": {"1": 2}}', "{} holds a JSON object with the keys 'questions'. " + EXPECTED),
         ("9" * 5000, "{}, entry 1: '" + "9" * 59 + " is no question id. Expected one a line, or a JSON list."),
         (f"[{2**63}]", f"{{}}, entry 1: {2**63} is no question id. Expected one a line, or a JSON list."),
         ("", "{} holds no question ids."),

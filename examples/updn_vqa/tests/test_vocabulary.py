@@ -95,11 +95,29 @@ def test_answers_are_counted_normalised_by_question() -> None:
 
 
 @pytest.mark.parametrize(
+    "document",
+    [
+        ["yes", "2", "red"],
+        {"2": 1, "red": 2, "yes": 0},
+        [{"yes": 0, "2": 1, "red": 2}, {"0": "yes", "1": "2", "2": "red"}],
+    ],
+    ids=["list", "LXMERT", "OpenVQA"],
+)
+def test_shapes_of_answer_files(dump: Callable[..., Path], document: Any) -> None:
+    assert AnswerVocabulary.read(dump(document)).answers == ("yes", "2", "red")
+
+
+@pytest.mark.parametrize(
     ("document", "message"),
     [
         ("red", "{} should hold a JSON list of strings, found str."),
-        ([], "{} should hold a JSON list of strings, found list."),
-        (["red", 2], "{} should hold a JSON list of strings, found list."),
+        ([], "{} holds an empty list. It should hold at least one string."),
+        (["red", 2], "{} should hold a JSON list of strings, but entry 1 is int."),
+        ([{"red": 0}], "{} should hold a JSON list of strings, but entry 0 is an object with the keys 'red'."),
+        (
+            [{"red": 0, "no": 1}, {"0": "no", "1": "red"}],
+            "{} holds two objects, but the second does not map the indices of the first back.",
+        ),
         (["red", "blue", "red"], "{} lists 'red' twice. Every entry needs an index of its own."),
         ({"red": 0, "blue": 2}, "{} maps 2 answers to indices, but not to 0 ... 1, once each."),
         ({"red": 0, "blue": 0}, "{} maps 2 answers to indices, but not to 0 ... 1, once each."),

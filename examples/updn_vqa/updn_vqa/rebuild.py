@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -90,10 +91,16 @@ def read_question_ids(path: Path) -> list[int]:
     text = read_text(path, expected="a list of question ids")
     if text.lstrip()[:1] in ("[", "{"):
         document = read_json(path)
+        records: Any = document
         if isinstance(document, dict):
-            document = document.get("questions", document.get("annotations"))
-        items = document if isinstance(document, list) else [document]
-        items = [item.get("question_id") if isinstance(item, dict) else item for item in items]
+            records = document.get("questions", document.get("annotations"))
+        if not isinstance(records, list):
+            keys = ", ".join(map(repr, islice(document, 3))) + " ..." * (len(document) > 3)
+            raise InputError(
+                f"{path} holds a JSON object with the keys {keys}. Expected the ids of one part: one a line, as a JSON "
+                "list, or in an official file of questions or annotations."
+            )
+        items: list[Any] = [item.get("question_id") if isinstance(item, dict) else item for item in records]
     else:
         items = text.split()
     ids = []

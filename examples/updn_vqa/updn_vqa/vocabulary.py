@@ -88,12 +88,20 @@ class AnswerVocabulary:
 
     @classmethod
     def read(cls, path: Path) -> AnswerVocabulary:
-        """Read a JSON list of answers, or an object from answer to index (both of LXMERT's files).
+        """Read a JSON list of answers or an object from answer to index, as LXMERT has them, or OpenVQA's pair.
+
+        OpenVQA's ``answer_dict.json`` is a list of two objects: from answer to index, and from index to answer.
 
         Raises:
-            InputError: If the file holds neither, or indices or answers are not unique.
+            InputError: If the file holds none of these, or indices or answers are not unique.
         """
         document = read_json(path, expected="a JSON list of answers")
+        if isinstance(document, list) and [type(item) for item in document] == [dict, dict]:
+            document, answer_at = document
+            if answer_at != {str(index): answer for answer, index in document.items()}:
+                raise InputError(
+                    f"{path} holds two objects, but the second does not map the indices of the first back."
+                )
         if isinstance(document, dict):
             indices = document.values()
             if any(type(index) is not int for index in indices) or set(indices) != set(range(len(document))):

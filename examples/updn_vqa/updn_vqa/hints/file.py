@@ -188,7 +188,7 @@ def _parse(record: Any, where: str) -> tuple[int, str, Any]:
     value = record[kind]
     if kind == "boxes":
         value = parse_boxes(value, f"{where}: question {question_id}")
-    elif kind == "words" and not (isinstance(value, list) and all(isinstance(word, str) for word in value)):
+    elif kind == "words" and not (isinstance(value, list) and all(map(is_text, value))):
         raise InputError(f"{where}: the words for question {question_id} should be a list of texts, found {value!r}.")
     elif kind == "importance":
         value = _importance(value, f"{where}: question {question_id}")

@@ -20,7 +20,7 @@ import torch
 
 from updn_common.errors import InputError
 from updn_common.files import read_json, read_text
-from updn_common.records import by_id
+from updn_common.records import by_id, is_text
 from updn_common.store import Geometry
 from updn_vqa.hints.source import Importance, read_all
 from updn_vqa.questions import Annotation, Question
@@ -184,6 +184,6 @@ def read_explanations(path: Path) -> dict[int, list[str]]:
     """
     explanations = by_id(read_json(path, expected="VQA-X explanations", unique=True), path, "explanations")
     for key, texts in explanations.items():
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        if not isinstance(texts, list) or not all(map(is_text, texts)):
             raise InputError(f"{path}: question {key} has {texts!r}. Expected a list of explanations.")
     return {question_id: texts for question_id, texts in explanations.items() if texts}
