@@ -20,6 +20,7 @@ from updn_common.errors import InputError
 from updn_common.files import sha256_of_all
 from updn_vqa.catalogue import CATALOGUE
 from updn_vqa.data_status import show_data
+from updn_vqa.layout import find_splits
 
 
 @pytest.fixture
@@ -120,6 +121,19 @@ def test_damaged_files_are_named(world: Path, show: Callable[..., list[list[str]
         f"damaged: {world / 'objects_vocab.txt'} is not UTF-8 text (byte 0); expected the detector's object names, one "
         "a line."
     )
+
+
+def test_an_incomplete_data_set_says_what_prepare_would(world: Path, show: Callable[..., list[list[str]]]) -> None:
+    (world / "vqacp_v2_test_annotations.json").unlink()
+    with pytest.raises(InputError) as error:
+        find_splits(world)
+    assert [f"vqacp_v2 is incomplete: {error.value}"] in show(world)
+
+
+def test_questions_of_test2015(world: Path, show: Callable[..., list[list[str]]]) -> None:
+    name = "v2_OpenEnded_mscoco_test2015_questions.json"
+    shutil.copy(world / "vqacp_v2_test_questions.json", world / name)
+    assert files(show(world))[name][0] == "4 of 447,793 questions"
 
 
 def test_features_of_other_kinds(tmp_path: Path, show: Callable[..., list[list[str]]]) -> None:

@@ -60,6 +60,21 @@ CATALOGUE = (
         _parts("VQA v2", "v2_OpenEnded_mscoco_{}2014_questions.json", "v2_mscoco_{}2014_annotations.json", _V2_PARTS),
     ),
     Group(
+        "VQA v2, test2015",
+        "questions without published answers: updn-vqa predict",
+        _VQA,
+        tuple(
+            Item(
+                f"VQA v2 {part}",
+                (f"v2_OpenEnded_mscoco_{part}2015_questions.json",),
+                _questions,
+                "questions",
+                published,
+            )
+            for part, published in (("test", 447_793), ("test-dev", 107_394))
+        ),
+    ),
+    Group(
         "VQA-CP v2",
         "training and evaluation under changed priors",
         _VQACP,

@@ -11,6 +11,7 @@ from updn_vqa.compare import CompareConfig, compare
 from updn_vqa.data_status import show_data
 from updn_vqa.evaluate import EvaluateConfig, evaluate
 from updn_vqa.explain import ExplainConfig, explain
+from updn_vqa.predict import PredictConfig, predict
 from updn_vqa.prepare import prepare
 from updn_vqa.prepare_config import PrepareConfig
 from updn_vqa.rebuild import RebuildConfig, rebuild
@@ -24,6 +25,7 @@ COMMANDS: dict[type, Callable[[Any], None]] = {
     PrepareConfig: prepare,
     TrainConfig: train,
     EvaluateConfig: evaluate,
+    PredictConfig: predict,
     CompareConfig: compare,
     ExplainConfig: explain,
     StudyConfig: study,
@@ -34,6 +36,7 @@ Command = (
     | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[PredictConfig, tyro.conf.subcommand("predict")]
     | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
     | Annotated[ExplainConfig, tyro.conf.subcommand("explain")]
     | Annotated[StudyConfig, tyro.conf.subcommand("study")]
