@@ -138,6 +138,26 @@ def test_dollar_signs_are_no_formulas() -> None:
     plt.close(figure)
 
 
+@pytest.mark.parametrize(("note", "corner"), [(1, None), (5, (0, 0)), (6, (5, 0)), (7, (5, 7)), (8, (0, 7))])
+def test_a_photo_on_its_side(tmp_path: Path, note: int, corner: tuple[int, int] | None) -> None:
+    """It is turned as its EXIF says if its proposals are about the turned one, and left alone if they are not."""
+    image = Image.new("RGB", (8, 6))
+    image.putpixel((0, 0), (255, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = note
+    image.save(tmp_path / "7.png", exif=exif)
+    images = find_images(tmp_path)
+    with open_image(images, 7, "", (8, 6)) as stored:
+        assert stored.getpixel((0, 0)) == (255, 0, 0)
+    if corner is None:
+        with pytest.raises(InputError, match="8 x 6 pixels"):
+            open_image(images, 7, "", (6, 8))
+    else:
+        with open_image(images, 7, "", (6, 8)) as turned:
+            assert turned.size == (6, 8)
+            assert turned.getpixel(corner) == (255, 0, 0)
+
+
 def test_an_image_of_another_size(tmp_path: Path) -> None:
     path = tmp_path / "7.png"
     Image.new("RGB", (8, 6)).save(path)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageOps
 
 from updn_common.errors import InputError
 from updn_common.images import read_image
@@ -64,8 +64,11 @@ def find_images(folder: Path) -> ImageFolder:
     return ImageFolder(folder, {int(match[1]): path for match, path in found if match})
 
 
-def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[int, int]) -> ImageFile.ImageFile:
+def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[int, int]) -> Image.Image:
     """Opens an image, to be closed by the caller.
+
+    A camera may store a photo lying on its side, with a note (EXIF) of how to turn it. Some feature extractors follow
+    that note, and some do not: the photo is turned if it has the right size only then.
 
     Args:
         images: Where it is.
@@ -76,14 +79,18 @@ def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[
     Raises:
         InputError: it is not there, damaged, or of another size.
     """
-    image = read_image(images.file(image_id, coco_split))
-    if image.size != size:
-        image.close()
+    path = images.file(image_id, coco_split)
+    image = read_image(path)
+    if image.size == size:
+        return image
+    with image:
+        turned = ImageOps.exif_transpose(image)
+        if turned.size == size:
+            return turned
         raise InputError(
-            f"{image.filename!s} has {image.width} x {image.height} pixels, but its proposals were prepared for "
+            f"{path} has {image.width} x {image.height} pixels, but its proposals were prepared for "
             f"{size[0]} x {size[1]}. Give the images that the features were made from."
         )
-    return image
 
 
 def importance_map(

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Int
-from PIL import Image, ImageFile
+from PIL import Image
 from torch import Tensor
 
 from hint_loss import proposal_importance, rank_correlation
@@ -170,7 +170,7 @@ def _explain(model: VqaNetwork, batch: VqaBatch, data: PreparedData) -> Explaine
 
 @plain_text()
 def _draw(
-    image: ImageFile.ImageFile,
+    image: Image.Image,
     batch: VqaBatch,
     question: str,
     truth: str,
