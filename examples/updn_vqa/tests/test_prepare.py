@@ -335,7 +335,29 @@ def test_truncated_features_leave_nothing(config: Configure, world: Path) -> Non
 def test_hints_for_no_question(config: Configure, dump: Callable[..., Path]) -> None:
     path = dump({"77000": [[0, 0, 5, 5]]}, "hints.json")
     assert fails(config(hints="boxes", hint_paths=(path,))) == (
-        "No question has a hint from 'boxes'. Check --hint-paths, or use --hints none."
+        "No question has a hint from 'boxes'. Check --hint-paths and --features, or use --hints none. "
+        "Hints that are not used: 1 for questions that are not given."
+    )
+
+
+def test_hints_for_dropped_and_unknown_questions(
+    config: Configure, world: Path, dump: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Image 2 has no features: hints of its questions are lost, which is another matter than a wrong file of hints."""
+    lines = (world / "features.tsv").read_bytes().splitlines(keepends=True)
+    (world / "features.tsv").write_bytes(b"".join(line for line in lines if not line.startswith(b"2\t")))
+    boxes = {str(key): [[0, 0, 5, 5]] for key in (2000, 2001, 77000, 78000, 79000)}
+    options = {"hints": "boxes", "drop_questions_without_proposals": True}
+    assert fails(config(**options, hint_paths=(dump(boxes, "lost.json"),))) == (
+        "No question has a hint from 'boxes'. Check --hint-paths and --features, or use --hints none. Hints that are "
+        "not used: 3 for questions that are not given, 2 for questions whose images have no proposals."
+    )
+    kept = config(**options, hint_paths=(dump(boxes | {"1000": [[0, 0, 5, 5]]}, "kept.json"),))
+    prepare(kept)
+    assert json.loads((kept.out / "prepared.json").read_text())["idle_hints"] == {"unknown": 3, "dropped": 2}
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "1 questions have one; read: 6 questions. Hints that are not used: 3 for questions that are not given," in told
     )
 
 

@@ -16,7 +16,7 @@ interrupted stay in ``<out>.partial``, and the same command goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,9 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
     if isinstance(hints, FileHints):
         hints.check_features(store.description["sources"])
     source = ", ".join(map(str, features))
-    images = set(store.image_ids.tolist())
+    images, given = set(store.image_ids.tolist()), _question_ids(splits)
     splits, dropped = keep_images(splits, images, source, drop=config.drop_questions_without_proposals)
+    idle = _idle_hints(hints, given, _question_ids(splits))
     if "dev" not in splits and config.development_share > 0:
         splits = hold_out_development(splits, config.development_share, config.seed)
     answers, words = _vocabularies(config, splits["train"])
@@ -93,7 +94,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
             "question, so there is nothing to learn. Check --answers."
         )
     if hints:
-        _write_hints(config, hints, arrays, store, out / "hints.jsonl")
+        _write_hints(config, hints, idle, arrays, store, out / "hints.jsonl")
     for name, split in track(splits.items(), "splits"):
         (out / name).mkdir()
         write_questions(out / name / "questions.json", split.questions, name)
@@ -109,6 +110,7 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         "proposals": "none: question-only, each image has one of zeros" if config.question_only else "features",
         "feature_size": store.feature_size,
         "hints": hints.record() if hints else {"source": "none"},
+        "idle_hints": idle,
         "word_vectors": vectors,
         "dropped_questions": dropped,
         "answers": len(answers),
@@ -142,8 +144,23 @@ def _write_word_vectors(path: Path | None, words: QuestionVocabulary, out: Path)
     return {"name": path.name, "sha256": sha256(path), "size": vectors.shape[1], "words": found}
 
 
+def _question_ids(splits: Mapping[str, Split]) -> set[int]:
+    return {question.question_id for split in splits.values() for question in split.questions}
+
+
+def _idle_hints(hints: HintSource | None, given: Set[int], kept: Set[int]) -> dict[str, int]:
+    """How many questions have a hint, but are not asked or were dropped."""
+    hinted = set(hints.question_ids) if hints else set()
+    return {"unknown": len(hinted - given), "dropped": len(hinted & given - kept)}
+
+
 def _write_hints(
-    config: PrepareConfig, hints: HintSource, arrays: Mapping[str, Arrays], store: ProposalStore, out: Path
+    config: PrepareConfig,
+    hints: HintSource,
+    idle: Mapping[str, int],
+    arrays: Mapping[str, Arrays],
+    store: ProposalStore,
+    out: Path,
 ) -> None:
     """Write the hints of all splits in the open format."""
 
@@ -153,8 +170,18 @@ def _write_hints(
                 yield int(question_id), s[~np.isnan(s)]
 
     if not any(len(split["hint_rows"]) for split in arrays.values()):
-        raise InputError(f"No question has a hint from {config.hints!r}. Check --hint-paths, or use --hints none.")
+        raise InputError(
+            f"No question has a hint from {config.hints!r}. Check --hint-paths and --features, or use --hints none. "
+            f"{_told_idle(idle)}".rstrip()
+        )
     write_hints(out, by_question(), about=hints.record()["about"], features=store.description["sources"])
+
+
+def _told_idle(idle: Mapping[str, int]) -> str:
+    """A sentence on hints that are not used; empty if there are none."""
+    reasons = {"unknown": "questions that are not given", "dropped": "questions whose images have no proposals"}
+    told = [f"{count:,} for {reasons[kind]}" for kind, count in idle.items() if count]
+    return f"Hints that are not used: {', '.join(told)}." if told else ""
 
 
 def _vocabularies(config: PrepareConfig, train: Split) -> tuple[AnswerVocabulary, QuestionVocabulary]:
@@ -182,6 +209,8 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
         details = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in hints.items() if type(value) is int)
         hinted = sum(split["hinted"] for split in record["splits"].values())
         console.print(f"Hints: {hints['about']}. {hinted:,} questions have one; read: {details}.")
+        if told := _told_idle(record["idle_hints"]):
+            console.print(told)
         if lost := sum(split["hinted_without_ground_truth"] for split in record["splits"].values()):
             console.print(
                 f"The annotated answers of {lost:,} of them are not in the vocabulary, or nobody typed them so: these "

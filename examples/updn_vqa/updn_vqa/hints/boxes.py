@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -43,6 +43,11 @@ class BoxHints:
     def read(cls, files: Sequence[Path]) -> BoxHints:
         """Read one or more files; see :func:`read_question_boxes`."""
         return cls(read_all(read_question_boxes, files), files)
+
+    @property
+    def question_ids(self) -> Collection[int]:
+        """See :class:`HintSource`."""
+        return self.boxes
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`."""

@@ -20,7 +20,7 @@ The first line says what the file is, and each line after it is the hint for one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,11 @@ class FileHints:
                 f"{joined(self.files)}: the hints are for the proposals in {others[0]}, but --features hold others "
                 "(checksums differ). Give the features that the hints were made for, or hints as boxes."
             )
+
+    @property
+    def question_ids(self) -> Collection[int]:
+        """See :class:`HintSource`."""
+        return {*self.scores, *self.boxes.boxes, *(self.words.texts if self.words else ())}
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ class HatHints:
         matched = sum(bool(ids) for ids in same.values())
         return cls(maps, matched, len(same) - matched, v1_files)
 
+    @property
+    def question_ids(self) -> Collection[int]:
+        """See :class:`HintSource`."""
+        return self.maps
+
     def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`; maps of another resolution are fine, of another aspect ratio not."""
         paths = self.maps.get(question.question_id)
@@ -110,6 +115,11 @@ class SaliconHints:
     def read(cls, files: Sequence[Path], sigma: float = SALICON_SIGMA) -> SaliconHints:
         """Read one or more SALICON fixation files."""
         return cls(read_all(read_salicon, files, of="image"), files, sigma)
+
+    @property
+    def question_ids(self) -> Collection[int]:
+        """See :class:`HintSource`."""
+        return ()
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`; the hint is the same for all questions of an image."""

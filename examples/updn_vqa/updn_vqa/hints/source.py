@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -25,6 +25,10 @@ class HintSource(Protocol):
     @property
     def files(self) -> Sequence[Path]:
         """The single files that hints were read from, for their checksums."""
+
+    @property
+    def question_ids(self) -> Collection[int]:
+        """The questions that people left hints for; none where hints are about images."""
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
         """How important people find the proposals of an image for a question about it.

@@ -10,7 +10,7 @@ noun or not: an orange shirt hints at fruit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -148,6 +148,11 @@ class WordHints:
             "question-answer",
             "words of question and true answer matched with the names of detected objects; NOT human attention",
         )
+
+    @property
+    def question_ids(self) -> Collection[int]:
+        """See :class:`HintSource`."""
+        return self.texts
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
         """See :class:`HintSource`; None too where the texts name none of the objects, or all."""
