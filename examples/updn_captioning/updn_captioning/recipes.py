@@ -9,7 +9,7 @@ from updn_captioning.data import PreparedData
 from updn_captioning.network import NetworkSizes
 from updn_captioning.presets import METHODS, Method, Scale
 from updn_captioning.published import ROWS, published_data_set
-from updn_common.comparison import OpenedRun, check_distinct, open_runs
+from updn_common.comparison import OpenedRun, check_distinct, open_runs, split_to_compare
 from updn_common.starts import Config, recipe_of_start, seeds
 
 
@@ -72,9 +72,7 @@ def read_runs(paths: Sequence[Path], data: Path | None, split: str | None) -> li
 
 def _read(opened: OpenedRun[PreparedData], split: str | None) -> ComparedRun:
     path, config, data, world = opened
-    if split is None:
-        split = "test" if "test" in data.split_names else "val"
-    data.check_split(split)
+    split = split_to_compare(data, split)
     recipe = _recipe(config)
     share = recipe["hint_share"]
     return ComparedRun(

@@ -19,6 +19,13 @@ class PreparedDirectory(Protocol):
 
     directory: Path
 
+    @property
+    def split_names(self) -> Sequence[str]:
+        """The splits there are."""
+
+    def check_split(self, name: str) -> None:
+        """Raise an InputError if there is no such split."""
+
 
 class ComparedRun(Protocol):
     """What a comparison has to know of a run."""
@@ -109,6 +116,21 @@ def open_runs(paths: Sequence[Path], data: Path | None, opened: Callable[[Path],
             "not by how it was trained."
         )
     return runs
+
+
+def split_to_compare(data: PreparedDirectory, split: str | None) -> str:
+    """The split to measure runs on: the given one, or by default test, or val where there is no test.
+
+    Raises:
+        InputError: There is no such split.
+    """
+    if split is None:
+        split = next((name for name in ("test", "val") if name in data.split_names), None)
+    if split is None:
+        names = ", ".join(data.split_names)
+        raise InputError(f"{data.directory} has no split test or val; it has {names}. Give --split one of these.")
+    data.check_split(split)
+    return split
 
 
 class Cell(NamedTuple):

@@ -357,7 +357,10 @@ def test_a_split_or_other_data_can_be_given(untrained: Untrained, another_world:
     assert (run.data.directory, run.split) == (another_world, "val")
     with pytest.raises(InputError) as error:
         read_runs([path], another_world, "tset")
-    assert str(error.value) == f"{another_world} has no split 'tset'; it has train, val, dev, test."
+    assert (
+        str(error.value)
+        == f"{another_world} has no split 'tset'; it has train, val, dev, test. Give --split one of these."
+    )
 
 
 def test_data_without_a_test_split(untrained: Untrained, another_world: Path) -> None:
@@ -365,8 +368,16 @@ def test_data_without_a_test_split(untrained: Untrained, another_world: Path) ->
     del record["splits"]["test"]
     (another_world / "prepared.json").unlink()
     (another_world / "prepared.json").write_text(json.dumps(record))
-    (run,) = read_runs([untrained("run")], another_world, None)
+    path = untrained("run")
+    (run,) = read_runs([path], another_world, None)
     assert run.split == "val"
+    del record["splits"]["val"]
+    (another_world / "prepared.json").write_text(json.dumps(record))
+    with pytest.raises(InputError) as error:
+        read_runs([path], another_world, None)
+    assert str(error.value) == (
+        f"{another_world} has no split test or val; it has train, dev. Give --split one of these."
+    )
 
 
 def test_what_cannot_be_compared(tiny: Tiny, untrained: Untrained, tmp_path: Path) -> None:

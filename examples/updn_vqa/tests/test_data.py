@@ -100,7 +100,7 @@ def test_batch_has_the_documented_types(data: PreparedData) -> None:
 def test_errors(data: PreparedData, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         data.split("val")
-    assert str(error.value) == f"{data.directory} has no split 'val'; it has train, test."
+    assert str(error.value) == f"{data.directory} has no split 'val'; it has train, test. Give --split one of these."
     with pytest.raises(InputError) as error:
         PreparedData.open(tmp_path)
     assert str(error.value) == (

@@ -230,14 +230,19 @@ class PreparedData:
         """The splits there are."""
         return list(self.record["splits"])
 
+    def check_split(self, name: str) -> None:
+        """Raise an InputError if there is no such split."""
+        if name not in self.split_names:
+            names = ", ".join(self.split_names)
+            raise InputError(f"{self.directory} has no split {name!r}; it has {names}. Give --split one of these.")
+
     def split(self, name: str) -> VqaSplit:
         """Read one split.
 
         Raises:
             InputError: If there is no such split.
         """
-        if name not in self.split_names:
-            raise InputError(f"{self.directory} has no split {name!r}; it has {', '.join(self.split_names)}.")
+        self.check_split(name)
         return VqaSplit(self.directory / name, self.store, len(self.answers), len(self.words))
 
 

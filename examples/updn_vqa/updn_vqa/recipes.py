@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from updn_common.comparison import OpenedRun, check_distinct, open_runs
-from updn_common.errors import InputError
+from updn_common.comparison import OpenedRun, check_distinct, open_runs, split_to_compare
 from updn_common.starts import Config, recipe_of_start, seeds
 from updn_vqa.data import PreparedData
 from updn_vqa.networks import NetworkSizes
@@ -80,10 +79,7 @@ def read_runs(paths: Sequence[Path], data: Path | None, split: str | None) -> li
 
 def _read(opened: OpenedRun[PreparedData], split: str | None) -> ComparedRun:
     path, config, data, world = opened
-    if split is None:
-        split = "test" if "test" in data.split_names else "val"
-    if split not in data.split_names:
-        raise InputError(f"{data.directory} has no split {split!r}; it has {', '.join(data.split_names)}.")
+    split = split_to_compare(data, split)
     recipe = _recipe(config)
     train = data.record["splits"]["train"]
     hint_share = recipe["hint_share"]
