@@ -1,8 +1,8 @@
 """Tables and a figure from what ``decoy_digits.py --out`` wrote: ``python decoy_report.py results``.
 
 Reads every ``FOLDER/*.jsonl``, and writes a table of means and standard deviations over seeds beside it, and a figure
-with a point for each seed and a mark for their mean. Times of a step are those of
-``FOLDER/steps.jsonl``, measured alone.
+with a point for each seed and a mark for their mean. Times of a step are those of ``FOLDER/steps.jsonl``, measured
+alone. ``FOLDER/cancellation.png`` shows pointing and flips of all weights that ``rieger-selection.jsonl`` tried.
 Published figures, which others measured on other networks, stand in a column of their own.
 """
 
@@ -104,6 +104,29 @@ def draw(rows: Rows, path: Path) -> None:
     plt.close(figure)
 
 
+def draw_cancellation(found: Rows, path: Path) -> None:
+    """Pointing and flips against the weight, for each form: with hints for all images, one network for each weight."""
+    forms = {"HINT, signed": "sum of the gradient (signed)", "HINT, unsigned": "norm of the gradient (unsigned)"}
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+    for axes, (name, title) in zip(panels, forms.items(), strict=True):
+        chosen = sorted(
+            (row for row in found if (row["row"], row["hints"]) == (name, 1.0)), key=lambda row: row["weight"]
+        )
+        weights = [row["weight"] for row in chosen]
+        for what, label, color in (
+            ("pointing", "the most important cell is on the digit", "C0"),
+            ("flips", "the answer changes with the swatch", "C3"),
+        ):
+            axes.plot(weights, [100 * row[what] for row in chosen], "o-", color=color, label=label)
+        axes.set(xscale="log", xlabel="weight of the loss", title=f"importance: {title}", ylim=(-4, 104))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    panels[0].set_ylabel("images (%)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -114,6 +137,8 @@ def main() -> None:
         if path.stem != "steps" and not rows[0]["development"]:
             path.with_suffix(".md").write_text(table(rows, steps, rows[0]["protocol"]), encoding="utf-8")
             draw(rows, path.with_suffix(".png"))
+        if path.name == "rieger-selection.jsonl":
+            draw_cancellation(rows, folder / "cancellation.png")
 
 
 if __name__ == "__main__":
