@@ -11,7 +11,7 @@ from hint_loss import check_double_backward, proposal_importance, track_proposal
 from updn_vqa.networks import NETWORKS, NetworkSizes, VqaNetwork
 from updn_vqa.networks.gvqa.lexicon import Concepts
 from updn_vqa.networks.layers import Network, WeightNorm
-from updn_vqa.networks.question import encode_question
+from updn_vqa.networks.question import _last_state, encode_question
 
 WORDS, ANSWERS, D = 11, 4, 6
 TOKENS = torch.tensor([[0, 3, 4], [5, 6, 1], [0, 0, 2]])
@@ -150,6 +150,48 @@ def test_a_question_without_words_and_one_with_padding_inside(kind: type[nn.GRU 
     embedding, recurrent = nn.Embedding(WORDS, 3, padding_idx=0), kind(3, 4, batch_first=True)
     tokens = torch.tensor([[0, 0, 0], [0, 3, 0], [4, 0, 0]])
     torch.testing.assert_close(encode_question(recurrent, embedding, tokens), recurrent(embedding(tokens))[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+@pytest.mark.parametrize(
+    "begins",
+    [[0, 3, 1, 3], [0, 0, 0, 0], [4, 4, 4, 4], [2], [0], [4], [4, 3, 2, 1, 0], [0, 0, 1], [1, 5, 0], [5, 5], [5]],
+    ids=lambda begins: "-".join(map(str, begins)),
+)
+@pytest.mark.parametrize("fused", [False, True])
+def test_skipped_padding_leaves_no_trace(kind: type[nn.GRU | nn.LSTM], begins: list[int], fused: bool) -> None:
+    """Each question is encoded as if it stood alone; one without words as one padding token."""
+    torch.manual_seed(0)
+    embedding = nn.Embedding(WORDS, 3, padding_idx=0).double()
+    recurrent = kind(3, 4, batch_first=True).double()
+    tokens = torch.randint(1, WORDS, (len(begins), 5))
+    for row, begin in zip(tokens, begins, strict=True):
+        row[:begin] = 0
+
+    expected = torch.cat(
+        [recurrent(embedding(row[None, min(b, 4) :]))[0][:, -1] for row, b in zip(tokens, begins, strict=True)]
+    )
+    if fused:
+        first = torch.tensor(begins).clamp(max=4)
+        found = _last_state(recurrent, embedding, tokens, first)
+    else:
+        found = encode_question(recurrent, embedding, tokens, skip_padding=True)
+    torch.testing.assert_close(found, expected)
+    parameters = [*recurrent.parameters(), embedding.weight]
+    coefficients = torch.rand_like(found)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * coefficients).sum(), parameters),
+        torch.autograd.grad((expected * coefficients).sum(), parameters),
+    )
+
+
+@pytest.mark.parametrize("network", get_args(Network))
+def test_padding_changes_answers_only_where_the_reference_reads_it(network: Network) -> None:
+    """The public codes of SAN and GVQA skip padding; that of UpDn reads it."""
+    model = build(network).eval()
+    longer = torch.nn.functional.pad(TOKENS, (3, 0))
+    same = torch.allclose(model(longer, FEATURES, MASK).logits, model(TOKENS, FEATURES, MASK).logits)
+    assert same == (network in ("san", "gvqa"))
 
 
 # Weight norm

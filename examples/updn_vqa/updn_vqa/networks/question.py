@@ -1,4 +1,4 @@
-"""The encoding of a question: the last state of a recurrent layer that reads it, padding included."""
+"""The encoding of a question: the last state of a recurrent layer that reads it, with its padding or without."""
 
 import torch
 import torch.nn.functional as F
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 def encode_question(
-    recurrent: nn.GRU | nn.LSTM, embedding: nn.Embedding, tokens: Int[Tensor, "B T"]
+    recurrent: nn.GRU | nn.LSTM, embedding: nn.Embedding, tokens: Int[Tensor, "B T"], *, skip_padding: bool = False
 ) -> Float[Tensor, "B H"]:
-    r"""The same as ``recurrent(embedding(tokens))[0][:, -1]``, at about half the price.
+    r"""The same as ``recurrent(embedding(tokens))[0][:, -1]``, at about half the price, or the same without padding.
 
     Most questions are much shorter than T, and the padding before them reads the same in all. So one row of the batch
     stands for every question that has not begun, and a question goes on from its state when its first word comes::
@@ -24,26 +24,41 @@ def encode_question(
         recurrent: of one layer and one direction.
         embedding: of words; row 0 is padding's.
         tokens: padded on the left with 0.
+        skip_padding: Begin each question at its first word, so that padding changes nothing. Without words, one
+            padding token is read.
     """
-    if tokens.device.type != "cpu":  # one fused call beats many small ones, for which the lengths must be waited for
-        last: Tensor = recurrent(embedding(tokens))[0][:, -1]
-        return last
     begins = (tokens != 0).int().argmax(1)
+    if skip_padding:
+        begins = begins.where(tokens.any(1), tokens.shape[1] - 1)
+    if tokens.device.type != "cpu":  # one fused call beats many small ones, for which the lengths must be waited for
+        return _last_state(recurrent, embedding, tokens, begins if skip_padding else torch.zeros_like(begins))
     order = begins.argsort()
     begun = (begins <= torch.arange(tokens.shape[1])[:, None]).sum(1).tolist()  # questions in each step
     columns = [F.pad(column[:n], (0, n < len(order))) for column, n in zip(tokens[order].T, begun, strict=True)]
     steps = embedding(torch.cat(columns)).split([len(column) for column in columns])  # one gradient of the table
 
-    hidden = cell = steps[0].new_zeros(1, recurrent.hidden_size)
+    hidden = cell = start = steps[0].new_zeros(1, recurrent.hidden_size)
     weights = recurrent.all_weights[0]
-    for words in steps:
+    for words, n in zip(steps, begun, strict=True):
         if isinstance(recurrent, nn.LSTM):
             state = _joined(hidden, len(words)), _joined(cell, len(words))
             hidden, cell = torch.lstm_cell(words, state, *weights)
         else:
             hidden = torch.gru_cell(words, _joined(hidden, len(words)), *weights)
+        if skip_padding and n < len(order):  # the last row is padding's
+            hidden, cell = (torch.cat([state[:-1], start]) for state in (hidden, cell))
     encoded: Tensor = hidden[order.argsort()]
     return encoded
+
+
+def _last_state(
+    recurrent: nn.GRU | nn.LSTM, embedding: nn.Embedding, tokens: Int[Tensor, "B T"], begins: Int[Tensor, " B"]
+) -> Float[Tensor, "B H"]:
+    """The state after the last token of each row, read from where it begins, in one call."""
+    rows, T = torch.arange(len(tokens), device=tokens.device), tokens.shape[1]
+    places = begins[:, None] + torch.arange(T, device=tokens.device)
+    states: Tensor = recurrent(embedding(tokens.gather(1, places.clamp(max=T - 1))))[0]
+    return states[rows, T - 1 - begins]  # what is read after the last token does not change it
 
 
 def _joined(state: Float[Tensor, "M H"], rows: int) -> Float[Tensor, "N H"]:

@@ -22,7 +22,7 @@ class San(VqaNetwork):
         p = softmax(w . tanh(W_v v + W_u u))      the attention that is returned is the second one
         u = sum_i p_i v_i + u
 
-    The paper answers with a softmax; here, as for all networks, each answer has a sigmoid, and ``sizes.hidden`` is the
+    As in its authors' code, the LSTM begins at the first word: padding is not read. The paper answers with a softmax; here, as for all networks, each answer has a sigmoid, and ``sizes.hidden`` is the
     size of everything.
     """
 
@@ -37,7 +37,7 @@ class San(VqaNetwork):
     def forward(
         self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
     ) -> VqaOutput:
-        question = query = encode_question(self.lstm, self.embedding, tokens)
+        question = query = encode_question(self.lstm, self.embedding, tokens, skip_padding=True)
         proposals = self.project(features).tanh()
         for glimpse in self.glimpses:
             attention = glimpse(proposals, query, mask)
