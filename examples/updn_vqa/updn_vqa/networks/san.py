@@ -22,8 +22,8 @@ class San(VqaNetwork):
         p = softmax(w . tanh(W_v v + W_u u))      the attention that is returned is the second one
         u = sum_i p_i v_i + u
 
-    As in its authors' code, the LSTM begins at the first word: padding is not read. The paper answers with a softmax; here, as for all networks, each answer has a sigmoid, and ``sizes.hidden`` is the
-    size of everything.
+    As in its authors' code, the LSTM begins at the first word: padding is not read. The paper answers with a softmax;
+    here, as for all networks, each answer has a sigmoid, and ``sizes.hidden`` is the size of everything.
     """
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
