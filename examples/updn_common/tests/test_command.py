@@ -1,6 +1,9 @@
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from torch import distributed
 
 from updn_common.command import run_command
@@ -19,6 +22,47 @@ def test_a_wrong_input_is_told_without_a_traceback() -> None:
 
     with pytest.raises(SystemExit, match=r"^error: 7 is wrong\.$"):
         run_command({int: refuse}, 7)
+
+
+def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path) -> None:
+    """Also where a library writes a file by itself, and whatever language it is written in."""
+    errors = {
+        OSError(errno.ENOSPC, "No space left on device", "a.png"): "a.png",
+        OSError(errno.EDQUOT, "Disk quota exceeded"): "a file",
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"): "a file",
+    }
+    for error, name in errors.items():
+        with pytest.raises(SystemExit) as stopped:
+            run_command({int: _raises(error)}, 7)
+        assert stopped.value.code == (
+            f"error: {name} could not be written: the disk is full. Free some space or choose another disk."
+        )
+    for other in (OSError(errno.EIO, "Input/output error"), SafetensorError("InvalidHeader")):
+        with pytest.raises(type(other)):
+            run_command({int: _raises(other)}, 7)
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Training:
+        resume = False
+
+        def __init__(self, out: Path) -> None:
+            self.out = out
+
+    (tmp_path / "last.safetensors").touch()
+    resumed = " with --resume: it goes on from the last checkpoint"
+    for config, told in ((7, ""), (Training(tmp_path / "absent"), ""), (Training(tmp_path), resumed)):
+        with pytest.raises(SystemExit) as stopped:
+            run_command({type(config): _raises(KeyboardInterrupt())}, config)
+        assert stopped.value.code == 130
+        assert capsys.readouterr().err == f"interrupted; run the same command again{told}.\n"
+
+
+def _raises(error: BaseException) -> Callable[[object], None]:
+    def command(_: object) -> None:
+        raise error
+
+    return command
 
 
 def test_processes_part_before_python_ends(tmp_path: Path) -> None:

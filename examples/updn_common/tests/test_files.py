@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from updn_common.errors import InputError
 from updn_common.files import (
@@ -391,3 +393,50 @@ def test_a_key_twice(tmp_path: Path) -> None:
         read_json(path, unique=True)
     path.write_text('[{"a": 1}, {"a": 2}]')
     assert read_json(path, unique=True) == [{"a": 1}, {"a": 2}]
+
+
+def test_atomic_file_clears_what_killed_processes_left(tmp_path: Path) -> None:
+    """Of the same file alone, and not what a living process is at work on."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [
+        f"a.json.partial-{ended.pid}",
+        f"a.json.partial-{os.getppid()}",
+        f"b.json.partial-{ended.pid}",
+        "a.json.partial-x",
+    ]
+    for name in left:
+        (tmp_path / name).touch()
+    write_json(tmp_path / "a.json", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", *left[1:]}
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_are_readable_as_the_umask_says(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "a.json", 1)
+        with atomic_file(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": np.zeros(2)}, temporary)
+    finally:
+        os.umask(before)
+    for name in ("a.json", "a.safetensors"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_full_disk_told_by_safetensors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="could not be written: the disk is full"), atomic_file(tmp_path / "a"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert not list(tmp_path.iterdir())
+
+
+def test_gzip_bombs_are_not_unpacked(tmp_path: Path) -> None:
+    bomb = tmp_path / "a.json"
+    bomb.write_bytes(gzip.compress(b"[" + b" " * (300 * 2**20) + b"]", compresslevel=1))
+    with pytest.raises(InputError) as error:
+        read_json(bomb)
+    size = bomb.stat().st_size / 2**20
+    assert str(error.value) == (
+        f"{bomb} has {size:,.1f} MiB, but unpacks to more than 256 MiB: it may have been made to fill the memory. If "
+        "you trust it, unpack it and give the unpacked file."
+    )

@@ -43,6 +43,7 @@ def test_refuses_a_directory_with_files_or_in_use(tmp_path: Path) -> None:
         RunDirectory.resume(tmp_path, 0),
     ):
         raise AssertionError
+    (tmp_path / "last.safetensors").touch()
     message = f"{tmp_path} already holds a run: go on with it by --resume, choose another directory or delete it."
     with pytest.raises(InputError, match=whole(message)), RunDirectory.create(tmp_path, {}):
         raise AssertionError
@@ -56,6 +57,19 @@ def test_refuses_a_directory_with_files_or_in_use(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=whole(message)), RunDirectory.resume(empty, 0):
         raise AssertionError
     assert not empty.exists()
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with RunDirectory.create(path, {"seed": 0}):
+        (path / f"last.safetensors.partial-{2**22 + 1}").touch()  # killed while it was written
+    with RunDirectory.create(path, {"seed": 1}) as run:
+        assert read_config(path) == {"seed": 1}
+        run.save_checkpoint("last", {"a": torch.zeros(1)}, None, {})
+    assert not list(path.glob("*.partial-*"))
+    with pytest.raises(InputError, match="already holds a run"), RunDirectory.create(path, {"seed": 2}):
+        pass
+    assert read_config(path) == {"seed": 1}
 
 
 def test_metrics_are_readable_at_once(tmp_path: Path) -> None:

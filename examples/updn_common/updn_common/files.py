@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import gzip
 import hashlib
 import json
@@ -13,12 +14,14 @@ import signal
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
 import numpy as np
+from safetensors import SafetensorError
 
 from updn_common.errors import InputError
 from updn_common.progress import open_tracked, track
@@ -79,7 +82,7 @@ def read_text(path: Path, *, expected: str = "a text file") -> str:
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP_MAGIC):
-            data = gzip.decompress(data)
+            data = _decompressed(data, path)
         if data.strip() and (told := _stand_in(data[:200]) or _compressed(data)):
             raise InputError(f"{path} is {told}; expected {expected}.")
         return data.decode("utf-8-sig")
@@ -158,6 +161,19 @@ def _parse(
         raise InputError(f"{where}: a number has thousands of digits; repair the file.") from None
 
 
+def _decompressed(data: bytes, path: Path) -> bytes:
+    """Unpacks gzip, but not without end: text does not shrink to a hundredth."""
+    limit = max(256 * 2**20, 100 * len(data))
+    with gzip.open(BytesIO(data)) as file:
+        unpacked = file.read(limit + 1)
+    if len(unpacked) > limit:
+        raise InputError(
+            f"{path} has {len(data) / 2**20:,.1f} MiB, but unpacks to more than {limit / 2**20:,.0f} MiB: it may have "
+            "been made to fill the memory. If you trust it, unpack it and give the unpacked file."
+        )
+    return unpacked
+
+
 def read_record(path: Path, version: int, *, expected: str) -> dict[str, Any]:
     """Reads a JSON object that notes the version of its directory's format, as `read_json` does.
 
@@ -218,18 +234,37 @@ def sha256_of_all(paths: Iterable[Path]) -> str:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary sibling path; moves it onto `path` on success, removes it on failure.
 
+    What a killed process left of the same file is removed. The file's mode follows the umask, whatever wrote it.
+
     Raises:
         InputError: If the disk is full.
     """
+    for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
+        if not _is_running(left.name.rpartition("-")[2]):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.partial-{os.getpid()}")
     with _disk_full_explained(path):
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            temporary.chmod(mode)  # safetensors writes files that nobody else may read
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())  # else a power failure may leave the new name with no content
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _is_running(process: str) -> bool:
+    """Whether there is a process of this number; True if it is no number."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):
+        pass
+    return True
 
 
 @contextmanager
@@ -307,21 +342,30 @@ def locked(directory: Path) -> Iterator[None]:
             raise InputError(
                 f"{directory} is in use by process {owner}: wait for it to end or choose another directory."
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with suppress(OSError):  # on a full disk: whose lock it is, others cannot read then
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
         try:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)  # forked workers that still hold the file must not keep the lock
 
 
+def is_disk_full(error: OSError | SafetensorError) -> bool:
+    """Whether this says that a disk, or a user's share of it, is full; safetensors has but words for it."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in full
+    return any(f"os error {number})" in str(error) for number in full)
+
+
 @contextmanager
 def _disk_full_explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        if not is_disk_full(error):
             raise
         free = shutil.disk_usage(path.parent).free / 2**20
         raise InputError(

@@ -56,14 +56,17 @@ class RunDirectory:
             config: The resolved configuration, seeds included, as JSON values and paths.
 
         Raises:
-            InputError: If the directory holds files or is in use by another process.
+            InputError: If the directory holds files or is in use by another process. A run that was killed before its
+                first checkpoint has learned nothing, and is replaced.
         """
         with locked(path):
-            if (path / "config.json").is_file():
+            names = {file.name for file in path.iterdir() if ".partial-" not in file.name}
+            unborn = "config.json" in names and names <= {LOCK_NAME, "config.json", "tensorboard"}
+            if "config.json" in names and not unborn:
                 raise InputError(
                     f"{path} already holds a run: go on with it by --resume, choose another directory or delete it."
                 )
-            if any(file.name != LOCK_NAME for file in path.iterdir()):
+            if names - {LOCK_NAME} and not unborn:
                 raise InputError(f"{path} already holds files: choose another directory or delete it.")
             write_json(path / "config.json", {"config": dict(config), **_environment()}, indent=1)
             yield from cls._opened(path, step=0)
