@@ -54,8 +54,8 @@ def test_written_and_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1}', "{} should hold a JSON list of strings, found dict."),
-        ("[]", "{} should hold a JSON list of strings, found list."),
+        ('{"a": 1}', "{} should hold a JSON list of strings, found an object with the keys 'a'."),
+        ("[]", "{} holds an empty list. It should hold at least one string."),
         ('["a", "b", "a"]', "{} lists 'a' twice. Every entry needs an index of its own."),
     ],
 )
