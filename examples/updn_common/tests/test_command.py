@@ -24,7 +24,7 @@ def test_a_wrong_input_is_told_without_a_traceback() -> None:
         run_command({int: refuse}, 7)
 
 
-def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path) -> None:
+def test_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:
     """Also where a library writes a file by itself, and whatever language it is written in."""
     errors = {
         OSError(errno.ENOSPC, "No space left on device", "a.png"): "a.png",
@@ -51,11 +51,11 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path, capsys: pytest
 
     (tmp_path / "last.safetensors").touch()
     resumed = " with --resume: it goes on from the last checkpoint"
-    for config, told in ((7, ""), (Training(tmp_path / "absent"), ""), (Training(tmp_path), resumed)):
+    for config, remedy in ((7, ""), (Training(tmp_path / "absent"), ""), (Training(tmp_path), resumed)):
         with pytest.raises(SystemExit) as stopped:
             run_command({type(config): _raises(KeyboardInterrupt())}, config)
         assert stopped.value.code == 130
-        assert capsys.readouterr().err == f"interrupted; run the same command again{told}.\n"
+        assert capsys.readouterr().err == f"interrupted; run the same command again{remedy}.\n"
 
 
 def _raises(error: BaseException) -> Callable[[object], None]:

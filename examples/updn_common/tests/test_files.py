@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
@@ -28,6 +29,7 @@ from updn_common.files import (
     sha256_of_all,
     write_json,
 )
+from updn_common.measurements import keep_measurements
 
 
 def whole(message: str) -> str:
@@ -424,10 +426,17 @@ def test_files_are_readable_as_the_umask_says(tmp_path: Path, mask: int) -> None
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_full_disk_told_by_safetensors(tmp_path: Path) -> None:
+def test_errors_of_safetensors_on_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="could not be written: the disk is full"), atomic_file(tmp_path / "a"):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert not list(tmp_path.iterdir())
+
+
+def test_measurements_on_a_really_full_disk(small_disk: Path) -> None:
+    path = small_disk / "evaluation" / "a.safetensors"
+    with pytest.raises(InputError, match=re.escape(f"{path} could not be written: the disk is full (")):
+        keep_measurements(path, {"a": torch.ones(1000, 1000)}, {})
+    assert not list(path.parent.iterdir())
 
 
 def test_gzip_bombs_are_not_unpacked(tmp_path: Path) -> None:

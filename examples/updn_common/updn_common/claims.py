@@ -104,9 +104,9 @@ def differences(results: Record) -> Iterator[tuple[str, Claim, list[float]]]:
         if (at := role(arm, full_share)) is not None:
             runs = [outcome for outcome in results["outcomes"] if outcome["arm"] == arm["name"]]
             rows[STARTS[arm["from_start"]], *at] = {(run["world"], run["seed"]): measured(run) for run in runs}
-    bases = [row for (_, form, _), row in rows.items() if form == "base"]
+    base = next(row for (_, form, _), row in rows.items() if form == "base")
     for start in STARTS.values():
-        rows.setdefault((start, "base", "base"), bases[0])
+        rows.setdefault((start, "base", "base"), base)
     for start, form in sorted({(start, form) for start, form, _ in rows if form != "base"}):
         for claim in CLAIMS:
             row = rows.get((start, form, claim.row))

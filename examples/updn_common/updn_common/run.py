@@ -61,12 +61,12 @@ class RunDirectory:
         """
         with locked(path):
             names = {file.name for file in path.iterdir() if ".partial-" not in file.name}
-            unborn = "config.json" in names and names <= {LOCK_NAME, "config.json", "tensorboard"}
-            if "config.json" in names and not unborn:
+            never_trained = "config.json" in names and names <= {LOCK_NAME, "config.json", "tensorboard"}
+            if "config.json" in names and not never_trained:
                 raise InputError(
                     f"{path} already holds a run: go on with it by --resume, choose another directory or delete it."
                 )
-            if names - {LOCK_NAME} and not unborn:
+            if names - {LOCK_NAME} and not never_trained:
                 raise InputError(f"{path} already holds files: choose another directory or delete it.")
             write_json(path / "config.json", {"config": dict(config), **_environment()}, indent=1)
             yield from cls._opened(path, step=0)

@@ -1,6 +1,5 @@
 """Many runs, compared at equal budget: each is trained and evaluated in a process of its own, once."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
@@ -109,13 +108,11 @@ def run_logged(out: Path, work: Callable[[bool], None]) -> None:
     """Do a run's work with one thread; what is printed goes to a log beside its directory.
 
     Args:
-        out: The run's directory. What was left there before its first checkpoint is deleted.
+        out: The run's directory.
         work: Trains and evaluates; it is told whether to resume.
     """
     torch.set_num_threads(1)
     resume = (out / "last.safetensors").exists()
-    if not resume:
-        shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.with_name(f"{out.name}.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
         work(resume)

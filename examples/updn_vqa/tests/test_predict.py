@@ -64,6 +64,11 @@ def test_what_is_printed(
     )
 
 
+def test_a_batch_of_none_is_refused(tiny: Tiny, untrained: Untrained, asked: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--batch-size should be at least 1, found 0"):
+        predict(PredictConfig(tiny[1], untrained("run"), asked, tmp_path / "out", batch_size=0, cpu=True))
+
+
 def test_images_without_proposals(tiny: Tiny, untrained: Untrained, asked: Path, tmp_path: Path) -> None:
     document: dict[str, Any] = json.loads(asked.read_text())
     document["questions"][0]["image_id"] = 77_777

@@ -355,9 +355,10 @@ def test_hints_for_dropped_and_unknown_questions(
     kept = config(**options, hint_paths=(dump(boxes | {"1000": [[0, 0, 5, 5]]}, "kept.json"),))
     prepare(kept)
     assert json.loads((kept.out / "prepared.json").read_text())["idle_hints"] == {"unknown": 3, "dropped": 2}
-    told = " ".join(capsys.readouterr().out.split())
+    summary = " ".join(capsys.readouterr().out.split())
     assert (
-        "1 questions have one; read: 6 questions. Hints that are not used: 3 for questions that are not given," in told
+        "1 questions have one; read: 6 questions. Hints that are not used: 3 for questions that are not given,"
+        in summary
     )
 
 

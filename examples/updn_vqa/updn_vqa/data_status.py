@@ -11,7 +11,7 @@ from updn_common.data_status import DataConfig, show_status
 from updn_common.errors import InputError
 from updn_common.layout import find_features
 from updn_vqa.catalogue import CATALOGUE
-from updn_vqa.layout import DATASETS, SPLITS, find_splits, official_files
+from updn_vqa.layout import DATASETS, existing_splits, find_splits
 
 
 def show_data(config: DataConfig, console: Console | None = None) -> None:
@@ -30,7 +30,7 @@ def _verdict(data: Path) -> list[Text]:
         try:
             splits = find_splits(data, name)
         except InputError as error:
-            if any(official_files(data, name, split).questions.exists() for split in SPLITS):
+            if existing_splits(data, name):
                 lines.append(Text(f"{name} is incomplete: {error}", style="yellow"))
             continue
         command = f"updn-vqa prepare --data {data} --dataset {name} --out prepared/{name}"

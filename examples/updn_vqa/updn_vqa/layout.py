@@ -45,7 +45,7 @@ def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, Spl
     """
     if not data.is_dir():
         raise InputError(f"{data} is not a directory. Give the one that holds the question files with --data.")
-    found = {name: splits for name in DATASETS if (splits := _existing(data, name))}
+    found = {name: splits for name in DATASETS if (splits := existing_splits(data, name))}
     if dataset is None and len(found) > 1 and not any(f.annotations.exists() for f in found.get("vqa_v1", {}).values()):
         found.pop("vqa_v1", None)  # its questions are there to say what VQA-HAT maps are about
     if dataset is None and len(found) > 1:
@@ -66,7 +66,8 @@ def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, Spl
     return splits
 
 
-def _existing(data: Path, dataset: DatasetName) -> dict[str, SplitFiles]:
+def existing_splits(data: Path, dataset: DatasetName) -> dict[str, SplitFiles]:
+    """The splits of a data set whose questions are there."""
     candidates = {split: official_files(data, dataset, split) for split in SPLITS}
     return {split: files for split, files in candidates.items() if files.questions.exists()}
 

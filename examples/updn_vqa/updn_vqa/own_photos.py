@@ -12,6 +12,7 @@ reads. The last three photos are for testing. The features are colours in the ce
 rehearsal and for nothing else: give ``--features`` of a detector for anything serious.
 """
 
+import argparse
 import csv
 import sys
 from pathlib import Path
@@ -102,7 +103,11 @@ def make_data_set(photos: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m updn_vqa.own_photos", description="Ten photos as a data set.")
+    parser.add_argument("photos", type=Path, help="folder with the photos and questions.csv")
+    parser.add_argument("out", type=Path, help="the new directory")
+    arguments = parser.parse_args()
     try:
-        make_data_set(*map(Path, sys.argv[1:]))
+        make_data_set(arguments.photos, arguments.out)
     except InputError as error:
         sys.exit(f"error: {error}")

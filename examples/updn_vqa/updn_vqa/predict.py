@@ -9,7 +9,7 @@ from torch import Tensor
 
 from updn_common.console import plain_console
 from updn_common.conversion import FeatureOptions, store_proposals
-from updn_common.errors import InputError, first_few
+from updn_common.errors import InputError, check_range, first_few
 from updn_common.files import new_directory
 from updn_common.measurements import CheckpointName
 from updn_common.processes import make_accelerator
@@ -33,7 +33,8 @@ class PredictConfig:
         out: The new directory. Its results.json is what VQA's server takes.
         features: Features of the images: TSV or HDF5 files, folders of npz, or a prepared directory. Default: those
             of the prepared directory.
-        skip_damaged_features: Leave out images whose features cannot be read, instead of stopping.
+        skip_damaged_features: Leave out features that cannot be read, and all but the first of an image's, instead of
+            stopping there. Images that have none then are still refused.
         checkpoint: The best on the development split, or the last.
         batch_size: Questions at a time.
         cpu: Use the CPU even where there is a GPU.
@@ -56,9 +57,10 @@ def predict(config: PredictConfig) -> None:
     Features are converted first, which takes longest; the same command goes on with it after an interruption.
 
     Raises:
-        InputError: A file is malformed, an image has no proposals, or the run does not belong to the prepared data.
-            Nothing but converted features is left behind.
+        InputError: The batch size is below 1, a file is malformed, an image has no proposals, or the run does not
+            belong to the prepared data. Nothing but converted features is left behind.
     """
+    check_range(1, batch_size=config.batch_size)
     data = PreparedData.open(config.data)
     questions = read_questions(config.questions)
     device = make_accelerator(cpu=config.cpu).device
@@ -83,8 +85,8 @@ def _store(config: PredictConfig, data: PreparedData, wanted: set[int], director
     """The proposals of all wanted images, of the size that the network was trained with."""
     store = data.store
     if config.features:
-        size = FeatureOptions(size=store.feature_size, skip_damaged=config.skip_damaged_features)
-        store = store_proposals(directory, config.features, wanted, size)
+        options = FeatureOptions(size=store.feature_size, skip_damaged=config.skip_damaged_features)
+        store = store_proposals(directory, config.features, wanted, options)
     if missing := sorted(image_id for image_id in wanted if image_id not in store):
         source = ", ".join(map(str, config.features)) or config.data
         raise InputError(

@@ -170,18 +170,17 @@ def _write_hints(
                 yield int(question_id), s[~np.isnan(s)]
 
     if not any(len(split["hint_rows"]) for split in arrays.values()):
-        raise InputError(
-            f"No question has a hint from {config.hints!r}. Check --hint-paths and --features, or use --hints none. "
-            f"{_told_idle(idle)}".rstrip()
-        )
+        remedy = "Check --hint-paths and --features, or use --hints none."
+        reasons = [f"No question has a hint from {config.hints!r}.", remedy, _format_idle_hints(idle)]
+        raise InputError(" ".join(filter(None, reasons)))
     write_hints(out, by_question(), about=hints.record()["about"], features=store.description["sources"])
 
 
-def _told_idle(idle: Mapping[str, int]) -> str:
+def _format_idle_hints(idle: Mapping[str, int]) -> str:
     """A sentence on hints that are not used; empty if there are none."""
     reasons = {"unknown": "questions that are not given", "dropped": "questions whose images have no proposals"}
-    told = [f"{count:,} for {reasons[kind]}" for kind, count in idle.items() if count]
-    return f"Hints that are not used: {', '.join(told)}." if told else ""
+    unused = [f"{count:,} for {reasons[kind]}" for kind, count in idle.items() if count]
+    return f"Hints that are not used: {', '.join(unused)}." if unused else ""
 
 
 def _vocabularies(config: PrepareConfig, train: Split) -> tuple[AnswerVocabulary, QuestionVocabulary]:
@@ -209,8 +208,8 @@ def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
         details = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in hints.items() if type(value) is int)
         hinted = sum(split["hinted"] for split in record["splits"].values())
         console.print(f"Hints: {hints['about']}. {hinted:,} questions have one; read: {details}.")
-        if told := _told_idle(record["idle_hints"]):
-            console.print(told)
+        if sentence := _format_idle_hints(record["idle_hints"]):
+            console.print(sentence)
         if lost := sum(split["hinted_without_ground_truth"] for split in record["splits"].values()):
             console.print(
                 f"The annotated answers of {lost:,} of them are not in the vocabulary, or nobody typed them so: these "

@@ -27,11 +27,15 @@ def encode_question(
         skip_padding: Begin each question at its first word, so that padding changes nothing. Without words, one
             padding token is read.
     """
+    fused = tokens.device.type != "cpu"  # one call beats many small ones, for which the lengths must be waited for
+    if fused and not skip_padding:
+        last: Tensor = recurrent(embedding(tokens))[0][:, -1]
+        return last
     begins = (tokens != 0).int().argmax(1)
     if skip_padding:
         begins = begins.where(tokens.any(1), tokens.shape[1] - 1)
-    if tokens.device.type != "cpu":  # one fused call beats many small ones, for which the lengths must be waited for
-        return _last_state(recurrent, embedding, tokens, begins if skip_padding else torch.zeros_like(begins))
+    if fused:
+        return _last_state(recurrent, embedding, tokens, begins)
     order = begins.argsort()
     begun = (begins <= torch.arange(tokens.shape[1])[:, None]).sum(1).tolist()  # questions in each step
     columns = [F.pad(column[:n], (0, n < len(order))) for column, n in zip(tokens[order].T, begun, strict=True)]
