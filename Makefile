@@ -90,9 +90,11 @@ results-vqa: $(CUE_WORLDS) $(LIGHT_WORLDS) runs/prepared/prior0
 CAPTIONING := runs/updn_captioning
 results-captioning: $(addprefix runs/prepared/,strong-pairs0-robust weak-pairs0-robust strong-pairs0-standard)
 	$(BIN)/updn-captioning study robust --out $(CAPTIONING)/strong --data runs/prepared/strong-pairs0-robust
+	$(BIN)/updn-captioning study from-start --out $(CAPTIONING)/from-start --data runs/prepared/strong-pairs0-robust
 	$(BIN)/updn-captioning study robust --out $(CAPTIONING)/weak --data runs/prepared/weak-pairs0-robust
 	$(BIN)/updn-captioning study standard --out $(CAPTIONING)/standard --data runs/prepared/strong-pairs0-standard
 	$(call keep,updn_captioning,strong,table.md results.json curves.png)
+	$(call keep,updn_captioning,from-start,table.md results.json curves.png)
 	$(call keep,updn_captioning,weak,table.md results.json curves.png)
 	$(call keep,updn_captioning,standard,table.md results.json curves.png)
 
@@ -124,13 +126,15 @@ selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-rob
 	$(BIN)/updn-vqa study selection-unsigned --data $< $(word 2,$^) --out $(VQA)/selection-unsigned
 	for network in trained trained-mean trained-transformer; do \
 	$(BIN)/updn-vqa study selection-$$network --data $< --out $(VQA)/selection-$$network || exit; done
-	$(BIN)/updn-captioning study selection --data $(word 3,$^) --out $(CAPTIONING)/selection
+	for study in selection selection-unsigned; do \
+	$(BIN)/updn-captioning study $$study --data $(word 3,$^) --out $(CAPTIONING)/$$study || exit; done
 	$(call keep,updn_vqa,selection,table.md results.json)
 	$(call keep,updn_vqa,selection-unsigned,table.md results.json)
 	$(call keep,updn_vqa,selection-trained,table.md results.json)
 	$(call keep,updn_vqa,selection-trained-mean,table.md results.json)
 	$(call keep,updn_vqa,selection-trained-transformer,table.md results.json)
 	$(call keep,updn_captioning,selection,table.md results.json)
+	$(call keep,updn_captioning,selection-unsigned,table.md results.json)
 
 # Which claims of the paper and of its critics hold in all results that are committed; seconds.
 claims: $(INSTALLED)

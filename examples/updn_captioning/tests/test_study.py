@@ -192,10 +192,14 @@ def test_selection_does_not_look_at_the_test(tiny: Tiny, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("name", REAL)
 def test_all_rows_of_a_study_have_the_same_budget_and_one_is_the_base(name: str) -> None:
-    rows = REAL[name].arms
-    assert {(arm.scale, arm.hint_share, arm.from_start) for arm in rows} == {(SCALES["shapes"], 1.0, True)}
+    start, rows = REAL[name].start, REAL[name].arms
+    assert len({(arm.scale, arm.hint_share, arm.from_start) for arm in rows}) == 1
+    in_all = SCALES["shapes-base"].steps + SCALES["shapes"].steps
+    assert rows[0].scale.steps + (start.scale.steps if start else 0) == in_all
+    assert rows[0].from_start == (start is not None)
+    assert rows[0].hint_share == 1
     assert [arm.name for arm in rows].count("base") == 1
-    assert [arm.method for arm in rows].count(METHODS["hint"]) == 1
+    assert [arm.method for arm in rows].count(METHODS["unsigned" if name != "selection" else "hint"]) == 1
 
 
 def test_gains_are_paired_differences_on_the_last_split() -> None:

@@ -18,6 +18,7 @@ from updn_common.run import read_metrics
 from updn_common.study import Arm, directories, draw, made_by, spread
 from updn_common.tables import markdown
 
+RECOMMENDED = METHODS["unsigned"]
 CONTINUED = "base"
 """The arm that goes on without hints: what others are compared with, at equal budget."""
 COLUMNS = {
@@ -63,7 +64,7 @@ def write_report(out: Path, data: Sequence[Path], study: Study) -> None:
     (out / "table.md").write_text(markdown(header, rows), encoding="utf-8")
     draw(out / "curves.png", lambda axes: _curves(axes, out, worlds, study))
     seeds = f"{len(worlds)} world(s) x {study.model_seeds} model seeds"
-    emphasised = [i for i, arm in enumerate(study.rows) if arm.method == METHODS["hint"]]
+    emphasised = [i for i, arm in enumerate(study.rows) if arm.method == RECOMMENDED]
     sections = [
         Section(
             "All methods", f"Mean ± standard deviation over {seeds}. {GUIDE}", TableBlock(header, rows, emphasised)
@@ -77,7 +78,7 @@ def write_report(out: Path, data: Sequence[Path], study: Study) -> None:
 
 
 COMPARED = (
-    "UpDn captioners of pictures of two objects are trained on for the same number of steps, with and without hints on "
+    "UpDn captioners of pictures of two objects are trained for the same number of steps, with and without hints on "
     "where the objects are that visual words name, and with controls whose hints carry no information. "
 )
 INTRODUCTION = {
@@ -88,7 +89,8 @@ INTRODUCTION = {
 }
 GUIDE = (
     'Scores are CIDEr-D of captions by beam search. "start" is the network that all others start from, "base" the same '
-    "trained on without hints; gains are paired differences to it. All columns after the first gain are of the same "
+    'trained on without hints; without a "start", all begin with random weights. Gains are paired differences to base. '
+    "All columns after the first gain are of the same "
     "split as the one before it. Hallucinated: mentions of objects that are not there, of all mentions (CHAIRi). "
     "Pointing: % of the visual words of people's captions whose most important proposal, by gradient or by attention, "
     "overlaps an object that they name by more than half, of those words where any proposal does (the thin bars and "
@@ -140,7 +142,7 @@ def _curves(axes: Axes, out: Path, worlds: Sequence[str], study: Study) -> None:
         metrics = [read_metrics(arm.directory(out, world, seed)) for world, seed in product(worlds, seeds)]
         steps = [line["step"] for line in metrics[0]]
         means = [fmean(run[i]["val/cider"] for run in metrics) for i in range(len(steps))]
-        width = 2.5 if arm.method == METHODS["hint"] else 1.5
+        width = 2.5 if arm.method == RECOMMENDED else 1.5
         axes.plot(steps, means, marker="o", markersize=3, label=arm.name, linewidth=width)
     axes.set(xlabel="step", ylabel="CIDEr on val")
     axes.figure.legend(fontsize=8, ncols=4, loc="outside upper center", frameon=False)

@@ -27,13 +27,14 @@ class StudyConfig:
     """Which study to run, in which captioning worlds of shapes_cp.
 
     Attributes:
-        study: Its name: robust and standard are of the two splits of a world's images, selection chooses weights.
+        study: Its name: robust and standard are of the two splits of a world's images; from-start gives hints from the
+            start of training, on the robust split; selection and selection-unsigned choose weights.
         data: Prepared directories, one for each world.
         out: Where all runs and the report go.
         processes: Runs at a time, each with one thread.
     """
 
-    study: tyro.conf.Positional[Literal["robust", "standard", "selection"]]
+    study: tyro.conf.Positional[Literal["robust", "standard", "from-start", "selection", "selection-unsigned"]]
     data: tuple[Path, ...]
     out: Path
     processes: int = os.cpu_count() or 1
