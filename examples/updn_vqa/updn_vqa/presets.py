@@ -20,7 +20,10 @@ Score = Literal["ground-truth", "annotated"]
 
 @dataclass(frozen=True)
 class VisFis:
-    """Weights of the four VisFIS objectives among each other: its authors' for UpDn and VQA-HAT."""
+    """Weights of the four VisFIS objectives among each other: its authors' numbers for UpDn and VQA-HAT.
+
+    They do not weigh quite the same: `visfis.py` says why.
+    """
 
     sufficiency: float = 1.0
     """Answer from the important proposals alone."""
@@ -64,7 +67,7 @@ class Method:
     threshold: float = 0.55
     """Proposals of a higher human score are important (SCR and VisFIS)."""
     critical: float = 75.0
-    """SCR: weight of the self-critical loss, where influence strengthening has 1."""
+    """SCR: weight of the self-critical loss, where influence strengthening has 1; 1,500 to 20 in its authors' code."""
     visfis: VisFis = field(default_factory=VisFis)
     adversary: float = 0.0
     """AdvReg's lambda_Q: weight of the reversed gradient of a question-only adversary."""

@@ -16,6 +16,29 @@ Where the paper leaves room, or we differ: S is the gradient of logits, as in th
 :math:`w(a) = 1`, where they take the distance of the answers' word vectors, which not every data set has; an answer is
 wrong if no annotator gave it; I is the five proposals (their number) of highest human score, without those at or below
 a threshold; and both losses are trained at once, not in turns.
+
+The authors' code (``train.py`` of https://github.com/jialinwu17/self_critical_vqa) is not these formulas. There,
+
+- **confidence**: each term of the self-critical loss is multiplied by the lead of the wrong answer, the difference of
+  the two answers' sigmoids, through which gradients flow;
+- **no floor**: that term has no ``max(0, ...)``, so a wrong answer that leans on the proposal less than the ground
+  truth does lowers the loss, without bound;
+- **satisfied candidates**: a proposal whose sum is 0 is left out of the minimum, unless all are 0. So influence
+  strengthening ends when every candidate is satisfied; ours, as in the formula, when the first one is;
+- **candidates**: the five proposals of highest human score, in I or not. I holds the sixth too, and all that score as
+  high; or, if the sixth scores below 0.2, those that score higher than it by 0.1. A candidate outside of I is asked to
+  matter *less* than those of I;
+- **margin**: the better one of two proposals has to lead by 0.0001;
+- **the proposal that is criticised**: the minimum gives the candidate's rank by human score, but this number is used as
+  the proposal's place in the image's list. The self-critical loss is about one of the first five in that list, and 0 if
+  this one is not in I;
+- **rivals**: the four answers that are scored highest, annotated ones included. The ground truth is the answer of
+  highest soft score, and its sensitivity is the gradient of the sum over all annotated answers (here
+  ``--score annotated``);
+- **means**: influence strengthening is averaged over the questions where it is not 0, the self-critical loss over all
+  pairs of a question and a rival. Here both are averaged over hinted questions, and rivals are summed. The weights in
+  its README, 20 and 1,500, are ``--weight`` and ``--critical`` (their ratio) here, but weigh these means, and the
+  confidence.
 """
 
 from typing import NamedTuple

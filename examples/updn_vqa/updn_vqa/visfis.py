@@ -11,9 +11,20 @@ where :math:`\alpha` is HINT's importance, s the human score, and a proposal is 
 (0.55 for VQA-HAT, in the authors' code). What is taken away from x is replaced by -1, as there.
 
 Where the paper leaves room, or we differ: the distribution that should be uniform is the softmax of the logits, since
-a sigmoid for each answer is no distribution over them; the divergence is the sum over answers, where the authors' code
-divides that by their number again; and a question without an important (unimportant) proposal has no sufficiency
-(uncertainty and invariance) loss.
+a sigmoid for each answer is no distribution over them; and a question without an important (unimportant) proposal has
+no sufficiency (uncertainty and invariance) loss.
+
+The authors' code (``components/losses.py`` of https://github.com/zfying/visfis, run by ``visfis_updn.sh``) has the same
+invariance and alignment. It differs in this:
+
+- **softmax**: answers have one softmax. The answers' loss and sufficiency are its cross entropy with the one answer of
+  highest soft score. Here they are the sigmoids' binary cross entropy with all soft scores, summed over answers;
+- **uncertainty**: the divergence is divided by the number of answers A. ``VisFis.uncertainty = 1 / A`` does so here;
+- **weights**: 1, 1, 0.1 and 0.1, as here, on UpDn with VQA-HAT (on their other data, 1 instead of 0.1), beside an
+  answers' loss of weight 1. Here ``--weight`` multiplies all four, and because of the first two points the same numbers
+  do not mean the same balance;
+- **importance** is the gradient of the sum of the logits of all annotated answers (here ``--score annotated``);
+- **means** run over all questions of a batch. Here they run over those with a hint.
 """
 
 import math
