@@ -318,6 +318,20 @@ def test_npz_malformed(tmp_path: Path, make_image: MakeImage, replaced: dict[str
         list(read_proposals(tmp_path))
 
 
+def test_npz_that_unpacks_to_too_much(tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only entries that are read count. (An array that claims more than its file holds is damaged.)"""
+    path, image = tmp_path / "1.npz", make_image(1, n=8, feature_size=512)
+    np.savez_compressed(path, **npz_entries(image) | {"info": np.zeros(2**16)})  # type: ignore[arg-type]
+    monkeypatch.setattr("updn_common.npz_features.unpacked_limit", lambda packed: max(2**14, 10 * packed))
+    assert len(list(read_proposals(tmp_path))) == 1
+    np.savez_compressed(path, **npz_entries(image) | {"x": np.zeros((8, 1024))})  # type: ignore[arg-type]
+    message = (
+        f"{path}: not a readable npz of plain arrays (it unpacks to more than a hundredfold, which features do not)."
+    )
+    with pytest.raises(InputError, match=whole(message)):
+        list(read_proposals(tmp_path))
+
+
 @pytest.mark.parametrize("height", [2.0**32 + 48, 2.0**62, 2.0**70, 1_000_001])
 def test_npz_of_a_size_that_no_image_has(tmp_path: Path, make_image: MakeImage, height: float) -> None:
     np.savez(tmp_path / "1.npz", **npz_entries(make_image(1)) | {"image_h": np.array(height)})  # type: ignore[arg-type]

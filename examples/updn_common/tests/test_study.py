@@ -1,6 +1,13 @@
 """What studies of both pipelines share; running one is tested with them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +57,58 @@ def test_made_by_lists_all_revisions(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text(json.dumps(made))
     found = made_by([tmp_path / "one", tmp_path / "two"])
     assert found == {"git": ["new", None], "torch": ["2.13"], "hint-loss": ["0.1.0", None]}
+
+
+JOBS = """
+import os, signal, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from updn_common.study import run_jobs
+
+@dataclass
+class Job:
+    noted: Path
+    finished: bool = False
+    def check(self): pass
+    def run(self):
+        self.noted.write_text(str(os.getpid()))
+        time.sleep(60)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background
+    run_jobs({"jobs": [Job(Path(name)) for name in sys.argv[1:]]}, 2)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_ends_its_processes(tmp_path: Path, number: signal.Signals) -> None:
+    script, noted = tmp_path / "jobs.py", [tmp_path / "a", tmp_path / "b"]
+    script.write_text(JOBS)
+    command = [sys.executable, str(script), *map(str, noted)]
+    study = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: all(path.exists() and path.read_text() for path in noted))
+        study.send_signal(number)
+        assert study.wait(timeout=20) != 0
+        until(lambda: not any(alive(int(path.read_text())) for path in noted))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(study.pid, signal.SIGKILL)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def until(happened: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_spread() -> None:

@@ -161,9 +161,14 @@ def _parse(
         raise InputError(f"{where}: a number has thousands of digits; repair the file.") from None
 
 
+def unpacked_limit(packed: int) -> int:
+    """How many bytes may be packed into so many: neither text nor features shrink to a hundredth."""
+    return max(256 * 2**20, 100 * packed)
+
+
 def _decompressed(data: bytes, path: Path) -> bytes:
-    """Unpacks gzip, but not without end: text does not shrink to a hundredth."""
-    limit = max(256 * 2**20, 100 * len(data))
+    """Unpacks gzip, but not without end."""
+    limit = unpacked_limit(len(data))
     with gzip.open(BytesIO(data)) as file:
         unpacked = file.read(limit + 1)
     if len(unpacked) > limit:
@@ -285,7 +290,7 @@ def new_directory(path: Path, *, keep: str = "") -> Iterator[Path]:
     _require_vacant(path)
     absolute = path.absolute()
     temporary = absolute.with_name(f"{absolute.name}.partial")
-    with _disk_full_explained(path), _sigterm_as_exit(), locked(temporary):
+    with _disk_full_explained(path), sigterm_as_exit(), locked(temporary):
         kept = False
         try:
             _clear(temporary, keep)
@@ -375,7 +380,7 @@ def _disk_full_explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
+def sigterm_as_exit() -> Iterator[None]:
     """Lets `finally` clauses run when a scheduler or `kill` ends the process."""
 
     def leave(signum: int, frame: FrameType | None) -> None:

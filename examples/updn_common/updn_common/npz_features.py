@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from updn_common.entries import Entry
 from updn_common.errors import InputError
-from updn_common.files import stand_in
+from updn_common.files import stand_in, unpacked_limit
 from updn_common.layout import MACOS
 from updn_common.proposals import ImageProposals
 from updn_common.tsv_features import is_tsv
@@ -49,6 +49,9 @@ def _npz_image(path: Path, image_id: int) -> ImageProposals:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as entries:
             if missing := [name for name in _NPZ_ENTRIES if name not in entries]:
                 raise KeyError(*missing)
+            members = [entries.zip.getinfo(f"{name}.npy") for name in _NPZ_ENTRIES]
+            if any(member.file_size > unpacked_limit(member.compress_size) for member in members):
+                raise ValueError("it unpacks to more than a hundredfold, which features do not")
             x, boxes = (_real(entries[name]) for name in ("x", "bbox"))
             n, height, width = (_whole(entries[name], name) for name in ("num_bbox", "image_h", "image_w"))
     except KeyError as error:

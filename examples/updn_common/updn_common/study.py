@@ -1,11 +1,12 @@
 """Many runs, compared at equal budget: each is trained and evaluated in a process of its own, once."""
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Generic, Protocol, TypeVar
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 
 from updn_common.errors import InputError
 from updn_common.figures import plain_text
-from updn_common.files import read_json
+from updn_common.files import read_json, sigterm_as_exit
 from updn_common.progress import track
 from updn_common.training import RunOptions
 from updn_common.vocabulary import check_vocabulary
@@ -121,6 +122,8 @@ def run_logged(out: Path, work: Callable[[bool], None]) -> None:
 def run_jobs(stages: Mapping[str, Sequence[Job]], processes: int) -> None:
     """Run the jobs that are not finished, one stage after the other; the first that fails stops all.
 
+    Ctrl-C and SIGTERM end the jobs at once; the same call goes on with them.
+
     Args:
         stages: The jobs of each, by what to call them.
         processes: Jobs at a time.
@@ -132,7 +135,8 @@ def run_jobs(stages: Mapping[str, Sequence[Job]], processes: int) -> None:
         for job in jobs:
             job.check()
     context = get_context("spawn")  # a fork would inherit torch's threads
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    deaf = signal.SIGINT, signal.SIG_IGN  # Ctrl-C reaches this process too, which ends the others
+    with sigterm_as_exit(), ProcessPoolExecutor(processes, context, signal.signal, deaf) as pool:
         for description, jobs in stages.items():
             _run(jobs, pool, description)
 
@@ -142,8 +146,12 @@ def _run(jobs: Sequence[Job], pool: Executor, description: str) -> None:
     try:
         for future in track(as_completed(futures), description, total=len(futures)):
             future.result()
-    except BaseException:
+    except Exception:
         pool.shutdown(cancel_futures=True)
+        raise
+    except BaseException:
+        for worker in active_children():
+            worker.terminate()
         raise
 
 

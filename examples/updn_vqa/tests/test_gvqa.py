@@ -126,11 +126,11 @@ def test_the_whole_by_loops(model: Gvqa, features: Tensor) -> None:
     branches = set()
     for i in range(5):
         main, proposals = [WORDS.index(word) for word in MAIN[i]], features[i][MASK[i]]
-        padded = [0] * (6 - len(main)) + main
+        tokens = TOKENS[i][TOKENS[i] != 0].tolist()
         found = dict(zip(ANSWERS, output.logits[i].tolist(), strict=True))
-        assert found == pytest.approx(loops.answer(TOKENS[i].tolist(), padded, proposals))
-        torch.testing.assert_close(output.attention[i][MASK[i]], loops.see(padded, proposals)[1])
-        torch.testing.assert_close(output.question[i], loops.read("concept_classifier.reader", padded))
+        assert found == pytest.approx(loops.answer(tokens, main, proposals))
+        torch.testing.assert_close(output.attention[i][MASK[i]], loops.see(main, proposals)[1])
+        torch.testing.assert_close(output.question[i], loops.read("concept_classifier.reader", main))
         branches.add(found["yes"] > found["red"])
     assert branches == {True, False}
 
@@ -235,9 +235,9 @@ def ask(count: int, *, shifted: bool, seed: int) -> Asked:
 @pytest.fixture(scope="module")
 def trained() -> Gvqa:
     model = build(hidden=32)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)  # with 1e-2, some seeds never learn to say no
     questions = ask(4096, shifted=False, seed=0)
-    for step in range(350):
+    for step in range(450):
         rows = torch.arange(step * 64, step * 64 + 64) % 4096
         tokens, features, truth, _ = (x[rows] for x in questions)
         mask = torch.ones(64, 3, dtype=torch.bool)

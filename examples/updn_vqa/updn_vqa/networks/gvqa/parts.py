@@ -20,7 +20,7 @@ class Reader(nn.Module):
         self.lstm = nn.LSTM(sizes.embedding, sizes.hidden, batch_first=True)
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B H"]:
-        return encode_question(self.lstm, self.embedding, tokens)
+        return encode_question(self.lstm, self.embedding, tokens, skip_padding=True)
 
 
 class TextClassifier(nn.Module):
