@@ -110,6 +110,7 @@ def test_what_a_split_knows_of_itself(data: PreparedData) -> None:
     assert split.references == {i: ["a cat near two hot dogs", "dogs and a kitten"] for i in (5, 6)}
     assert split.categories == ["cat", "dog", "hot dog"]
     assert split.pair_rows == {(5, 0): 0, (5, 2): 1, (6, 0): 2}
+    assert split.annotated == split.pair_rows.keys()
     assert split.hinted_indices.tolist() == [0, 1, 2, 3]
 
 
@@ -158,10 +159,10 @@ def test_what_is_no_prepared_directory(data: PreparedData, tmp_path: Path) -> No
         f"{tmp_path / 'prepared.json'} does not exist; expected a directory that `updn-captioning prepare` wrote."
     )
     record = (data.directory / "prepared.json").read_text()
-    (data.directory / "prepared.json").write_text(record.replace('"format_version": 1', '"format_version": 9'))
+    (data.directory / "prepared.json").write_text(record.replace('"format_version": 2', '"format_version": 9'))
     with pytest.raises(InputError) as error:
         PreparedData.open(data.directory)
-    assert str(error.value) == (f"{data.directory / 'prepared.json'}: format version 9; expected 1. Prepare it again.")
+    assert str(error.value) == (f"{data.directory / 'prepared.json'}: format version 9; expected 2. Prepare it again.")
 
 
 def test_damaged_arrays(data: PreparedData) -> None:

@@ -107,7 +107,18 @@ def test_chair_needs_instances(
     found = json.loads((tmp_path / "scores.json").read_text())
     assert found["scores"]["CHAIRi"] == pytest.approx(100 / 3)
     assert found["chair_objects"] == "annotated or named by a reference"
-    assert capsys.readouterr().out.count("CHAIR: an object is there if it is annotated or named by a reference.") == 2
+    told = "CHAIR: an object is there if it is annotated or named by a reference. Words: {}."
+    assert " ".join(capsys.readouterr().out.split()).count(told.format("coco_visual_words.txt")) == 2
+    words = tmp_path / "synonyms.txt"
+    words.write_text("cat\nfeline, dog\n")
+    with pytest.raises(InputError, match="has no words for categories of the instances: cat"):
+        evaluate(replace(files, instances=(path,), chair_words=words.with_name("instances.json")))
+    words.write_text("cat, dog, grass\ndog\n")  # nothing else is named, and what is named is named by references
+    dump({"images": images, "categories": categories[:1], "annotations": []}, "instances.json")
+    evaluate(replace(files, instances=(path,), chair_words=words, out=tmp_path / "scores.json"))
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert found["chair_words"] == f"{words}, as CHAIR's authors count"
+    assert told.format(found["chair_words"]) in " ".join(capsys.readouterr().out.split())
 
 
 def test_chair_needs_the_instances_of_all_images(files: EvaluateConfig, dump: Dump) -> None:
@@ -248,6 +259,7 @@ def test_a_run_is_told_and_written(
     assert found["scores"] == numbers(evaluation)
     assert found["decoding"] == {"beam_size": 2, "max_length": 20, "length_penalty": 0.0, "repeats": True}
     assert found["chair_objects"] == "annotated or named by a reference"
+    assert found["chair_words"] == "the names of the categories"
     assert found["words"] == {kind: len(words.images) for kind, words in evaluation.words.items()}
     pointing = {kind: int((~words.measures[:, 1].isnan()).sum()) for kind, words in evaluation.words.items()}
     assert all(found["words_by_measure"][kind]["gradient_pointing"] == count for kind, count in pointing.items())
@@ -373,5 +385,5 @@ def test_visual_words_without_hints(
     found = json.loads((run / "evaluation" / "test" / "scores.json").read_text())
     printed = capsys.readouterr().out
     assert found["chair_objects"] == "named by a reference"
-    assert "CHAIR: an object is there if it is named by a reference." in printed
+    assert f"CHAIR: an object is there if it is named by a reference. Words: {words}." in " ".join(printed.split())
     assert "visual words" not in printed

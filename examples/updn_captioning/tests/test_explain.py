@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from updn_captioning.data import PreparedData
-from updn_captioning.explain import ExplainConfig, choose_images, explain, person_caption
+from updn_captioning.explain import THERE, ExplainConfig, choose_images, explain, person_caption
 from updn_captioning.explain_image import Said, draw_explanation, look, named_categories
 from updn_captioning.generate import Decoding, generate, load_model
 from updn_captioning.grounding import Words, generated_batch
@@ -124,7 +124,7 @@ def test_each_network_reads_its_own_caption(
         for row, category in enumerate(categories):
             name = data.categories[category]
             _, people, *networks = picture[4 * row : 4 * row + 4]
-            there = (image, category) in split.pair_rows
+            there = (image, category) in split.annotated
             assert (people.title, people.text) == ((f"people: {name}", "") if there else ("", f"no {name} is marked"))
             for panel, found, when in zip(networks, pair, ("before", "after"), strict=True):
                 assert panel.title == f"{when}: {found.caption}"
@@ -141,10 +141,10 @@ def test_each_network_reads_its_own_caption(
             ("after", pair[1].caption),
         ]
         for fact, found in zip(card.facts[:2], pair, strict=True):
-            honest = all((image, word.category) in split.pair_rows for word in found.words)
-            assert fact.tone == ("good" if honest else "bad")
-            expected = "names only what is there" if honest else "names what is not there"
-            assert card.filters[fact.label] == expected
+            honest = all((image, word.category) in split.annotated for word in found.words)
+            tone = "good" if honest and found.words else "" if not found.words else "bad"
+            assert fact.tone == tone
+            assert card.filters[fact.label] == THERE[tone]
         change = pair[1].rank_correlation - pair[0].rank_correlation
         assert card.order["change of rank correlation"] == pytest.approx(change, nan_ok=True)
     assert f"{options.out / 'index.html'}: 2 images\n" in capsys.readouterr().out
@@ -182,10 +182,10 @@ def test_the_page(options: ExplainConfig) -> None:
 def test_the_person_who_names_most(tiny: Tiny) -> None:
     data = PreparedData.open(tiny[1])
     split = data.split("test")
-    image, category = next(iter(split.pair_rows))
+    image, category = next(iter(split.annotated))
     name = data.categories[category]
-    other = next(c for i, c in split.pair_rows if i == image and c != category)
-    absent = next(n for c, n in enumerate(data.categories) if (image, c) not in split.pair_rows)
+    other = next(c for i, c in split.annotated if i == image and c != category)
+    absent = next(n for c, n in enumerate(data.categories) if (image, c) not in split.annotated)
     vars(split)["references"] = {
         image: [
             "red",

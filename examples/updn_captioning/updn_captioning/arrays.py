@@ -11,12 +11,13 @@ name                shape           content
 ``word_spans``      (N, W, 2)       begin and end (exclusive) of a visual word in ``tokens[:, 1:]``, else -1
 ``word_categories`` (N, W)          the category that it names, -1 where there is none
 ``word_pairs``      (N, W)          which of the P pairs it is about, -1 where the image has no such object
-``pairs``           (P, 2)          one of the I images, and a category that it has objects of
+``objects``         (M, 2)          one of the I images, and a category that it has objects of: all there are
+``pairs``           (P, 2)          those of them that have hints
 ``hints``           (P, K)          human importance of the image's proposals for the category, padded with NaN
 ``relevant``        (P, K)          which proposals overlap such an object by more than half
 =================== =============== ==================================================================================
 
-Of the train split, only pairs that a caption names are there. Of others, all are: there, captions may be generated.
+Of the train split, only what a caption names has hints. Of others, all objects have: there, captions are generated.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def pair_arrays(
         images: Where the proposals of an image are.
         instances: Where objects are.
         K: Proposals that an image has at most.
-        named_only: Leave out categories that no caption of the image names.
+        named_only: No hints for categories that no caption of the image names.
 
     Raises:
         InputError: If the proposals are of an image of another size.
@@ -99,6 +100,7 @@ def pair_arrays(
     image_of_word = np.repeat(arrays["caption_images"], categories.shape[1])
     words = list(zip(image_of_word.tolist(), categories.ravel().tolist(), strict=True))
     named = set(words)
+    objects = [(i, c) for i, image_id in enumerate(arrays["image_ids"].tolist()) for c in instances.present(image_id)]
     rows: dict[tuple[int, int], int] = {}
     hints, relevant = [torch.empty(0, K)], [torch.empty(0, K, dtype=torch.bool)]
     for image, image_id in enumerate(track(arrays["image_ids"].tolist(), "hints")):
@@ -110,6 +112,7 @@ def pair_arrays(
             relevant.append(F.pad(overlaps, (0, K - overlaps.shape[1]), value=False))
     return {
         "word_pairs": np.array([rows.get(word, -1) for word in words], dtype=np.int32).reshape(categories.shape),
+        "objects": np.array(objects, dtype=np.int32).reshape(-1, 2),
         "pairs": np.array(list(rows), dtype=np.int32).reshape(-1, 2),
         "hints": torch.cat(hints).numpy(),
         "relevant": torch.cat(relevant).numpy(),

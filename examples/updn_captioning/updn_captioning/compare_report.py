@@ -38,7 +38,7 @@ GROUNDING_GUIDE = (
     "Gradient: the importance that HINT trains, of a visual word's log-probability; attention: its attention weights. "
     "Pointing: the most important proposal overlaps an object of the category by more than half, of words where any "
     "proposal does; rank correlation is Spearman's, with human importance. CHAIR (Rohrbach et al., 2018): hallucinated "
-    "objects, of all mentions and of captions."
+    "objects, of all mentions and of captions, by the words that the data were prepared with."
 )
 
 FORMS_GUIDE = (

@@ -24,6 +24,7 @@ from updn_common.store import ProposalBatch, ProposalStore
 TOGETHER = (
     ("image_ids", "image_rows"),
     ("caption_ids", "caption_images", "tokens", "word_spans", "word_categories", "word_pairs"),
+    ("objects",),
     ("pairs", "hints", "relevant"),
 )
 """Arrays of the same length."""
@@ -75,7 +76,7 @@ class CaptionSplit:
         directory: Where the split is.
         categories: Names of the categories that visual words name.
         image_ids: COCO ids of the I images, each once.
-        pairs: One of the images, by position, and a category that it has objects of.
+        pairs: One of the images, by position, and a category that it has objects of, for which there is a hint.
         hints: Human importance of the image's proposals for the category, NaN beyond the last proposal.
         relevant: Which of them overlap an object of the category by more than half.
     """
@@ -90,6 +91,7 @@ class CaptionSplit:
             "tokens": (0, num_words),
             "word_categories": (-1, len(categories)),
             "word_pairs": (-1, "pairs"),
+            "objects": (0, max(len(store.image_ids), len(categories))),
             "pairs": (0, max(len(store.image_ids), len(categories))),
         }
         arrays = load_arrays(directory / "arrays.safetensors", TOGETHER, limits)
@@ -117,6 +119,11 @@ class CaptionSplit:
     def pair_rows(self) -> dict[tuple[int, int], int]:
         """The row in ``hints`` and ``relevant`` of each image, by its COCO id, and category."""
         return {(self.image_ids[image], category): row for row, (image, category) in enumerate(self.pairs.tolist())}
+
+    @cached_property
+    def annotated(self) -> set[tuple[int, int]]:
+        """Each image, by its COCO id, and category that it has annotated objects of."""
+        return {(self.image_ids[image], category) for image, category in self._arrays["objects"].tolist()}
 
     @cached_property
     def hinted_indices(self) -> Int64[Tensor, " M"]:

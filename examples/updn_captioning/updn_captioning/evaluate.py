@@ -10,6 +10,8 @@ from updn_captioning.evaluation import Evaluation, evaluate_captions, evaluate_o
 from updn_captioning.generate import Decoding
 from updn_captioning.instances import Instances
 from updn_captioning.results import check_captioned, read_references, read_results, write_results
+from updn_captioning.scores.chair import Finder
+from updn_captioning.scores.chair_words import ChairWords
 from updn_captioning.scores.java import JavaScores, meteor, spice
 from updn_captioning.scores.tokenise import tokenise
 from updn_captioning.visual_words import VisualWords
@@ -35,6 +37,7 @@ class EvaluateConfig:
         results: Instead of a run: captions in the official results shape, by whatever model, to score.
         references: Instead of --data: COCO caption files of the same images, such as captions_val2014.json.
         instances: With --references: COCO instance files, for CHAIR; without them, there is none.
+        chair_words: Of --results: count for CHAIR as its authors do, by their list, synonyms.txt, and their rules.
         subset: With --references: leave out images without a caption. The scores are of the others.
         tokenised: With --references: all captions are tokens already, as after the official tokeniser.
         out: Of --results: a file for all scores.
@@ -50,6 +53,7 @@ class EvaluateConfig:
     results: Path | None = None
     references: tuple[Path, ...] = ()
     instances: tuple[Path, ...] = ()
+    chair_words: Path | None = None
     subset: bool = False
     tokenised: bool = False
     out: Path | None = None
@@ -74,6 +78,12 @@ class EvaluateConfig:
             raise InputError("--run needs --data, the directory that was prepared for it, instead of --references.")
         if self.run is not None and self.out is not None:
             raise InputError("--out is for --results: what is found of a run goes into its directory.")
+        if self.chair_words is not None and self.results is None:
+            raise InputError(
+                "--chair-words is for --results: give a run's captions, evaluation/SPLIT/results.json in its directory."
+            )
+        if self.chair_words is not None and self.references and not self.instances:
+            raise InputError("--chair-words needs --instances, which say what is in each image.")
         given = {"--instances": self.instances, "--subset": self.subset, "--tokenised": self.tokenised}
         for name in (name for name, value in given.items() if value and self.data is not None):
             raise InputError(f"{name} is for --references: a prepared directory knows its own.")
@@ -108,13 +118,16 @@ def _evaluate_files(config: EvaluateConfig, path: Path) -> Evaluation:
     tokens = {
         image_id: results[image_id] if config.tokenised else tokenise(results[image_id]) for image_id in references
     }
-    words, annotated = VisualWords.read_list(), None
+    words: Finder = VisualWords.read_list()
+    annotated = None
     if config.instances:
         instances = Instances.read(config.instances)
         listed = " and ".join(map(str, config.instances))
         remedy = "Add their file to --instances, or leave --instances out: then there is no CHAIR."
         instances.check_listed(tokens, "images with captions", listed, remedy)
         words = VisualWords.for_instances(instances.categories)
+        if config.chair_words is not None:
+            words = ChairWords.read(config.chair_words, instances.categories)
         annotated = [(image_id, category) for image_id in tokens for category in instances.present(image_id)]
     return evaluate_captions(tokens, references, annotated, words)
 
@@ -122,12 +135,13 @@ def _evaluate_files(config: EvaluateConfig, path: Path) -> Evaluation:
 def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
     """Captions of a split, given or of a run."""
     split = data.split(config.split)
-    annotated = data.record["hints"] != "none" and split.name != "train"  # of train, not all objects are there
+    annotated = data.record["hints"] != "none"
     objects = ""
     if data.categories:
         objects = ANNOTATED if annotated else "named by a reference"
     if config.results is not None:
-        evaluation = evaluate_on_split(_results_of_split(config.results, data, split), data, split)
+        words = ChairWords.read(config.chair_words, data.categories) if config.chair_words else None
+        evaluation = evaluate_on_split(_results_of_split(config.results, data, split), data, split, words)
         _tell(config, evaluation, config.out, f"{config.results} on {split.name}", objects)
     if config.run is not None:
         accelerator = make_accelerator(cpu=config.cpu)
@@ -162,7 +176,7 @@ def _tell(config: EvaluateConfig, evaluation: Evaluation, out: Path | None, titl
     if out is not None:
         found = record(evaluation, java)
         if objects:
-            found["chair_objects"] = objects
+            found |= {"chair_objects": objects, "chair_words": evaluation.chair_words}
         if config.run is not None:
             found["decoding"] = asdict(config.decoding)
             found["importance"] = trained_importance(config.run)

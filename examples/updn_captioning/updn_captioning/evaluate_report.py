@@ -75,7 +75,7 @@ def _notes(evaluation: Evaluation, objects: str) -> list[str]:
     if empty := sum(not caption for caption in evaluation.captions.values()):
         lines.append(f"{empty:,} captions have no words, and score 0.")
     if objects:
-        lines.append(f"CHAIR: an object is there if it is {objects}.")
+        lines.append(f"CHAIR: an object is there if it is {objects}. Words: {evaluation.chair_words}.")
     if _measured(evaluation):
         lines.append(
             "Pointing is of words whose category some proposal shows: it overlaps such an object by more than half "

@@ -21,10 +21,9 @@ from updn_captioning.data import CaptionSplit, PreparedData
 from updn_captioning.generate import Decoding, generate, load_model
 from updn_captioning.grounding import CaptionKind, Words, measure_generated, measure_references
 from updn_captioning.network import UpDnCaptioner
-from updn_captioning.scores.chair import chair, objects_there
+from updn_captioning.scores.chair import Finder, chair, objects_there
 from updn_captioning.scores.official import official_scores
 from updn_captioning.scores.tokenise import tokenise
-from updn_captioning.visual_words import VisualWords
 from updn_captioning.vocabulary import PAD
 from updn_common.bootstrap import Statistic
 from updn_common.files import json_text
@@ -46,6 +45,7 @@ class Evaluation:
         by_image: The official scores of each caption.
         words: What was measured of visual words; nothing where only captions are known.
         categories: What they name.
+        chair_words: What CHAIR's words are from.
     """
 
     captions: Mapping[int, str]
@@ -54,13 +54,14 @@ class Evaluation:
     by_image: Mapping[str, Float64[np.ndarray, " I"]]
     words: Mapping[CaptionKind, Words] = field(default_factory=dict)
     categories: Sequence[str] = ()
+    chair_words: str = ""
 
 
 def evaluate_captions(
     captions: Mapping[int, str],
     references: Mapping[int, Sequence[str]],
     annotated: Iterable[tuple[int, int]] | None,
-    words: VisualWords,
+    words: Finder,
 ) -> Evaluation:
     """What tokenised captions are worth.
 
@@ -74,14 +75,18 @@ def evaluate_captions(
     statistics = scores.corpus
     if annotated is not None:
         statistics = statistics | chair(captions, objects_there(references, annotated, words), words)
-    return Evaluation(captions, references, statistics, scores.by_image, categories=words.categories)
+    return Evaluation(
+        captions, references, statistics, scores.by_image, categories=words.categories, chair_words=words.source
+    )
 
 
-def evaluate_on_split(captions: Mapping[int, str], data: PreparedData, split: CaptionSplit) -> Evaluation:
-    """What captions of a prepared split's images are worth, as they were written."""
+def evaluate_on_split(
+    captions: Mapping[int, str], data: PreparedData, split: CaptionSplit, words: Finder | None = None
+) -> Evaluation:
+    """What captions of a prepared split's images are worth, as they were written; by default, CHAIR is by its words."""
     tokens = {image_id: tokenise(captions[image_id]) for image_id in split.image_ids}
-    annotated = split.pair_rows if data.categories else None
-    return evaluate_captions(tokens, split.references, annotated, data.visual_words)
+    annotated = split.annotated if data.categories else None
+    return evaluate_captions(tokens, split.references, annotated, words or data.visual_words)
 
 
 def evaluate_run(

@@ -23,7 +23,7 @@ from updn_common.console import plain_console
 from updn_common.errors import check_range
 from updn_common.figures import ImageFolder, find_images, open_image
 from updn_common.files import new_directory
-from updn_common.gallery import Card, Fact, write_gallery
+from updn_common.gallery import Card, Fact, Tone, write_gallery
 from updn_common.processes import make_accelerator
 from updn_common.progress import track
 from updn_common.stream import generator
@@ -56,7 +56,12 @@ READING_GUIDE = (
     "proposals' importance and human importance, the mean over the caption's visual words; pointing: how many of those "
     "whose category some proposal shows have their most important one on such an object."
 )
-THERE = {True: "names only what is there", False: "names what is not there"}
+THERE: dict[Tone, str] = {
+    "good": "names only what is there",
+    "bad": "names what is not there",
+    "": "names nothing",
+}
+"""What a caption does, by the tone in which it is shown."""
 
 
 @dataclass(frozen=True)
@@ -171,15 +176,15 @@ def draw_explanations(
         named = [VisualWord(0, 0, category) for category in named_categories((before, after))]
         batch = generated_batch(split, [position], [[]], [named])
         references = {image_id: split.references[image_id]}
-        there = objects_there(references, split.pair_rows, data.visual_words)[image_id]
+        there = objects_there(references, split.annotated, data.visual_words)[image_id]
         width, height = batch.sizes[0].tolist()
         path = out / f"{image_id}.png"
         with open_image(images, image_id, "", (width, height)) as image:
             size = draw_explanation(image, batch, (before, after), there, data.categories, path)
         title = before.caption if config.words == "reference" else references[image_id][0]
         said = [data.vocabulary.decode(caption) for caption in captions]
-        honest = [all(word.category in there for word in data.visual_words.find(text.split())) for text in said]
-        cards.append(_card(path.name, size, title, said, honest, (before, after)))
+        tones = [_tone([word.category in there for word in data.visual_words.find(text.split())]) for text in said]
+        cards.append(_card(path.name, size, title, said, tones, (before, after)))
     return cards
 
 
@@ -189,10 +194,15 @@ def person_caption(data: PreparedData, split: CaptionSplit, position: int) -> li
 
     def grounded(text: str) -> int:
         categories = {word.category for word in data.visual_words.find(text.split())}
-        return sum((image_id, category) in split.pair_rows for category in categories)
+        return sum((image_id, category) in split.annotated for category in categories)
 
     text = max(split.references[image_id], key=grounded)
     return [data.vocabulary.index.get(word, UNKNOWN) for word in text.split()]
+
+
+def _tone(named: Sequence[bool]) -> Tone:
+    """Of a caption, by whether the objects that it names are there."""
+    return "" if not named else "good" if all(named) else "bad"
 
 
 def _card(
@@ -200,7 +210,7 @@ def _card(
     size: tuple[int, int],
     title: str,
     own: Sequence[str],
-    honest: Sequence[bool],
+    tones: Sequence[Tone],
     pair: tuple[Said, Said],
 ) -> Card:
     """What the page says of an image, and what it can be filtered and sorted by.
@@ -210,15 +220,12 @@ def _card(
         size: Its size.
         title: A person's caption.
         own: The networks' own captions.
-        honest: Whether each of them names only what is there.
+        tones: What each of them does, as `THERE` has it.
         pair: What is drawn.
     """
     before, after = pair
     times = ("before", "after")
-    facts = [
-        Fact(when, text or "(nothing)", "good" if fine else "bad")
-        for when, text, fine in zip(times, own, honest, strict=True)
-    ]
+    facts = [Fact(when, text or "(nothing)", tone) for when, text, tone in zip(times, own, tones, strict=True)]
     for name, digits, one, other in (
         ("rank correlation", 2, before.rank_correlation, after.rank_correlation),
         ("pointing %", 0, 100 * before.pointing, 100 * after.pointing),
@@ -231,7 +238,7 @@ def _card(
         size=size,
         title=title,
         facts=facts,
-        filters={when: THERE[fine] for when, fine in zip(times, honest, strict=True)},
+        filters={when: THERE[tone] for when, tone in zip(times, tones, strict=True)},
         order={
             "change of rank correlation": after.rank_correlation - before.rank_correlation,
             "rank correlation before": before.rank_correlation,

@@ -41,7 +41,7 @@ from updn_common.files import new_directory, write_json
 from updn_common.progress import track
 from updn_common.store_writer import source_record
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def prepare(config: PrepareConfig) -> None:

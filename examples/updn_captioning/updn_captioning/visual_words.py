@@ -39,11 +39,13 @@ class VisualWords:
     Attributes:
         categories: Names of the categories, in the order of their indices.
         phrases: The category of each phrase, words separated by spaces, or `NO_CATEGORY`.
+        source: What they are from, for reports.
         ambiguous: Phrases that the list has for several categories, each with the one that was taken.
     """
 
     categories: tuple[str, ...]
     phrases: Mapping[str, int]
+    source: str = "the names of the categories"
     ambiguous: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -84,7 +86,7 @@ class VisualWords:
                     own += [f"{word} {phrase}" for word in _split(before) for phrase in own]
         phrases = _phrases(words, nothing)
         ambiguous = {phrase: names[phrases[phrase]] for phrase, count in several.items() if count > 1}
-        return cls(tuple(names), phrases, ambiguous)
+        return cls(tuple(names), phrases, str(source), ambiguous)
 
     @classmethod
     def for_instances(cls, categories: Sequence[str], path: Path | None = None) -> VisualWords:
@@ -108,13 +110,13 @@ class VisualWords:
         """Read what :meth:`write` wrote."""
         document = read_json(path, expected="the visual words of prepared captions")
         try:
-            return cls(tuple(document["categories"]), dict(document["phrases"]))
+            return cls(tuple(document["categories"]), dict(document["phrases"]), str(document["source"]))
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path} is not a file of visual words. Prepare it again.") from None
 
     def write(self, path: Path) -> None:
         """Write them as JSON."""
-        write_json(path, {"categories": self.categories, "phrases": dict(self.phrases)})
+        write_json(path, {"source": self.source, "categories": self.categories, "phrases": dict(self.phrases)})
 
     def of(self, categories: Sequence[str], source: str = OWN_LIST) -> VisualWords:
         """The words of some of the categories, with the indices that these have in the argument.

@@ -2,20 +2,35 @@
 
 CHAIRi is the share of mentions that are hallucinated, over all captions; CHAIRs that of captions with at least one. An
 object is there if it is among the image's annotated objects or if any reference names it, as in the official code:
-people mention what annotators did not draw. Mentions are visual words; the official code has its own list of words.
+people mention what annotators did not draw. Mentions are visual words, or those of the authors' list
+(`chair_words.ChairWords`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from updn_captioning.visual_words import VisualWords
+from updn_captioning.visual_words import VisualWord
 from updn_common.bootstrap import Statistic, mean, ratio
 
 
-def chair(
-    candidates: Mapping[int, str], objects: Mapping[int, Collection[int]], words: VisualWords
-) -> dict[str, Statistic]:
+class Finder(Protocol):
+    """Finds what captions name."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the categories, in the order of their indices."""
+
+    @property
+    def source(self) -> str:
+        """What a report calls the words."""
+
+    def find(self, words: Sequence[str]) -> list[VisualWord]:
+        """The mentions in a caption, left to right."""
+
+
+def chair(candidates: Mapping[int, str], objects: Mapping[int, Collection[int]], words: Finder) -> dict[str, Statistic]:
     """CHAIRi and CHAIRs in percent; intervals are over images.
 
     Args:
@@ -35,7 +50,7 @@ def chair(
 
 
 def objects_there(
-    references: Mapping[int, Sequence[str]], annotated: Iterable[tuple[int, int]], words: VisualWords
+    references: Mapping[int, Sequence[str]], annotated: Iterable[tuple[int, int]], words: Finder
 ) -> dict[int, set[int]]:
     """The categories in each image.
 
