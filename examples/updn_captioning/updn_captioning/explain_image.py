@@ -89,7 +89,7 @@ def draw_explanation(
             _nothing(panel, image, "names nothing")
     boxes = batch.boxes[0].numpy()
     for row, category in enumerate(named):
-        name, human = categories[category], batch.human[0, row]
+        name, human = _cut(categories[category]), batch.human[0, row]
         if human.isnan().any():
             _nothing(axes[row, 1], image, f"no {name} is marked")
         else:
@@ -106,6 +106,11 @@ def draw_explanation(
     plt.close(figure)
     with Image.open(path) as picture:
         return picture.size
+
+
+def _cut(text: str) -> str:
+    """A word that is longer than a line of a caption would leave no room for the picture."""
+    return text if len(text) < WIDTH else f"{text[: WIDTH - 2]}…"
 
 
 def _nothing(panel: Axes, image: Image.Image, why: str) -> None:
@@ -125,9 +130,9 @@ def _caption(panel: Axes, said: Said, word: int | None, when: str, there: Collec
     if word is not None:
         found = said.words[word]
         marked, colour = range(found.begin, found.end), COLOURS["good" if found.category in there else "bad"]
-    coloured = [(text, colour if i in marked else "") for i, text in enumerate(said.caption.split())]
-    ends = [len(line.split()) for line in textwrap.wrap(f"{when}: {said.caption}", WIDTH, break_long_words=False)]
-    coloured = [(f"{when}:", ""), *coloured]
+    words = [_cut(text) for text in said.caption.split()]
+    ends = [len(line.split()) for line in textwrap.wrap(" ".join([f"{when}:", *words]), WIDTH, break_long_words=False)]
+    coloured = [(f"{when}:", ""), *((text, colour if i in marked else "") for i, text in enumerate(words))]
     lines, begin = [], 0
     for length in ends:
         lines.append(coloured[begin : begin + length])
