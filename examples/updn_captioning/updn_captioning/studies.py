@@ -70,8 +70,8 @@ STUDIES: dict[str, Study] = {
     "selection-unsigned": Study(
         (
             *arms("base"),
-            *(chosen("unsigned", weight, 1.6) for weight in (1.0, 3.0, 10.0, 30.0, 100.0)),
-            *(chosen("unsigned", weight, 0.8) for weight in (3.0, 10.0)),
+            *(chosen("unsigned", weight, 1.6) for weight in (1.0, 3.0, 10.0, 30.0)),
+            *(chosen("unsigned", weight, 0.8) for weight in (3.0, 10.0, 30.0)),
         ),
         model_seeds=2,
         splits=("dev",),
