@@ -48,7 +48,7 @@ class Method:
     """Over a word's pairs of proposals."""
 
 
-UNSIGNED = Method(supervision="importance", importance="norm", min_gap=0.0, relative=True)
+UNSIGNED = Method(supervision="importance", importance="norm", weight=10.0, margin=0.8, min_gap=0.0, relative=True)
 METHODS: dict[str, Method] = {
     "base": Method(),
     "hint": Method(supervision="importance"),
