@@ -138,8 +138,8 @@ selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-rob
 
 # Which claims of the paper and of its critics hold in all results that are committed, and what each network does; seconds.
 claims: $(INSTALLED)
-	$(BIN)/python -m updn_common.claims examples docs/claims
-	$(BIN)/python -m updn_vqa.network_table examples/updn_vqa/results docs/claims/networks.md
+	$(BIN)/python -m updn_common.reports.claims examples docs/claims
+	$(BIN)/python -m updn_vqa.studies.network_table examples/updn_vqa/results docs/claims/networks.md
 
 # Damaged files for every reader, until half an hour is over.
 fuzz: $(INSTALLED_DEV)

@@ -13,10 +13,10 @@ from steps import Looking, leaf, update
 from torch import Tensor
 
 from hint_loss import hint_ranking_loss, track_proposals
-from updn_captioning.data import CaptionBatch
-from updn_captioning.network import CaptionOutput, NetworkSizes, UpDnCaptioner
-from updn_captioning.objective import one_word, word_importance, word_log_probs, word_scores
-from updn_captioning.vocabulary import BEGIN, END
+from updn_captioning.data.prepared import CaptionBatch
+from updn_captioning.data.vocabulary import BEGIN, END
+from updn_captioning.networks.updn import CaptionOutput, NetworkSizes, UpDnCaptioner
+from updn_captioning.training.objective import one_word, word_importance, word_log_probs, word_scores
 
 B, K, D, T, VOCABULARY, WORDS = 64, 36, 2048, 20, 10_000, 4
 

@@ -16,13 +16,13 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import Dataset
 
-from updn_common.loading import load_ahead
-from updn_common.proposals import ImageProposals
-from updn_common.store import ProposalBatch, ProposalStore
-from updn_common.store_writer import Dtype, write_store
+from updn_common.data.loading import load_ahead
+from updn_common.proposals.image_proposals import ImageProposals
+from updn_common.proposals.store import ProposalBatch, ProposalStore
+from updn_common.proposals.store_writer import Dtype, write_store
 from updn_vqa.networks import NetworkSizes
 from updn_vqa.networks.updn import UpDn
-from updn_vqa.objective import answer_loss
+from updn_vqa.training.objective import answer_loss
 
 K, D, T, WORDS, ANSWERS = 36, 2048, 14, 15_000, 3129
 BATCHES = (64, 256)

@@ -94,7 +94,7 @@ def _network(bench: Bench, name: str, precision: str, batch: int) -> list[dict[s
 def _captioner(bench: Bench, precision: str) -> list[dict[str, Any]]:
     import captioning_step as building  # needs the example's packages
 
-    from updn_captioning.network import NetworkSizes
+    from updn_captioning.networks.updn import NetworkSizes
 
     sizes = NetworkSizes(embedding=8, hidden=16, attention=8) if bench.small else None
     model = building.build(bench.device, sizes)

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import remove_parametrizations
 from updn_vqa.networks import NetworkSizes, VqaOutput
 from updn_vqa.networks.question import encode_question
 from updn_vqa.networks.updn import UpDn
-from updn_vqa.objective import answer_loss
+from updn_vqa.training.objective import answer_loss
 
 B, K, D, T, WORDS, ANSWERS = 256, 36, 2048, 14, 15_000, 3129
 QUESTIONS = {  # how many have 1, 2, 3, ... words

@@ -34,31 +34,31 @@ import torch
 
 from shapes_cp.world import World
 from shapes_cp.write import write_world
-from updn_captioning import coco, results
-from updn_captioning import prepare as captions
-from updn_captioning.data import PreparedData as CaptionData
-from updn_captioning.instances import Instances
-from updn_captioning.visual_words import VisualWords
-from updn_captioning.vocabulary import CaptionVocabulary
-from updn_common.attention_maps import read_attention_map, read_salicon
+from updn_captioning.data import coco, results
+from updn_captioning.data import prepare as captions
+from updn_captioning.data.instances import Instances
+from updn_captioning.data.prepared import PreparedData as CaptionData
+from updn_captioning.data.visual_words import VisualWords
+from updn_captioning.data.vocabulary import CaptionVocabulary
+from updn_common.data.attention_maps import read_attention_map, read_salicon
 from updn_common.errors import InputError
-from updn_common.hdf5_features import read_image_ids
-from updn_common.readers import read_proposals
-from updn_common.run import read_checkpoint, read_config, read_metrics
-from updn_common.store import ProposalStore
-from updn_vqa import prepare as questions
-from updn_vqa.data import PreparedData
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.hints import BoxHints, FileHints, read_gqa
-from updn_vqa.hints.words import ObjectNames, read_explanations
-from updn_vqa.measure import load_model
-from updn_vqa.presets import METHODS, SCALES, SMALL
-from updn_vqa.questions import read_annotations, read_questions
-from updn_vqa.questions import read_results as read_answers
-from updn_vqa.rebuild import read_question_ids
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
-from updn_vqa.vocabulary import AnswerVocabulary, QuestionVocabulary
+from updn_common.proposals.hdf5 import read_image_ids
+from updn_common.proposals.readers import read_proposals
+from updn_common.proposals.store import ProposalStore
+from updn_common.runs.directory import read_checkpoint, read_config, read_metrics
+from updn_vqa.data import prepare as questions
+from updn_vqa.data.hints import BoxHints, FileHints, read_gqa
+from updn_vqa.data.hints.words import ObjectNames, read_explanations
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.data.questions import read_annotations, read_questions
+from updn_vqa.data.questions import read_results as read_answers
+from updn_vqa.data.rebuild import read_question_ids
+from updn_vqa.data.vocabulary import AnswerVocabulary, QuestionVocabulary
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.measure import load_model
+from updn_vqa.training.methods import METHODS, SCALES, SMALL
+from updn_vqa.training.train import train
 
 MEMORY, SECONDS = 4 << 30, 10
 JSON_SUFFIXES = (".json", ".jsonl")

@@ -11,13 +11,13 @@ import tyro
 
 from shapes_cp.__main__ import Arguments
 from updn_captioning import cli as captioning
-from updn_captioning.prepare import PrepareConfig as CaptioningPrepareConfig
-from updn_captioning.study import StudyConfig as CaptioningStudyConfig
+from updn_captioning.data.prepare import PrepareConfig as CaptioningPrepareConfig
+from updn_captioning.studies.study import StudyConfig as CaptioningStudyConfig
 from updn_vqa import cli as vqa
-from updn_vqa.compare import CompareConfig
-from updn_vqa.prepare import PrepareConfig
-from updn_vqa.studies import STUDIES
-from updn_vqa.study import StudyConfig
+from updn_vqa.data.prepare import PrepareConfig
+from updn_vqa.studies.compare import CompareConfig
+from updn_vqa.studies.definitions import STUDIES
+from updn_vqa.studies.study import StudyConfig
 
 ROOT = Path(__file__).parents[1]
 PIPELINES = {"updn-vqa": vqa, "updn-captioning": captioning}

@@ -14,7 +14,7 @@ from shapes_cp.drawing import draw_splits, image_id, save_picture
 from shapes_cp.scene import Scene, sample_scene
 from shapes_cp.world import COCO_HALVES, SIZES, SPLITS, Size, SplitName, World
 from updn_common.errors import check_range
-from updn_common.files import new_directory, write_json
+from updn_common.files.writing import new_directory, write_json
 
 _CAPTIONING_SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 

@@ -11,7 +11,7 @@ from shapes_cp.pair_captions import describe_pair
 from shapes_cp.pairs import PairPicture, PairWorld
 from shapes_cp.world import COCO_HALVES, SIZES, SPLITS, Size, SplitName
 from updn_common.errors import check_range
-from updn_common.files import new_directory, write_json
+from updn_common.files.writing import new_directory, write_json
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 
 from shapes_cp.pairs import PairWorld
 from shapes_cp.write_pairs import write_pair_world
-from updn_captioning.data import PreparedData
-from updn_captioning.generate import build_model
-from updn_captioning.network import NetworkSizes
-from updn_captioning.prepare import prepare
-from updn_captioning.prepare_config import PrepareConfig
-from updn_captioning.presets import METHODS, SCALES
-from updn_captioning.train_config import TrainConfig
-from updn_common.run import RunDirectory
+from updn_captioning.data.prepare import prepare
+from updn_captioning.data.prepare_config import PrepareConfig
+from updn_captioning.data.prepared import PreparedData
+from updn_captioning.networks.generate import build_model
+from updn_captioning.networks.updn import NetworkSizes
+from updn_captioning.training.config import TrainConfig
+from updn_captioning.training.methods import METHODS, SCALES
+from updn_common.runs.directory import RunDirectory
 
 WIDTH, HEIGHT = 40, 30
 BOXES = [[0, 0, 20, 15], [20, 15, 40, 30], [0, 0, 40, 30], [5, 5, 10, 10]]

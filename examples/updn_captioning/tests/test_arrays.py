@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from hint_loss import human_importance
-from updn_captioning.arrays import Arrays, caption_arrays, counts, pair_arrays
-from updn_captioning.coco import Caption
-from updn_captioning.instances import Instances
-from updn_captioning.visual_words import VisualWords
-from updn_captioning.vocabulary import CaptionVocabulary
+from updn_captioning.data.arrays import Arrays, caption_arrays, counts, pair_arrays
+from updn_captioning.data.coco import Caption
+from updn_captioning.data.instances import Instances
+from updn_captioning.data.visual_words import VisualWords
+from updn_captioning.data.vocabulary import CaptionVocabulary
 from updn_common.errors import InputError
-from updn_common.store import Geometry
+from updn_common.proposals.store import Geometry
 
 WORDS = VisualWords.of_names(["cat", "hot dog", "dog"])
 VOCABULARY = CaptionVocabulary(("a", "cat", "dog", "dogs", "hot"))

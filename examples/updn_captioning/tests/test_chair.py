@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from updn_captioning.data.visual_words import VisualWords
 from updn_captioning.scores.chair import chair, objects_there
-from updn_captioning.visual_words import VisualWords
-from updn_common.bootstrap import estimate
+from updn_common.reports.bootstrap import estimate
 
 WORDS = VisualWords.of_names(["cat", "dog", "hot dog"])
 CAT, DOG, HOT_DOG = range(3)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from updn_captioning.data.visual_words import VisualWords
 from updn_captioning.scores.chair_words import ChairWords
-from updn_captioning.visual_words import VisualWords
 from updn_common.errors import InputError
 
 LIST = """\

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.coco import (
+from updn_captioning.data.coco import (
     Caption,
     read_captions,
     read_image_list,

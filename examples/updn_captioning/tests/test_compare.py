@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from accelerate import Accelerator
 
-from updn_captioning.compare import CompareConfig, compare
-from updn_captioning.compare_report import GROUNDING, SCORES, notes, tables
-from updn_captioning.data import PreparedData
-from updn_captioning.evaluation import evaluate_run
-from updn_captioning.generate import Decoding
-from updn_captioning.presets import METHODS
-from updn_captioning.published import PUBLISHED, ROBUST, ROWS, STANDARD, published_data_set
-from updn_captioning.recipes import ComparedRun, read_runs
-from updn_common.bootstrap import Estimates, estimate
-from updn_common.comparison import Row, by_data_set
+from updn_captioning.data.prepared import PreparedData
+from updn_captioning.evaluation.measures import evaluate_run
+from updn_captioning.networks.generate import Decoding
+from updn_captioning.studies.compare import CompareConfig, compare
+from updn_captioning.studies.compare_report import GROUNDING, SCORES, notes, tables
+from updn_captioning.studies.published import PUBLISHED, ROBUST, ROWS, STANDARD, published_data_set
+from updn_captioning.studies.recipes import ComparedRun, read_runs
+from updn_captioning.training.methods import METHODS
 from updn_common.errors import InputError
+from updn_common.reports.bootstrap import Estimates, estimate
+from updn_common.reports.comparison import Row, by_data_set
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
@@ -194,7 +194,7 @@ def test_on_other_data_the_papers_numbers_stand_apart(
 def test_runs_are_measured_once(four: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = CompareConfig(runs=tuple(four), out=tmp_path / "first", cpu=True)
     compare(config)
-    monkeypatch.setattr("updn_captioning.evaluation.generate", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("updn_captioning.evaluation.measures.generate", lambda *_: pytest.fail("measured"))
     compare(replace(config, out=tmp_path / "second"))
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from updn_captioning.data import CaptionBatch, PreparedData
-from updn_captioning.prepare import prepare
-from updn_captioning.prepare_config import PrepareConfig
+from updn_captioning.data.prepare import prepare
+from updn_captioning.data.prepare_config import PrepareConfig
+from updn_captioning.data.prepared import CaptionBatch, PreparedData
 from updn_common.errors import InputError
-from updn_common.readers import read_proposals
+from updn_common.proposals.readers import read_proposals
 
 Configure = Callable[..., PrepareConfig]
 

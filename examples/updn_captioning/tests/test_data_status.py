@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from updn_captioning.catalogue import CATALOGUE
-from updn_captioning.data_status import show_data
-from updn_common.data_status import DataConfig
+from updn_captioning.data.catalogue import CATALOGUE
+from updn_captioning.data.status import show_data
+from updn_common.data.status import DataConfig
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from updn_captioning.decode import Decoded, beam_search, greedy
-from updn_captioning.network import NetworkSizes, UpDnCaptioner
-from updn_captioning.vocabulary import BEGIN, END, UNKNOWN
+from updn_captioning.data.vocabulary import BEGIN, END, UNKNOWN
+from updn_captioning.networks.decode import Decoded, beam_search, greedy
+from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
 
 K, D = 4, 6
 Images = tuple[Tensor, Tensor]

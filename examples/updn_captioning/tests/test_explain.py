@@ -18,14 +18,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from updn_captioning.data import PreparedData
-from updn_captioning.explain import THERE, ExplainConfig, choose_images, explain, person_caption
-from updn_captioning.explain_image import Said, draw_explanation, look, named_categories
-from updn_captioning.generate import Decoding, generate, load_model
-from updn_captioning.grounding import Words, generated_batch
-from updn_captioning.visual_words import VisualWord
+from updn_captioning.data.prepared import PreparedData
+from updn_captioning.data.visual_words import VisualWord
+from updn_captioning.evaluation.explain import THERE, ExplainConfig, choose_images, explain, person_caption
+from updn_captioning.evaluation.explain_image import Said, draw_explanation, look, named_categories
+from updn_captioning.evaluation.grounding import Words, generated_batch
+from updn_captioning.networks.generate import Decoding, generate, load_model
 from updn_common.errors import InputError
-from updn_common.gallery import COLOURS, Card
+from updn_common.reports.gallery import COLOURS, Card
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
@@ -74,7 +74,8 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
 def cards(monkeypatch: pytest.MonkeyPatch) -> list[Card]:
     """Filled with the cards of each page that is written."""
     written: list[Card] = []
-    monkeypatch.setattr("updn_captioning.explain.write_gallery", lambda path, title, about, guide, c: written.extend(c))
+    gallery = "updn_captioning.evaluation.explain.write_gallery"
+    monkeypatch.setattr(gallery, lambda path, title, about, guide, cards: written.extend(cards))
     return written
 
 
@@ -257,7 +258,7 @@ def five_images(options: ExplainConfig, monkeypatch: pytest.MonkeyPatch) -> Expl
         words = Words(torch.tensor(images[run.name]), torch.zeros(6).long(), column[:, None].expand(6, 4))
         return SimpleNamespace(words={"reference": words})
 
-    monkeypatch.setattr("updn_captioning.explain.evaluate_run", fake)
+    monkeypatch.setattr("updn_captioning.evaluation.explain.evaluate_run", fake)
     return replace(options, image_ids=(), count=5)
 
 
@@ -286,8 +287,8 @@ def test_chosen_images_are_drawn_under_the_name_of_the_choice(options: ExplainCo
 def test_what_is_wrong_is_said_before_anything_is_measured(
     options: ExplainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("updn_captioning.explain.generate", lambda *_, **__: pytest.fail("measured"))
-    monkeypatch.setattr("updn_captioning.explain.evaluate_run", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("updn_captioning.evaluation.explain.generate", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("updn_captioning.evaluation.explain.evaluate_run", lambda *_, **__: pytest.fail("measured"))
     assert fails(replace(options, count=0)) == "--count should be at least 1, found 0."
     assert fails(replace(options, seed=-1)) == "--seed should be at least 0, found -1."
     assert fails(replace(options, decoding=Decoding(max_length=0))) == "--max-length should be at least 1, found 0."

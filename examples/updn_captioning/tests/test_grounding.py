@@ -11,14 +11,21 @@ from accelerate import Accelerator
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from updn_captioning.data import CaptionSplit, PreparedData
-from updn_captioning.generate import Decoding, generate, load_model
-from updn_captioning.grounding import MEASURES, Words, generated_batch, looks, measure_generated, measure_references
-from updn_captioning.network import UpDnCaptioner
-from updn_captioning.prepare import prepare
-from updn_captioning.prepare_config import PrepareConfig
-from updn_captioning.vocabulary import BEGIN, END
-from updn_common.bootstrap import estimate
+from updn_captioning.data.prepare import prepare
+from updn_captioning.data.prepare_config import PrepareConfig
+from updn_captioning.data.prepared import CaptionSplit, PreparedData
+from updn_captioning.data.vocabulary import BEGIN, END
+from updn_captioning.evaluation.grounding import (
+    MEASURES,
+    Words,
+    generated_batch,
+    looks,
+    measure_generated,
+    measure_references,
+)
+from updn_captioning.networks.generate import Decoding, generate, load_model
+from updn_captioning.networks.updn import UpDnCaptioner
+from updn_common.reports.bootstrap import estimate
 
 Tiny = tuple[Path, Path]
 CPU = Accelerator(cpu=True)
@@ -142,7 +149,7 @@ def test_words_of_own_captions_are_measured_one_by_one(trained: Trained) -> None
 
 def test_batches_do_not_change_the_numbers(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = measure_references(trained.model, trained.split, CPU)
-    monkeypatch.setattr("updn_captioning.grounding.BATCH_SIZE", 3)
+    monkeypatch.setattr("updn_captioning.evaluation.grounding.BATCH_SIZE", 3)
     found = measure_references(trained.model, trained.split, CPU)
     assert found.images.tolist() == expected.images.tolist()
     torch.testing.assert_close(found.measures, expected.measures, rtol=1e-4, atol=1e-4, equal_nan=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.instances import Instances
+from updn_captioning.data.instances import Instances
 from updn_common.errors import InputError
 
 DOCUMENT = {

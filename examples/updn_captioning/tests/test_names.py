@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from updn_captioning.compare import CompareConfig, compare
-from updn_captioning.data import PreparedData
-from updn_captioning.data_status import DataConfig, show_data
-from updn_captioning.evaluate import EvaluateConfig, evaluate
-from updn_captioning.explain import ExplainConfig, explain
-from updn_captioning.network import NetworkSizes
-from updn_captioning.prepare import prepare
-from updn_captioning.prepare_config import PrepareConfig
-from updn_captioning.presets import METHODS, SCALES
-from updn_captioning.train import train
-from updn_captioning.train_config import TrainConfig
+from updn_captioning.data.prepare import prepare
+from updn_captioning.data.prepare_config import PrepareConfig
+from updn_captioning.data.prepared import PreparedData
+from updn_captioning.data.status import DataConfig, show_data
+from updn_captioning.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_captioning.evaluation.explain import ExplainConfig, explain
+from updn_captioning.networks.updn import NetworkSizes
+from updn_captioning.studies.compare import CompareConfig, compare
+from updn_captioning.training.config import TrainConfig
+from updn_captioning.training.methods import METHODS, SCALES
+from updn_captioning.training.train import train
 from updn_common.errors import InputError
 
 NAMES = ["[/x]", "run[seed=1]", "[bold]", ":cat:", "=cmd()", "<script>alert(1)</script>", "$x$", "a|b", "ü" * 300]

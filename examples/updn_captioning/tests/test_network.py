@@ -15,8 +15,8 @@ from hint_loss import (
     track_proposals,
     tracking_report,
 )
-from updn_captioning.network import NetworkSizes, UpDnCaptioner, lstm
-from updn_captioning.vocabulary import BEGIN, END, PAD
+from updn_captioning.data.vocabulary import BEGIN, END, PAD
+from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner, lstm
 
 B, T, K, D, V = 3, 5, 4, 6, 11
 SIZES = NetworkSizes(embedding=3, hidden=4, attention=5)

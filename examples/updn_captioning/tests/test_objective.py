@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from hint_loss import proposal_importance, track_proposals, tracking_report
-from updn_captioning.data import CaptionBatch
-from updn_captioning.network import NetworkSizes, UpDnCaptioner
-from updn_captioning.objective import Losses, Objective, Spoken, one_word, word_importance, word_scores
-from updn_captioning.presets import METHODS, Method
-from updn_captioning.vocabulary import BEGIN, END, PAD
+from updn_captioning.data.prepared import CaptionBatch
+from updn_captioning.data.vocabulary import BEGIN, END, PAD
+from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
+from updn_captioning.training.methods import METHODS, Method
+from updn_captioning.training.objective import Losses, Objective, Spoken, one_word, word_importance, word_scores
 
 V, K, D, T = 9, 4, 6, 5
 LITERAL = replace(METHODS["hint-paper"], weight=3.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from updn_captioning.cli import main
-from updn_common.run import read_config, read_metrics
+from updn_common.runs.directory import read_config, read_metrics
 
 Tiny = tuple[Path, Path]
 SMALL = "--model.embedding 16 --model.hidden 32 --model.attention 16 --batch-size 24 --learning-rate 0.01 --cpu"

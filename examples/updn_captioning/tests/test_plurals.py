@@ -1,6 +1,6 @@
 import pytest
 
-from updn_captioning.plurals import plural
+from updn_captioning.data.plurals import plural
 
 
 @pytest.mark.parametrize(

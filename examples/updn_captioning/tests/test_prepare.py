@@ -13,15 +13,15 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from updn_captioning.coco import read_captions
-from updn_captioning.instances import Instances
-from updn_captioning.prepare import prepare
-from updn_captioning.prepare_config import PrepareConfig
-from updn_captioning.scores.tokenise import tokenise
-from updn_captioning.visual_words import VisualWords
-from updn_captioning.vocabulary import CaptionVocabulary
+from updn_captioning.data.coco import read_captions
+from updn_captioning.data.instances import Instances
+from updn_captioning.data.prepare import prepare
+from updn_captioning.data.prepare_config import PrepareConfig
+from updn_captioning.data.tokenise import tokenise
+from updn_captioning.data.visual_words import VisualWords
+from updn_captioning.data.vocabulary import CaptionVocabulary
 from updn_common.errors import InputError
-from updn_common.store import ProposalStore
+from updn_common.proposals.store import ProposalStore
 
 Configure = Callable[..., PrepareConfig]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.results import check_captioned, read_references, read_results, write_results
+from updn_captioning.data.results import check_captioned, read_references, read_results, write_results
 from updn_common.errors import InputError
 
 Dump = Callable[..., Path]

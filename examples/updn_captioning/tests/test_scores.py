@@ -16,7 +16,7 @@ from updn_captioning.scores.bleu import bleu, statistics
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies
 from updn_captioning.scores.official import official_scores
 from updn_captioning.scores.rouge import longest_common_subsequence, rouge_l
-from updn_common.bootstrap import estimate
+from updn_common.reports.bootstrap import estimate
 
 Corpus = list[tuple[str, list[str]]]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from updn_captioning.segmentation import Segmentation, compact, decompress, read_segmentation, union
+from updn_captioning.data.segmentation import Segmentation, compact, decompress, read_segmentation, union
 from updn_common.errors import InputError
 
 SIZE = (4, 6)

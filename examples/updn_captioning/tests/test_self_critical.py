@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from updn_captioning.data import CaptionBatch
-from updn_captioning.decode import MAX_LENGTH
-from updn_captioning.network import NetworkSizes, UpDnCaptioner
-from updn_captioning.objective import Objective, Spoken, word_log_probs
-from updn_captioning.presets import METHODS
+from updn_captioning.data.prepared import CaptionBatch
+from updn_captioning.data.vocabulary import BEGIN, END, PAD, UNKNOWN, CaptionVocabulary
+from updn_captioning.networks.decode import MAX_LENGTH
+from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies
-from updn_captioning.self_critical import Critic, sample
-from updn_captioning.vocabulary import BEGIN, END, PAD, UNKNOWN, CaptionVocabulary
+from updn_captioning.training.methods import METHODS
+from updn_captioning.training.objective import Objective, Spoken, word_log_probs
+from updn_captioning.training.self_critical import Critic, sample
 
 K, D = 3, 5
 VOCABULARY = CaptionVocabulary(("a", "dog", "runs", "bus"))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.layout import find_instances
-from updn_captioning.splits import hold_out_development, keep_images, read_data
+from updn_captioning.data.layout import find_instances
+from updn_captioning.data.splits import hold_out_development, keep_images, read_data
 from updn_common.errors import InputError
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.network import NetworkSizes
-from updn_captioning.presets import METHODS, SCALES, Scale
-from updn_captioning.report import MEASURES, Outcome, table
-from updn_captioning.studies import STUDIES, Arm, Study
-from updn_captioning.study import Job, StudyConfig, _jobs, study
-from updn_captioning.train_config import TrainConfig
+from updn_captioning.networks.updn import NetworkSizes
+from updn_captioning.studies.definitions import STUDIES, Arm, Study
+from updn_captioning.studies.report import MEASURES, Outcome, table
+from updn_captioning.studies.study import Job, StudyConfig, _jobs, study
+from updn_captioning.training.config import TrainConfig
+from updn_captioning.training.methods import METHODS, SCALES, Scale
 from updn_common.errors import InputError
 
 Tiny = tuple[Path, Path]
@@ -184,8 +184,8 @@ def test_a_study_is_of_one_kind_of_split(finished: StudyConfig, tmp_path: Path) 
 
 def test_selection_does_not_look_at_the_test(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated = []
-    monkeypatch.setattr("updn_captioning.study.train", lambda config: config.out.mkdir())
-    monkeypatch.setattr("updn_captioning.study.evaluate", lambda config: evaluated.append(config.split))
+    monkeypatch.setattr("updn_captioning.studies.study.train", lambda config: config.out.mkdir())
+    monkeypatch.setattr("updn_captioning.studies.study.evaluate", lambda config: evaluated.append(config.split))
     Job(TrainConfig(tiny[1], tmp_path / "run", METHODS["base"], SCALE), REAL["selection"].splits).run()
     assert evaluated == ["dev"]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from updn_captioning.data.tokenise import PUNCTUATION, tokenise
 from updn_captioning.scores.java import package
-from updn_captioning.scores.tokenise import PUNCTUATION, tokenise
 from updn_common.errors import InputError
 
 LINES = (Path(__file__).parent / "ptb_cases.txt").read_text().splitlines()

@@ -14,14 +14,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from updn_captioning.data import CaptionBatch, PreparedData
-from updn_captioning.network import NetworkSizes
-from updn_captioning.presets import METHODS, SCALES, Scale
-from updn_captioning.train import TrainingSteps, Validation, choose_hints, train
-from updn_captioning.train_config import TrainConfig
-from updn_common.controls import Hints, control_hints
+from updn_captioning.data.prepared import CaptionBatch, PreparedData
+from updn_captioning.networks.updn import NetworkSizes
+from updn_captioning.training.config import TrainConfig
+from updn_captioning.training.methods import METHODS, SCALES, Scale
+from updn_captioning.training.train import TrainingSteps, Validation, choose_hints, train
+from updn_common.data.controls import Hints, control_hints
 from updn_common.errors import InputError
-from updn_common.run import read_metrics
+from updn_common.runs.directory import read_metrics
 
 Tiny = tuple[Path, Path]
 SCALE: Scale = replace(
@@ -208,7 +208,7 @@ def test_hints_are_drawn_once_an_epoch_and_are_those_of_any_other_order(
     method = replace(METHODS["hint"], hints=hints)
     options = replace(config(hint_share=0.5), method=method, scale=replace(SCALE, batch_size=40))
     with monkeypatch.context() as patch:
-        patch.setattr("updn_captioning.train.control_hints", counted)
+        patch.setattr("updn_captioning.training.train.control_hints", counted)
         steps = TrainingSteps(split, options, Accelerator(cpu=True))
         seen = [steps[step][0] for step in range(9)]
     assert drawn == draws

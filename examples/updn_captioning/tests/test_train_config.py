@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.prepare import prepare
-from updn_captioning.prepare_config import PrepareConfig
-from updn_captioning.presets import METHODS, SHAPES
-from updn_captioning.train import train
-from updn_captioning.train_config import TrainConfig
+from updn_captioning.data.prepare import prepare
+from updn_captioning.data.prepare_config import PrepareConfig
+from updn_captioning.training.config import TrainConfig
+from updn_captioning.training.methods import METHODS, SHAPES
+from updn_captioning.training.train import train
 from updn_common.errors import InputError
 
 NAN = float("nan")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from updn_captioning.scores.tokenise import tokenise
-from updn_captioning.visual_words import NO_CATEGORY, VisualWord, VisualWords
+from updn_captioning.data.tokenise import tokenise
+from updn_captioning.data.visual_words import NO_CATEGORY, VisualWord, VisualWords
 from updn_common.errors import InputError
 
 OWN = VisualWords.read_list()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from updn_captioning.vocabulary import BEGIN, END, PAD, UNKNOWN, UNKNOWN_WORD, CaptionVocabulary
+from updn_captioning.data.vocabulary import BEGIN, END, PAD, UNKNOWN, UNKNOWN_WORD, CaptionVocabulary
 from updn_common.errors import InputError
 
 CAPTIONS = [("a", "dog"), ("the", "dog", "and", "a", "cat"), ("cat", "dog")]

@@ -5,17 +5,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from updn_captioning.compare import CompareConfig, compare
-from updn_captioning.data_status import show_data
-from updn_captioning.evaluate import EvaluateConfig, evaluate
-from updn_captioning.explain import ExplainConfig, explain
-from updn_captioning.prepare import prepare
-from updn_captioning.prepare_config import PrepareConfig
-from updn_captioning.study import StudyConfig, study
-from updn_captioning.train import train
-from updn_captioning.train_config import TrainConfig
+from updn_captioning.data.prepare import prepare
+from updn_captioning.data.prepare_config import PrepareConfig
+from updn_captioning.data.status import show_data
+from updn_captioning.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_captioning.evaluation.explain import ExplainConfig, explain
+from updn_captioning.studies.compare import CompareConfig, compare
+from updn_captioning.studies.study import StudyConfig, study
+from updn_captioning.training.config import TrainConfig
+from updn_captioning.training.train import train
 from updn_common.command import run_command
-from updn_common.data_status import DataConfig
+from updn_common.data.status import DataConfig
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
     DataConfig: show_data,

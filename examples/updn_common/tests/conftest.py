@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from updn_common.proposals import ImageProposals
+from updn_common.proposals.image_proposals import ImageProposals
 
 MakeImage = Callable[..., ImageProposals]
 

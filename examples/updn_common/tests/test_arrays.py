@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from updn_common.arrays import load_arrays
 from updn_common.errors import InputError
+from updn_common.files.arrays import load_arrays
 
 
 def test_arrays(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from updn_common.attention_maps import find_vqa_hat, mean_attention_map, read_attention_map, read_salicon
+from updn_common.data.attention_maps import find_vqa_hat, mean_attention_map, read_attention_map, read_salicon
 from updn_common.errors import InputError
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from updn_common.bootstrap import Seed, bootstrap_sums, estimate, estimate_means, intervals, mean, ratio
-from updn_common.tables import told
+from updn_common.reports.bootstrap import Seed, bootstrap_sums, estimate, estimate_means, intervals, mean, ratio
+from updn_common.reports.tables import told
 
 RNG = np.random.default_rng(7)
 ACCURACIES = RNG.choice([0.0, 30.0, 60.0, 90.0, 100.0], (50, 3))
@@ -83,7 +83,7 @@ def test_differences_are_paired() -> None:
 @pytest.mark.parametrize("at_a_time", [1, 50, 120, 10**9])
 def test_memory_does_not_change_the_result(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = bootstrap_means(ACCURACIES, resamples=33)
-    monkeypatch.setattr("updn_common.bootstrap._AT_A_TIME", at_a_time)
+    monkeypatch.setattr("updn_common.reports.bootstrap._AT_A_TIME", at_a_time)
     np.testing.assert_array_equal(bootstrap_means(ACCURACIES, resamples=33), expected)
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from updn_common.boxes import relevant_proposals
+from updn_common.proposals.boxes import relevant_proposals
 
 
 def test_relevant_proposals_overlap_by_more_than_half() -> None:

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from updn_common.checkpoint import load_checkpoint, save_checkpoint
 from updn_common.errors import InputError
+from updn_common.runs.checkpoint import load_checkpoint, save_checkpoint
 
 REMEDY = "Take the data and the network's sizes that it was trained with."
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]

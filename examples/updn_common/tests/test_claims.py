@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from updn_common.claims import CLAIMS, Claim, committed, differences, interval, report, role
+from updn_common.reports.claims import CLAIMS, Claim, committed, differences, interval, report, role
 
 ROOT = Path(__file__).parents[3]
 

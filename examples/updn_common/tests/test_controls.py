@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from updn_common.controls import control_hints
+from updn_common.data.controls import control_hints
 from updn_common.errors import InputError
 
 HINTS = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))

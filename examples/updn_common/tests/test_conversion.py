@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from updn_common import store_writer
-from updn_common.conversion import FeatureOptions, convert
 from updn_common.errors import InputError
-from updn_common.files import new_directory
-from updn_common.proposals import ImageProposals
-from updn_common.store import ProposalStore
+from updn_common.files.writing import new_directory
+from updn_common.proposals import store_writer
+from updn_common.proposals.conversion import FeatureOptions, convert
+from updn_common.proposals.image_proposals import ImageProposals
+from updn_common.proposals.store import ProposalStore
 
 N = 60
 POINTS = {
@@ -30,9 +30,9 @@ POINTS = {
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from updn_common import store_writer
-from updn_common.conversion import FeatureOptions, convert
-from updn_common.files import new_directory
+from updn_common.proposals import store_writer
+from updn_common.proposals.conversion import FeatureOptions, convert
+from updn_common.files.writing import new_directory
 
 store_writer.CHECKPOINT_EVERY = 8
 
@@ -212,7 +212,7 @@ def test_memory_does_not_grow_with_the_data(
     with (tmp_path / "a.tsv").open("w") as file:
         file.writelines(f"{i}\t{line}\n" for i in range(500))
     code = (
-        "import sys; from pathlib import Path; from updn_common.conversion import FeatureOptions, convert\n"
+        "import sys; from pathlib import Path; from updn_common.proposals.conversion import FeatureOptions, convert\n"
         "def peak(): return int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
         "folder = Path(sys.argv[1]); before = peak()\n"
         "convert(folder / 'store', [folder / 'a.tsv'], range(500), FeatureOptions('float32')); print(peak() - before)"

@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
-from updn_common.conversion import FeatureOptions, convert
 from updn_common.errors import InputError
-from updn_common.layout import find_features
-from updn_common.proposals import ImageProposals
-from updn_common.readers import proposal_sources, read_proposals
-from updn_common.store import ProposalStore
+from updn_common.files.layout import find_features
+from updn_common.proposals.conversion import FeatureOptions, convert
+from updn_common.proposals.image_proposals import ImageProposals
+from updn_common.proposals.readers import proposal_sources, read_proposals
+from updn_common.proposals.store import ProposalStore
 
 MakeImage = Callable[..., ImageProposals]
 TsvCells = Callable[..., list[str]]

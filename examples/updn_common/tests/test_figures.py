@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from updn_common.errors import InputError
-from updn_common.figures import (
+from updn_common.reports.figures import (
     MOST_IMPORTANT,
     draw_importance,
     draw_words,

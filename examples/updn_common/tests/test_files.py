@@ -18,18 +18,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from updn_common.errors import InputError
-from updn_common.files import (
-    atomic_file,
-    json_text,
-    locked,
-    new_directory,
-    read_json,
-    read_json_lines,
-    sha256,
-    sha256_of_all,
-    write_json,
-)
-from updn_common.measurements import keep_measurements
+from updn_common.files.reading import read_json, read_json_lines, sha256, sha256_of_all
+from updn_common.files.writing import atomic_file, json_text, locked, new_directory, write_json
+from updn_common.runs.measurements import keep_measurements
 
 
 def whole(message: str) -> str:
@@ -232,7 +223,7 @@ def test_other_os_errors_pass_unchanged(tmp_path: Path) -> None:
 WORKER = """
 import signal, sys, time
 from pathlib import Path
-from updn_common.files import {context}
+from updn_common.files.writing import {context}
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background
 with {context}(Path(sys.argv[1])) as directory:
     (directory or Path(sys.argv[1])).joinpath("a").write_text("a")
@@ -341,7 +332,7 @@ def test_lock_ends_with_its_process(tmp_path: Path, start: type[Worker]) -> None
 
 def test_lock_is_released_although_a_forked_child_lives(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time; from pathlib import Path; from updn_common.files import locked\n"
+        "import os, sys, time; from pathlib import Path; from updn_common.files.writing import locked\n"
         "path = Path(sys.argv[1])\n"
         "with locked(path):\n"
         "    child = os.fork()\n"

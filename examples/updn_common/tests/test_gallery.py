@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from updn_common.gallery import Card, Fact, write_gallery
+from updn_common.reports.gallery import Card, Fact, write_gallery
 
 NAN = float("nan")
 CARDS = [

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from updn_common.attention_maps import read_attention_map
+from updn_common.data.attention_maps import read_attention_map
 from updn_common.errors import InputError
-from updn_common.figures import find_images, open_image
-from updn_common.images import read_image
+from updn_common.files.images import read_image
+from updn_common.reports.figures import find_images, open_image
 
 
 def chunk(name: bytes, content: bytes) -> bytes:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hint_loss import proposal_importance
-from updn_common.importance import follow, trained_importance
-from updn_common.stream import fold
+from updn_common.data.stream import fold
+from updn_common.runs.importance import follow, trained_importance
 
 FEATURES = torch.rand(2, 3, 4)
 

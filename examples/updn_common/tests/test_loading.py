@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from updn_common.loading import BATCHES_AHEAD, load_ahead
+from updn_common.data.loading import BATCHES_AHEAD, load_ahead
 
 
 class Counted(Dataset[torch.Tensor]):

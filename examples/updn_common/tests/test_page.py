@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from updn_common.page import Figure, Section, TableBlock, write_page
+from updn_common.reports.page import Figure, Section, TableBlock, write_page
 
 
 class Outline(HTMLParser):

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from updn_common.errors import InputError
-from updn_common.processes import make_accelerator, over_processes
+from updn_common.runs.processes import make_accelerator, over_processes
 
 
 def squares(positions: Tensor) -> list[int]:
@@ -61,7 +61,8 @@ def test_what_a_launcher_asks_for_in_vain(
 )
 def test_what_a_launcher_may_ask_for(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
-    monkeypatch.setattr("updn_common.processes.Accelerator", lambda **options: options)  # there is one in a process
+    # There is one in a process.
+    monkeypatch.setattr("updn_common.runs.processes.Accelerator", lambda **options: options)
     precision: Any = "bf16" if value == "bf16" else "no"
     assert cast(Any, make_accelerator(cpu=True, precision=precision)) == {"cpu": True, "mixed_precision": precision}
 
@@ -75,12 +76,12 @@ def test_several_share(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
         process = SimpleNamespace(process_index=index, num_processes=3, is_main_process=index == 0)
         return over_processes(squares, total, cast(Accelerator, process), 2)
 
-    monkeypatch.setattr("updn_common.processes.gather_object", lambda found: shares.append(found) or found)
+    monkeypatch.setattr("updn_common.runs.processes.gather_object", lambda found: shares.append(found) or found)
     for index in range(3):
         run(index)
     assert sorted(position for share in shares for position, _ in share) == list(range(total))
     everything = [pair for share in reversed(shares) for pair in share]
-    monkeypatch.setattr("updn_common.processes.gather_object", lambda found: everything)
+    monkeypatch.setattr("updn_common.runs.processes.gather_object", lambda found: everything)
     assert run(1) == [i * i for i in range(total)]
 
 
@@ -89,7 +90,7 @@ def test_processes_know_of_each_other_without_an_accelerator(unused_tcp_port: in
     code = (
         "import os\n"
         "from torch import distributed\n"
-        "from updn_common.processes import make_accelerator\n"
+        "from updn_common.runs.processes import make_accelerator\n"
         "accelerator = make_accelerator(cpu=False)\n"
         "line = f'{accelerator.num_processes} {accelerator.is_main_process}'\n"
         "os.write(1, line.encode() + bytes([10]))\n"  # in one piece: both write here
@@ -105,7 +106,7 @@ def test_processes_know_of_each_other_without_an_accelerator(unused_tcp_port: in
 @pytest.mark.parametrize("cpu", [True, False])
 def test_a_process_alone_takes_what_there_is(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr("updn_common.processes.Accelerator", lambda **options: asked.append(options))
+    monkeypatch.setattr("updn_common.runs.processes.Accelerator", lambda **options: asked.append(options))
     for world_size, available in (("1", True), ("1", False), ("2", True), ("2", False)):
         monkeypatch.setenv("WORLD_SIZE", world_size)
         monkeypatch.setattr(torch.accelerator, "is_available", lambda found=available: found)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from updn_common.entries import read_all
 from updn_common.errors import InputError
-from updn_common.proposals import ImageProposals
-from updn_common.readers import read_entries, read_proposals
+from updn_common.proposals.entries import read_all
+from updn_common.proposals.image_proposals import ImageProposals
+from updn_common.proposals.readers import read_entries, read_proposals
 
 MakeImage = Callable[..., ImageProposals]
 TsvCells = Callable[..., list[str]]
@@ -322,7 +322,7 @@ def test_npz_that_unpacks_to_too_much(tmp_path: Path, make_image: MakeImage, mon
     """Only entries that are read count. (An array that claims more than its file holds is damaged.)"""
     path, image = tmp_path / "1.npz", make_image(1, n=8, feature_size=512)
     np.savez_compressed(path, **npz_entries(image) | {"info": np.zeros(2**16)})  # type: ignore[arg-type]
-    monkeypatch.setattr("updn_common.npz_features.unpacked_limit", lambda packed: max(2**14, 10 * packed))
+    monkeypatch.setattr("updn_common.proposals.npz.unpacked_limit", lambda packed: max(2**14, 10 * packed))
     assert len(list(read_proposals(tmp_path))) == 1
     np.savez_compressed(path, **npz_entries(image) | {"x": np.zeros((8, 1024))})  # type: ignore[arg-type]
     message = (

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.hdf5_features import read_image_ids
-from updn_common.proposals import ImageProposals
-from updn_common.readers import read_proposals
+from updn_common.proposals.hdf5 import read_image_ids
+from updn_common.proposals.image_proposals import ImageProposals
+from updn_common.proposals.readers import read_proposals
 
 MakeImage = Callable[..., ImageProposals]
 WriteHdf5 = Callable[..., Path]

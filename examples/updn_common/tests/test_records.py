@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.records import LARGEST_ID, as_id, by_id, field, is_number, is_text
+from updn_common.files.records import LARGEST_ID, as_id, by_id, field, is_number, is_text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from updn_common.errors import InputError
-from updn_common.run import RunDirectory, read_checkpoint, read_config, read_metrics
+from updn_common.runs.directory import RunDirectory, read_checkpoint, read_config, read_metrics
 
 
 def whole(message: str) -> str:

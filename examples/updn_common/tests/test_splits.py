@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from updn_common.data.splits import hold_out
 from updn_common.errors import InputError
-from updn_common.splits import hold_out
 
 
 @given(st.sets(st.integers(0, 999), min_size=2, max_size=50), st.floats(0.001, 0.999), st.integers(0, 9))

@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from updn_common import store_writer
 from updn_common.errors import InputError
-from updn_common.files import new_directory, sha256, sha256_of_all
-from updn_common.proposals import ImageProposals
-from updn_common.readers import read_proposals
-from updn_common.store import ProposalBatch, ProposalStore
-from updn_common.store_writer import write_store
+from updn_common.files.reading import sha256, sha256_of_all
+from updn_common.files.writing import new_directory
+from updn_common.proposals import store_writer
+from updn_common.proposals.image_proposals import ImageProposals
+from updn_common.proposals.readers import read_proposals
+from updn_common.proposals.store import ProposalBatch, ProposalStore
+from updn_common.proposals.store_writer import write_store
 
 MakeImage = Callable[..., ImageProposals]
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from updn_common.stream import Stream, fold, generator
+from updn_common.data.stream import Stream, fold, generator
 
 
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 2**31))

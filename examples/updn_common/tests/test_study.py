@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.study import Arm, Study, check_worlds, directories, draw, made_by, spread
+from updn_common.reports.figures import draw
+from updn_common.reports.tables import spread
+from updn_common.runs.study import Arm, Study, check_worlds, directories, made_by
 
 START = Arm("start", "base", 1.0, "long")
 STUDY = Study(
@@ -63,7 +65,7 @@ JOBS = """
 import os, signal, sys, time
 from dataclasses import dataclass
 from pathlib import Path
-from updn_common.study import run_jobs
+from updn_common.runs.study import run_jobs
 
 @dataclass
 class Job:
@@ -89,7 +91,7 @@ def test_an_interrupted_study_ends_its_processes(tmp_path: Path, number: signal.
     try:
         until(lambda: all(path.exists() and path.read_text() for path in noted))
         study.send_signal(number)
-        assert study.wait(timeout=20) != 0
+        assert study.wait(timeout=120) != 0
         until(lambda: not any(alive(int(path.read_text())) for path in noted))
     finally:
         with suppress(ProcessLookupError):
@@ -104,7 +106,7 @@ def alive(process: int) -> bool:
     return True
 
 
-def until(happened: Callable[[], bool], seconds: float = 30) -> None:
+def until(happened: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end

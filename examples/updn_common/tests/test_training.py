@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from updn_common.errors import InputError
-from updn_common.files import write_json
-from updn_common.training import check_cut, check_finite, cut, flat, options_changed, options_record
+from updn_common.files.writing import write_json
+from updn_common.runs.training import check_cut, check_finite, cut, flat, options_changed, options_record
 
 
 @dataclass(frozen=True)

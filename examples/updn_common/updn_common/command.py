@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import distributed
 
 from updn_common.errors import InputError
-from updn_common.files import is_disk_full
+from updn_common.files.writing import is_disk_full
 
 
 def run_command(commands: Mapping[type, Callable[[Any], None]], config: object) -> None:

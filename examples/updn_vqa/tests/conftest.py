@@ -14,12 +14,12 @@ from PIL import Image
 
 from shapes_cp.world import World
 from shapes_cp.write import write_world
-from updn_common.run import RunDirectory
-from updn_vqa.data import PreparedData
+from updn_common.runs.directory import RunDirectory
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.data.prepared import PreparedData
 from updn_vqa.networks import build_network
-from updn_vqa.prepare import PrepareConfig, prepare
-from updn_vqa.presets import METHODS, SCALES, SMALL
-from updn_vqa.train_config import TrainConfig
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL
 
 WIDTH, HEIGHT = 40, 30
 BOXES = [[0, 0, 20, 15], [20, 15, 40, 30], [0, 0, 40, 30], [5, 5, 10, 10]]

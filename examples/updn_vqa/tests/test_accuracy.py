@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from updn_common.errors import InputError
-from updn_vqa.accuracy import evaluate, normalise_answer, vqa_accuracy
-from updn_vqa.questions import Annotation, read_annotations, read_results
+from updn_vqa.data.accuracy import evaluate, normalise_answer, vqa_accuracy
+from updn_vqa.data.questions import Annotation, read_annotations, read_results
 
 NAMES = ("prior_yes", "per_qtype_prior", "mc_answer", "first_annotator_raw")
 

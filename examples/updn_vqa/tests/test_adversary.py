@@ -6,12 +6,12 @@ from statistics import fmean
 import pytest
 import torch
 
-from updn_vqa.adversary import QuestionOnlyAdversary, entropy, reverse_gradient
-from updn_vqa.data import VqaBatch
+from updn_vqa.data.prepared import VqaBatch
 from updn_vqa.networks.layers import NetworkSizes
 from updn_vqa.networks.updn import UpDn
-from updn_vqa.objective import Objective
-from updn_vqa.presets import Method
+from updn_vqa.training.adversary import QuestionOnlyAdversary, entropy, reverse_gradient
+from updn_vqa.training.methods import Method
+from updn_vqa.training.objective import Objective
 
 OFF = 1e-9
 """A weight of nothing: there is an adversary, and the network does not heed it."""

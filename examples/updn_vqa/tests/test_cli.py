@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from updn_vqa.cli import main
-from updn_vqa.presets import METHOD_HELP, METHODS, SCALE_HELP, SCALES
+from updn_vqa.training.methods import METHOD_HELP, METHODS, SCALE_HELP, SCALES
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:

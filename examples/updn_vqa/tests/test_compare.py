@@ -14,15 +14,15 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from updn_common.bootstrap import estimate_means
-from updn_common.comparison import Cell, Row, compare_runs
 from updn_common.errors import InputError
-from updn_vqa.compare import CompareConfig, compare
-from updn_vqa.compare_report import supervision, tables
-from updn_vqa.data import PreparedData
-from updn_vqa.evaluation import evaluate_run
-from updn_vqa.published import QUESTIONS, VQACP
-from updn_vqa.recipes import ComparedRun, read_runs
+from updn_common.reports.bootstrap import estimate_means
+from updn_common.reports.comparison import Cell, Row, compare_runs
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.evaluation.measures import evaluate_run
+from updn_vqa.studies.compare import CompareConfig, compare
+from updn_vqa.studies.compare_report import supervision, tables
+from updn_vqa.studies.published import QUESTIONS, VQACP
+from updn_vqa.studies.recipes import ComparedRun, read_runs
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
@@ -345,7 +345,7 @@ def test_the_supervision_curve(tmp_path: Path, untrained: Untrained) -> None:
 def test_runs_are_measured_once(four: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = CompareConfig(runs=tuple(four), out=tmp_path / "first", cpu=True)
     compare(config)
-    monkeypatch.setattr("updn_vqa.evaluation.measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("updn_vqa.evaluation.measures.measure", lambda *_: pytest.fail("measured"))
     compare(replace(config, out=tmp_path / "second"))
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()

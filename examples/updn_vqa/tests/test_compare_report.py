@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from updn_common.bootstrap import Interval
-from updn_common.comparison import Cell
-from updn_vqa.compare_report import _draw
-from updn_vqa.presets import METHODS
-from updn_vqa.published import TABLE_1
+from updn_common.reports.bootstrap import Interval
+from updn_common.reports.comparison import Cell
+from updn_vqa.studies.compare_report import _draw
+from updn_vqa.studies.published import TABLE_1
+from updn_vqa.training.methods import METHODS
 
 
 def test_the_table_of_the_paper() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from updn_common.errors import InputError
-from updn_vqa.data import PreparedData
-from updn_vqa.prepare import PrepareConfig, prepare
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.data.prepared import PreparedData
 
 NAN = float("nan")
 

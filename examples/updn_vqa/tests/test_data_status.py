@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from updn_common.data_status import DataConfig
+from updn_common.data.status import DataConfig
 from updn_common.errors import InputError
-from updn_common.files import sha256_of_all
-from updn_vqa.catalogue import CATALOGUE
-from updn_vqa.data_status import show_data
-from updn_vqa.layout import find_splits
+from updn_common.files.reading import sha256_of_all
+from updn_vqa.data.catalogue import CATALOGUE
+from updn_vqa.data.layout import find_splits
+from updn_vqa.data.status import show_data
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from scipy.stats import bootstrap
 
 from updn_common.errors import InputError
-from updn_vqa.data import PreparedData
-from updn_vqa.evaluate import NAMES, EvaluateConfig, evaluate
-from updn_vqa.evaluation import Evaluation, evaluate_run, numbers, relevant_by
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.evaluation.evaluate import NAMES, EvaluateConfig, evaluate
+from updn_vqa.evaluation.measures import Evaluation, evaluate_run, numbers, relevant_by
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
@@ -42,7 +42,7 @@ def test_what_was_measured_is_not_measured_again(
 ) -> None:
     run = untrained("run")
     first = evaluated(run, tiny[1])
-    monkeypatch.setattr("updn_vqa.evaluation.measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("updn_vqa.evaluation.measures.measure", lambda *_: pytest.fail("measured"))
     assert_same(evaluated(run, tiny[1], reuse=True), first)
     assert set(first.measured) == {
         *("answers", "scores", "rank_correlation", "pointing"),
@@ -63,7 +63,7 @@ def test_what_no_longer_holds_is_measured_again(
     elif change == "damaged":
         kept(run).write_bytes(kept(run).read_bytes()[:-10])
     elif change == "another format":
-        monkeypatch.setattr("updn_vqa.evaluation._FORMAT", "0")
+        monkeypatch.setattr("updn_vqa.evaluation.measures._FORMAT", "0")
     elif change == "other data":
         data = tmp_path / "copy"
         data.mkdir()

@@ -19,12 +19,12 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from updn_common.errors import InputError
-from updn_common.gallery import Card, Fact
-from updn_vqa.data import PreparedData, VqaSplit
-from updn_vqa.explain import ExplainConfig, choose_questions, explain
-from updn_vqa.measure import Measured
+from updn_common.reports.gallery import Card, Fact
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.data.prepared import PreparedData, VqaSplit
+from updn_vqa.evaluation.explain import ExplainConfig, choose_questions, explain
 from updn_vqa.networks import VqaNetwork, VqaOutput
-from updn_vqa.prepare import PrepareConfig, prepare
+from updn_vqa.training.measure import Measured
 
 GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#b42318"
 ANSWERS = ["red", "dark red", "blue", "yes", "no"]
@@ -96,7 +96,7 @@ def options(
         "after": HandMade("red", AFTER),
         "amber": HandMade("dark red", [0.0, 0.0, 0.0, 0.2]),
     }
-    monkeypatch.setattr("updn_vqa.explain.load_model", lambda run, data, option: models[run.name])
+    monkeypatch.setattr("updn_vqa.evaluation.explain.load_model", lambda run, data, option: models[run.name])
     return ExplainConfig(prepared.out, Path("before"), Path("after"), world, tmp_path / "page", "train", (1000,))
 
 
@@ -177,7 +177,7 @@ def test_an_image_that_is_not_there(options: ExplainConfig, world: Path) -> None
 def test_wrong_options_are_found_before_anything_is_measured(
     options: ExplainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("updn_vqa.explain.measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("updn_vqa.evaluation.explain.measure", lambda *_: pytest.fail("measured"))
     options = replace(options, questions=())
     assert fails(replace(options, count=0)) == "--count should be at least 1, found 0."
     assert fails(replace(options, seed=-1)) == "--seed should be at least 0, found -1."
@@ -211,7 +211,8 @@ def test_what_the_page_says_of_a_question(
 ) -> None:
     """It can be filtered by what is on the card, and sorted by numbers; those of a question without a hint are NaN."""
     pages: list[list[Card]] = []
-    monkeypatch.setattr("updn_vqa.explain.write_gallery", lambda path, title, about, guide, cards: pages.append(cards))
+    gallery = "updn_vqa.evaluation.explain.write_gallery"
+    monkeypatch.setattr(gallery, lambda path, title, about, guide, cards: pages.append(cards))
     explain(replace(options, questions=(1000,)))
     explain(replace(options, split="test", questions=(11001,), after=Path("amber"), out=options.out / "test"))
     explain(replace(options, questions=(1000,), before=Path("amber"), out=options.out / "amber"))
@@ -256,7 +257,7 @@ def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[VqaNetwork], V
         scores, correlation = map(torch.tensor, measured[model])
         return Measured(torch.zeros(5, dtype=torch.int64), scores, correlation, torch.full((5,), nan))
 
-    monkeypatch.setattr("updn_vqa.explain.measure", fake_measure)
+    monkeypatch.setattr("updn_vqa.evaluation.explain.measure", fake_measure)
     return cast(list[VqaNetwork], ["before", "after"]), cast(VqaSplit, range(5))
 
 

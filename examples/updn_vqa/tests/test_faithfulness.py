@@ -8,9 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from updn_vqa.data import VqaBatch, VqaSplit
-from updn_vqa.evaluation import Evaluation
-from updn_vqa.faithfulness import (
+from updn_vqa.data.prepared import VqaBatch, VqaSplit
+from updn_vqa.evaluation.faithfulness import (
     SHARES,
     Faithfulness,
     RelevantBy,
@@ -19,6 +18,7 @@ from updn_vqa.faithfulness import (
     most_important,
     relevant_and_irrelevant,
 )
+from updn_vqa.evaluation.measures import Evaluation
 from updn_vqa.networks import NETWORKS, NetworkSizes, VqaNetwork, VqaOutput
 from updn_vqa.networks.layers import Network
 

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import load_file
 
 from updn_common.errors import InputError
-from updn_vqa.data import PreparedData
-from updn_vqa.glove import read_word_vectors, start_from_word_vectors
+from updn_vqa.data.glove import read_word_vectors, start_from_word_vectors
+from updn_vqa.data.prepare import prepare
+from updn_vqa.data.prepare_config import PrepareConfig
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.data.vocabulary import QuestionVocabulary
 from updn_vqa.networks import build_network
 from updn_vqa.networks.updn import UpDn
-from updn_vqa.prepare import prepare
-from updn_vqa.prepare_config import PrepareConfig
-from updn_vqa.presets import METHODS, SCALES, SMALL
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
-from updn_vqa.vocabulary import QuestionVocabulary
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL
+from updn_vqa.training.train import train
 
 WORDS = QuestionVocabulary(("the", "cat", "where's", "café"))
 TEXT = "the 1 2.5 -3e-1\ndog 7 8 9\n. . . 4 5 6\ncafé 0 0 1\nthe 9 9 9\n"

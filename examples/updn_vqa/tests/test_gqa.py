@@ -10,8 +10,8 @@ import torch
 
 from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.hints import Geometry, read_gqa
-from updn_vqa.questions import Question
+from updn_vqa.data.hints import Geometry, read_gqa
+from updn_vqa.data.questions import Question
 
 GRAPHS: dict[str, Any] = {
     "2407890": {

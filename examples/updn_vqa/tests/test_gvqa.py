@@ -9,7 +9,7 @@ from torch import Tensor
 from updn_vqa.networks.gvqa import Gvqa
 from updn_vqa.networks.gvqa.lexicon import Concepts
 from updn_vqa.networks.layers import NetworkSizes
-from updn_vqa.objective import answer_loss
+from updn_vqa.training.objective import answer_loss
 
 WORDS = ["", "?", "what", "color", "pattern", "is", "the", "star", "moon", "ring", "red", "green", "blue", "dotted"]
 ANSWERS = ["red", "yes", "green", "striped", "no", "blue", "dotted"]

@@ -14,11 +14,11 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from updn_common.errors import InputError
-from updn_vqa.data import PreparedData
+from updn_vqa.data.prepare import prepare
+from updn_vqa.data.prepare_config import PrepareConfig
+from updn_vqa.data.prepared import PreparedData
 from updn_vqa.networks.gvqa.concepts import cluster, find_concepts
 from updn_vqa.networks.gvqa.lexicon import Concepts, Lexicon, match_question_types
-from updn_vqa.prepare import prepare
-from updn_vqa.prepare_config import PrepareConfig
 
 
 def padded(rows: list[list[int]], length: int = 5) -> Tensor:

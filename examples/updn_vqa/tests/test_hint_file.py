@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 
 from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.hints import FileHints, Geometry, write_hints
-from updn_vqa.questions import Question
+from updn_vqa.data.hints import FileHints, Geometry, write_hints
+from updn_vqa.data.questions import Question
 
 HEADER = {"format": "hints", "version": 1, "about": "clicks"}
 BOXES = torch.tensor([[0.0, 0.0, 20.0, 15.0], [20.0, 15.0, 40.0, 30.0], [0.0, 0.0, 40.0, 30.0]])

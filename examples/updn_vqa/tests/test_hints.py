@@ -12,8 +12,8 @@ from PIL import Image
 
 from hint_loss import human_importance, human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.hints import BoxHints, Geometry, HatHints, SaliconHints, read_question_boxes
-from updn_vqa.questions import Question
+from updn_vqa.data.hints import BoxHints, Geometry, HatHints, SaliconHints, read_question_boxes
+from updn_vqa.data.questions import Question
 
 SIZE = (30, 40)
 BOXES = torch.tensor([[0.0, 0.0, 20.0, 15.0], [20.0, 15.0, 40.0, 30.0], [0.0, 0.0, 40.0, 30.0]])

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from hint_loss import proposal_importance, rank_correlation
 from updn_common.errors import InputError
-from updn_vqa.data import VqaBatch, VqaSplit
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.measure import Measured, measure
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.data.prepared import VqaBatch, VqaSplit
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_vqa.networks import VqaNetwork, VqaOutput
-from updn_vqa.prepare import PrepareConfig, prepare
+from updn_vqa.training.measure import Measured, measure
 
 NAN = float("nan")
 PREDICTED = [2, 0, 1, 1, 2]
@@ -128,7 +128,7 @@ def test_metrics_are_computed_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
         torch.rand(2, 3).as_subclass(OnDevice) + torch.rand(2, 3)
     expected = measure_by_hand(HandMade(1.0))
     monkeypatch.setattr(VqaBatch, "to", to_device)
-    monkeypatch.setattr("updn_vqa.measure.proposal_importance", importance_on_device)
+    monkeypatch.setattr("updn_vqa.training.measure.proposal_importance", importance_on_device)
     measured = measure_by_hand(HandMade(1.0))
     assert all(type(column) is Tensor for column in measured)
     torch.testing.assert_close(tuple(measured), tuple(expected), equal_nan=True)

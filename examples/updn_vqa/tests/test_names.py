@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from updn_common.console import plain_console
-from updn_common.tables import markdown, write_csv
-from updn_vqa.compare import CompareConfig, compare
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.explain import ExplainConfig, explain
-from updn_vqa.prepare import PrepareConfig, prepare
-from updn_vqa.presets import METHODS, SCALES, SMALL
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
+from updn_common.reports.tables import markdown, write_csv
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_vqa.evaluation.explain import ExplainConfig, explain
+from updn_vqa.studies.compare import CompareConfig, compare
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL
+from updn_vqa.training.train import train
 
 NAMES = ["[/x]", "run[seed=1]", "[bold red]", ":cat:", "=cmd()", "<script>alert(1)</script>", "$x$", "a|b", "ü" * 300]
 SCALE = replace(SCALES["shapes"], model=replace(SMALL, embedding=8, hidden=16), steps=1, evaluate_every=1, batch_size=4)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from updn_vqa.network_table import HEADER, network_table
+from updn_vqa.studies.network_table import HEADER, network_table
 
 ROOT = Path(__file__).parents[3]
 

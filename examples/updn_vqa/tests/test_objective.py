@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
 from hint_loss import proposal_importance, track_proposals, tracking_report
-from updn_vqa.data import VqaBatch
+from updn_vqa.data.prepared import VqaBatch
 from updn_vqa.networks.layers import NetworkSizes, VqaOutput
 from updn_vqa.networks.updn import UpDn
-from updn_vqa.objective import Losses, Objective, answer_loss, decision_score, teaches
-from updn_vqa.presets import METHODS as PRESETS
-from updn_vqa.presets import Method, VisFis
+from updn_vqa.training.methods import METHODS as PRESETS
+from updn_vqa.training.methods import Method, VisFis
+from updn_vqa.training.objective import Losses, Objective, answer_loss, decision_score, teaches
 
 METHODS = {name: replace(method, probes=0) for name, method in PRESETS.items()}  # exact: the same in each call
 LITERAL = replace(METHODS["hint-paper"], weight=1.0)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.study import check_same
-from updn_vqa.compare import CompareConfig, compare
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.explain import ExplainConfig, explain
+from updn_common.runs.study import check_same
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_vqa.evaluation.explain import ExplainConfig, explain
 from updn_vqa.networks.layers import Network
-from updn_vqa.presets import METHODS, SCALES, SMALL
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
+from updn_vqa.studies.compare import CompareConfig, compare
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL
+from updn_vqa.training.train import train
 
 Tiny = tuple[Path, Path]
 SIZES = replace(SMALL, embedding=8, hidden=16)

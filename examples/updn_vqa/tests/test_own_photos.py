@@ -11,7 +11,7 @@ from PIL import Image
 
 from updn_common.errors import InputError
 from updn_vqa.cli import main
-from updn_vqa.own_photos import make_data_set
+from updn_vqa.data.own_photos import make_data_set
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 REHEARSAL = re.search("## Rehearse on ten photos of your own\n(.*?)\n## ", README, re.DOTALL)
@@ -45,7 +45,7 @@ def test_the_rehearsal_of_the_readme(photos: Path, tmp_path: Path, monkeypatch: 
     assert REHEARSAL
     lines = [line.split() for line in REHEARSAL[1].splitlines() if line.startswith(("python ", "updn-vqa "))]
     own, *commands = lines
-    assert own[:3] == ["python", "-m", "updn_vqa.own_photos"]
+    assert own[:3] == ["python", "-m", "updn_vqa.data.own_photos"]
     assert [words[1] for words in commands] == ["data", "prepare", "train", "train", "evaluate", "compare", "explain"]
     monkeypatch.chdir(tmp_path)
     make_data_set(*map(Path, own[3:]))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.layout import find_features
-from updn_common.store import ProposalStore
-from updn_vqa.data import PreparedData
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.predict import PredictConfig, predict
+from updn_common.files.layout import find_features
+from updn_common.proposals.store import ProposalStore
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_vqa.evaluation.predict import PredictConfig, predict
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]

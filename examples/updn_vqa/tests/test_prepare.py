@@ -13,12 +13,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from updn_common.errors import InputError
-from updn_common.files import sha256_of_all
-from updn_common.readers import read_proposals
-from updn_common.store import ProposalStore
-from updn_vqa.prepare import PrepareConfig, prepare
-from updn_vqa.questions import read_annotations, read_questions
-from updn_vqa.vocabulary import AnswerVocabulary
+from updn_common.files.reading import sha256_of_all
+from updn_common.proposals.readers import read_proposals
+from updn_common.proposals.store import ProposalStore
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.data.questions import read_annotations, read_questions
+from updn_vqa.data.vocabulary import AnswerVocabulary
 
 Configure = Callable[..., PrepareConfig]
 

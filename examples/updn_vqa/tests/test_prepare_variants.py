@@ -16,9 +16,9 @@ import torch
 from safetensors.numpy import load_file
 
 from updn_common.errors import InputError
-from updn_vqa.data import PreparedData
-from updn_vqa.prepare import prepare
-from updn_vqa.prepare_config import PrepareConfig
+from updn_vqa.data.prepare import prepare
+from updn_vqa.data.prepare_config import PrepareConfig
+from updn_vqa.data.prepared import PreparedData
 
 Configure = Callable[..., PrepareConfig]
 NAMES = ["cat", "dog", "sofa"]
@@ -150,8 +150,8 @@ def test_the_same_command_goes_on_after_a_kill(
     """Killed after the conversion, by the error of a hint that cannot be caught: no image is converted again."""
     options = config(hints="boxes", development_share=0)
     code = (
-        "import os, signal, sys; from pathlib import Path; import updn_vqa.prepare as module\n"
-        "from updn_vqa.prepare_config import PrepareConfig\n"
+        "import os, signal, sys; from pathlib import Path; import updn_vqa.data.prepare as module\n"
+        "from updn_vqa.data.prepare_config import PrepareConfig\n"
         "module.hint_arrays = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
         "module.prepare(PrepareConfig(out=Path(sys.argv[1]), data=Path(sys.argv[2]), hints='boxes',"
         " min_answer_occurrences=1, development_share=0))"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_vqa.official_writers import write_annotations, write_questions
-from updn_vqa.questions import (
+from updn_vqa.data.official_writers import write_annotations, write_questions
+from updn_vqa.data.questions import (
     Annotation,
     Question,
     pair,

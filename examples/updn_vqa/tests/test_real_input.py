@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from updn_common.attention_maps import read_salicon
-from updn_common.proposals import ImageProposals
-from updn_vqa.accuracy import normalise_answer
-from updn_vqa.data import PreparedData
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.explain import ExplainConfig, explain
-from updn_vqa.prepare import PrepareConfig, prepare
-from updn_vqa.presets import METHODS, SCALES, SMALL
-from updn_vqa.questions import read_annotations, read_results
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
+from updn_common.data.attention_maps import read_salicon
+from updn_common.proposals.image_proposals import ImageProposals
+from updn_vqa.data.accuracy import normalise_answer
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.data.questions import read_annotations, read_results
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_vqa.evaluation.explain import ExplainConfig, explain
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL
+from updn_vqa.training.train import train
 
 DRAWN = {
     "494628003": [[20, 20, 610, 480]],

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_vqa.layout import find_splits
-from updn_vqa.questions import read_annotations, read_questions
-from updn_vqa.rebuild import RebuildConfig, read_question_ids, rebuild
+from updn_vqa.data.layout import find_splits
+from updn_vqa.data.questions import read_annotations, read_questions
+from updn_vqa.data.rebuild import RebuildConfig, read_question_ids, rebuild
 
 IDS = {"train": [1000, 1001, 2000], "val": [3000, 3001, 4000]}
 

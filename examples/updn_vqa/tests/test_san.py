@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from updn_common.readers import read_proposals
-from updn_common.run import read_metrics
-from updn_vqa.data import PreparedData
-from updn_vqa.evaluate import EvaluateConfig, evaluate
+from updn_common.proposals.readers import read_proposals
+from updn_common.runs.directory import read_metrics
+from updn_vqa.data.prepare import prepare
+from updn_vqa.data.prepare_config import PrepareConfig
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_vqa.networks.layers import NetworkSizes
 from updn_vqa.networks.san import San
-from updn_vqa.prepare import prepare
-from updn_vqa.prepare_config import PrepareConfig
-from updn_vqa.presets import METHODS, SCALES, SMALL
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL
+from updn_vqa.training.train import train
 
 SIZES = NetworkSizes("san", embedding=5, hidden=7, attention_dropout=0.0, classifier_dropout=0.0)
 TOKENS = torch.tensor([[0, 3, 4], [5, 6, 1]])

@@ -2,7 +2,7 @@
 
 import torch
 
-from updn_vqa.self_critical import critical_loss, find_rivals, influence_loss, influential_proposals
+from updn_vqa.training.self_critical import critical_loss, find_rivals, influence_loss, influential_proposals
 
 INFLUENTIAL = torch.tensor([[True, True, False, False]])
 OTHERS = torch.tensor([[False, False, True, False]])  # the last does not exist

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from updn_common.bootstrap import Estimates
-from updn_common.comparison import compare_runs
 from updn_common.errors import InputError
-from updn_vqa.recipes import read_runs
+from updn_common.reports.bootstrap import Estimates
+from updn_common.reports.comparison import compare_runs
+from updn_vqa.studies.recipes import read_runs
 
 Untrained = Callable[..., Path]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from updn_vqa.presets import METHODS
-from updn_vqa.studies import STUDIES
-from updn_vqa.study import StudyConfig, _jobs
+from updn_vqa.studies.definitions import STUDIES
+from updn_vqa.studies.study import StudyConfig, _jobs
+from updn_vqa.training.methods import METHODS
 
 
 def test_table1_has_every_method() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
-from updn_vqa.report import GALLERY, Outcome, leading, table
-from updn_vqa.studies import STUDIES, Arm, Study
-from updn_vqa.study import Job, StudyConfig, _jobs, study
-from updn_vqa.train_config import TrainConfig
+from updn_vqa.studies.definitions import STUDIES, Arm, Study
+from updn_vqa.studies.report import GALLERY, Outcome, leading, table
+from updn_vqa.studies.study import Job, StudyConfig, _jobs, study
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL, Scale
 
 Tiny = tuple[Path, Path]
 SCALE: Scale = replace(
@@ -44,7 +44,7 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """A small study that has been run, under the name ``demo``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STUDIES, "demo", STUDY)
-        patch.setattr("updn_vqa.report.GALLERY", dict.fromkeys(GALLERY, 1))
+        patch.setattr("updn_vqa.studies.report.GALLERY", dict.fromkeys(GALLERY, 1))
         config = StudyConfig("demo", (tiny[1],), tmp_path_factory.mktemp("study") / "out", tiny[0], processes=1)
         study(config)
         yield config
@@ -240,8 +240,8 @@ def test_options_are_checked_before_anything_is_run(finished: StudyConfig, tmp_p
 
 def test_selection_does_not_look_at_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated = []
-    monkeypatch.setattr("updn_vqa.study.train", lambda config: config.out.mkdir())
-    monkeypatch.setattr("updn_vqa.study.evaluate", lambda config: evaluated.append(config.split))
+    monkeypatch.setattr("updn_vqa.studies.study.train", lambda config: config.out.mkdir())
+    monkeypatch.setattr("updn_vqa.studies.study.evaluate", lambda config: evaluated.append(config.split))
     config = TrainConfig(tmp_path, tmp_path / "run", METHODS["base"], SCALE)
     Job(config, STUDIES["selection"].splits).run()
     assert evaluated == ["dev"]

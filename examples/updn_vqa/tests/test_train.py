@@ -14,16 +14,16 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from updn_common.controls import Hints, control_hints
+from updn_common.data.controls import Hints, control_hints
 from updn_common.errors import InputError
-from updn_common.run import read_metrics
-from updn_vqa.data import PreparedData, VqaSplit
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.explain import ExplainConfig, explain
+from updn_common.runs.directory import read_metrics
+from updn_vqa.data.prepared import PreparedData, VqaSplit
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_vqa.evaluation.explain import ExplainConfig, explain
 from updn_vqa.networks.layers import Network
-from updn_vqa.presets import METHODS, SCALES, SMALL, Scale
-from updn_vqa.train import TrainingSteps, choose_hints, train
-from updn_vqa.train_config import TrainConfig
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SCALES, SMALL, Scale
+from updn_vqa.training.train import TrainingSteps, choose_hints, train
 
 Tiny = tuple[Path, Path]
 SCALE: Scale = replace(
@@ -147,7 +147,7 @@ def test_the_best_checkpoint_is_that_of_the_development_split(
         return Fixed()
 
     with monkeypatch.context() as patch:
-        patch.setattr("updn_vqa.train.measure", fake_measure)
+        patch.setattr("updn_vqa.training.train.measure", fake_measure)
         options = config(scale=replace(SCALE, steps=8))
         train(options)
     assert measured == ["dev"] * 4
@@ -370,7 +370,7 @@ def test_hints_are_drawn_once_an_epoch_and_are_those_of_any_other_order(
         return hinted.human
 
     with monkeypatch.context() as patch:
-        patch.setattr("updn_vqa.train.control_hints", counted)
+        patch.setattr("updn_vqa.training.train.control_hints", counted)
         steps = TrainingSteps(split, options, Accelerator(cpu=True))
         seen = [human_at(steps, step) for step in range(9)]
     assert drawn == draws
@@ -395,7 +395,7 @@ def test_a_run_killed_before_its_first_evaluation_is_resumed(
     train(replace(whole, start_from=base.out))
     killed = config("killed", start_from=base.out)
     with monkeypatch.context() as patch:
-        patch.setattr("updn_vqa.train.measure", lambda *_: pytest.exit("killed"))
+        patch.setattr("updn_vqa.training.train.measure", lambda *_: pytest.exit("killed"))
         with pytest.raises(pytest.exit.Exception):
             train(killed)
     train(replace(killed, resume=True))

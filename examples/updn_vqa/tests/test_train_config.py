@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.run import read_metrics
-from updn_vqa.prepare import PrepareConfig, prepare
-from updn_vqa.presets import METHODS, SHAPES, VisFis
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
+from updn_common.runs.directory import read_metrics
+from updn_vqa.data.prepare import PrepareConfig, prepare
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.methods import METHODS, SHAPES, VisFis
+from updn_vqa.training.train import train
 
 NAN = float("nan")
 SIZES = SHAPES.model

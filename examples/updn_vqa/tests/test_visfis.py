@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from updn_vqa.visfis import alignment_loss, invariance_loss, remove, uncertainty_loss
+from updn_vqa.training.visfis import alignment_loss, invariance_loss, remove, uncertainty_loss
 
 ALL = torch.ones(1, 3, dtype=torch.bool)
 FIRST = torch.tensor([[True, False, False]])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from updn_common.errors import InputError
-from updn_vqa.questions import Annotation, read_annotations
-from updn_vqa.vocabulary import (
+from updn_vqa.data.questions import Annotation, read_annotations
+from updn_vqa.data.vocabulary import (
     PADDING,
     UNKNOWN,
     AnswerVocabulary,

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from updn_common.errors import InputError
-from updn_common.readers import read_proposals
-from updn_vqa.hints import Geometry, ObjectNames, WordHints
-from updn_vqa.hints.words import read_explanations, words
-from updn_vqa.questions import Annotation, Question
+from updn_common.proposals.readers import read_proposals
+from updn_vqa.data.hints import Geometry, ObjectNames, WordHints
+from updn_vqa.data.hints.words import read_explanations, words
+from updn_vqa.data.questions import Annotation, Question
 
 BOXES = torch.tensor([[0.0, 0.0, 20.0, 15.0]]).repeat(4, 1)
 NAMES = ["dog", "hot dog,hotdog", "man", "men", "t-shirt,t shirt", "glasses"]

@@ -6,18 +6,18 @@ from typing import Annotated, Any
 import tyro
 
 from updn_common.command import run_command
-from updn_common.data_status import DataConfig
-from updn_vqa.compare import CompareConfig, compare
-from updn_vqa.data_status import show_data
-from updn_vqa.evaluate import EvaluateConfig, evaluate
-from updn_vqa.explain import ExplainConfig, explain
-from updn_vqa.predict import PredictConfig, predict
-from updn_vqa.prepare import prepare
-from updn_vqa.prepare_config import PrepareConfig
-from updn_vqa.rebuild import RebuildConfig, rebuild
-from updn_vqa.study import StudyConfig, study
-from updn_vqa.train import train
-from updn_vqa.train_config import TrainConfig
+from updn_common.data.status import DataConfig
+from updn_vqa.data.prepare import prepare
+from updn_vqa.data.prepare_config import PrepareConfig
+from updn_vqa.data.rebuild import RebuildConfig, rebuild
+from updn_vqa.data.status import show_data
+from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
+from updn_vqa.evaluation.explain import ExplainConfig, explain
+from updn_vqa.evaluation.predict import PredictConfig, predict
+from updn_vqa.studies.compare import CompareConfig, compare
+from updn_vqa.studies.study import StudyConfig, study
+from updn_vqa.training.config import TrainConfig
+from updn_vqa.training.train import train
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
     DataConfig: show_data,

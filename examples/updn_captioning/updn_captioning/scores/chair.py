@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from updn_captioning.visual_words import VisualWord
-from updn_common.bootstrap import Statistic, mean, ratio
+from updn_captioning.data.visual_words import VisualWord
+from updn_common.reports.bootstrap import Statistic, mean, ratio
 
 
 class Finder(Protocol):

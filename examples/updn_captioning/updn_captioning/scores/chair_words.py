@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from updn_captioning.plurals import plural
-from updn_captioning.visual_words import VisualWord
+from updn_captioning.data.plurals import plural
+from updn_captioning.data.visual_words import VisualWord
 from updn_common.errors import InputError, first_few
-from updn_common.files import read_text
+from updn_common.files.reading import read_text
 
 DOUBLE = (
     *("motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal", "stop light"),

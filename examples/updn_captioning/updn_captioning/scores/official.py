@@ -18,7 +18,7 @@ from updn_captioning.scores.bleu import bleu, statistics
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies
 from updn_captioning.scores.ngrams import N
 from updn_captioning.scores.rouge import rouge_l
-from updn_common.bootstrap import Statistic, mean
+from updn_common.reports.bootstrap import Statistic, mean
 
 
 class OfficialScores(NamedTuple):

@@ -1,6 +1,6 @@
 """The networks that can be trained: all of them read tokens, proposals and a mask, and return a :class:`VqaOutput`."""
 
-from updn_vqa.data import PreparedData
+from updn_vqa.data.prepared import PreparedData
 from updn_vqa.networks.gvqa import Gvqa
 from updn_vqa.networks.layers import NetworkSizes, VqaNetwork, VqaOutput
 from updn_vqa.networks.san import San

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from updn_common.importance import Importance
-from updn_vqa.data import PreparedData
+from updn_common.runs.importance import Importance
+from updn_vqa.data.prepared import PreparedData
 
 Activation = Literal["relu", "gated"]
 Network = Literal["updn", "updn-bypass", "updn-mean", "updn-concat", "san", "transformer", "gvqa"]

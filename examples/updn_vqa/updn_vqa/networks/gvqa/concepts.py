@@ -12,11 +12,11 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from updn_common.errors import InputError
-from updn_vqa import glove
-from updn_vqa.data import PreparedData
+from updn_vqa.data import glove
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.data.vocabulary import QuestionVocabulary, tokenise
 from updn_vqa.networks.gvqa.function_words import FUNCTION_WORDS
 from updn_vqa.networks.gvqa.lexicon import NONE, Concepts, match_question_types
-from updn_vqa.vocabulary import QuestionVocabulary, tokenise
 
 ANSWERS_PER_CLUSTER = 20
 MOST_WORDS = 2000

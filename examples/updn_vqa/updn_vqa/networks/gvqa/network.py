@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from updn_vqa.data import PreparedData
+from updn_vqa.data.prepared import PreparedData
 from updn_vqa.networks.gvqa.concepts import find_concepts
 from updn_vqa.networks.gvqa.lexicon import NONE, Concepts, Lexicon
 from updn_vqa.networks.gvqa.parts import AnswerPredictor, Seen, TextClassifier, VisualConceptClassifier, VisualVerifier

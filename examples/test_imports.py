@@ -1,0 +1,27 @@
+"""Imports run one way: a folder of a package knows those before it, never those after."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDERS = {
+    "updn_common": ("errors", "console", "progress", "files", "command", "proposals", "data", "runs", "reports"),
+    "updn_vqa": ("data", "networks", "training", "evaluation", "studies", "cli"),
+    "updn_captioning": ("data", "networks", "scores", "training", "evaluation", "studies", "cli"),
+}
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_imports_run_one_way(package: str) -> None:
+    root, order = Path(__file__).parent / package / package, FOLDERS[package]
+    places = {path: path.relative_to(root).parts[0].removesuffix(".py") for path in root.rglob("*.py")}
+    assert {*places.values()} == {*order, "__init__"}
+    back = [
+        f"{path.relative_to(root)} imports {package}.{imported}"
+        for path, place in places.items()
+        if place in order
+        for imported in re.findall(rf"^\s*(?:from|import) {package}\.(\w+)", path.read_text(), flags=re.MULTILINE)
+        if order.index(imported) > order.index(place)
+    ]
+    assert not back

@@ -1,0 +1,1 @@
+"""From official files to the arrays that training reads."""

@@ -1,0 +1,1 @@
+"""Many runs: trained, compared, and set beside published numbers."""

@@ -1,0 +1,86 @@
+"""Which runs a study consists of: for each world and seed, arms start from the same base network, or from nothing."""
+
+from dataclasses import dataclass, replace
+
+from updn_captioning.data.layout import SplitKind
+from updn_captioning.training.methods import METHODS, SCALES, SHAPES, UNSIGNED, Method, Scale
+from updn_common.runs import study
+
+START = SCALES["shapes-base"]
+FROM_SCRATCH = replace(START, steps=START.steps + SHAPES.steps)
+"""As many steps in all as the base network and what goes on from it."""
+
+
+@dataclass(frozen=True)
+class Arm(study.Arm[Method, Scale]):
+    """One row of a study's table, with defaults for worlds of shapes_cp."""
+
+    hint_share: float = 1.0
+    scale: Scale = SHAPES
+
+
+@dataclass(frozen=True)
+class Study(study.Study[Method, Scale]):
+    """Arms to be run in worlds of shapes_cp, prepared with one of their splits."""
+
+    splits: tuple[str, ...] = ("val", "dev", "test")
+    start: study.Arm[Method, Scale] | None = Arm("start", METHODS["base"], scale=START)
+    kind: SplitKind = "robust"
+
+
+def arms(*methods: str) -> tuple[Arm, ...]:
+    """Arms of the named presets."""
+    return tuple(Arm(name, METHODS[name]) for name in methods)
+
+
+def chosen(name: str, weight: float, margin: float) -> Arm:
+    """A preset with these options."""
+    return Arm(f"{name}, weight {weight:g}, margin {margin:g}", replace(METHODS[name], weight=weight, margin=margin))
+
+
+def from_nothing(*rows: Arm) -> tuple[Arm, ...]:
+    """The same from random weights: hints from the start of training."""
+    return tuple(replace(arm, scale=FROM_SCRATCH, from_start=False) for arm in rows)
+
+
+PAPER = METHODS["hint-paper"]
+PERMUTED, REDRAWN = (replace(UNSIGNED, hints="permuted"), replace(UNSIGNED, hints="random-per-epoch"))
+ROWS = (
+    *arms("base", "unsigned", "hint", "attn-align", "hint-paper"),
+    *(Arm("unsigned, permuted", PERMUTED), Arm("unsigned, redrawn", REDRAWN)),
+    *arms("permuted", "random-per-epoch"),
+)
+STUDIES: dict[str, Study] = {
+    "robust": Study(ROWS, model_seeds=3),
+    "standard": Study(ROWS, model_seeds=3, splits=("val", "test"), kind="karpathy"),
+    "from-start": Study(
+        from_nothing(*arms("base", "unsigned", "hint", "attn-align"), Arm("unsigned, permuted", PERMUTED)),
+        model_seeds=3,
+        start=None,
+    ),
+    "selection": Study(
+        (
+            *arms("base"),
+            *(chosen("hint", weight, margin) for margin in (0.4, 0.8, 1.6) for weight in (0.3, 1.0, 3.0, 10.0)),
+            *(Arm(f"hint-paper, weight {weight:g}", replace(PAPER, weight=weight)) for weight in (0.001, 0.01, 0.1)),
+        ),
+        model_seeds=2,
+        splits=("dev",),
+    ),
+    "selection-unsigned": Study(
+        (
+            *arms("base"),
+            *(chosen("unsigned", weight, 1.6) for weight in (1.0, 3.0, 10.0, 30.0)),
+            *(chosen("unsigned", weight, 0.8) for weight in (3.0, 10.0, 30.0)),
+        ),
+        model_seeds=2,
+        splits=("dev",),
+    ),
+}
+"""``robust`` is the experiment: base against HINT in both forms, its controls and attention alignment, where pairs of
+objects are shifted. ``standard`` is the same where they are not. In ``from-start`` hints are there from the start of
+training, on the robust split, in as many steps in all.
+
+``selection`` is how weights and margins of the signed form were chosen: on the split ``dev`` alone, the test unseen;
+``selection-unsigned`` those of the unsigned form, for trained networks too. Controls take the options of what they
+control, and ``attn-align`` those of ``hint``: they were not chosen for it."""

@@ -1,0 +1,108 @@
+r"""Self-critical sequence training (Rennie et al., CVPR 2017): say what scores more than one's own greedy caption.
+
+For each image the network says a caption :math:`w` by chance, and its most probable one :math:`\hat w`, word by word.
+With reward r,
+
+.. math:: \nabla L = -(r(w) - r(\hat w))\, \nabla \log p(w)
+
+is in expectation the gradient of minus the expected reward. The reward is CIDEr-D against the image's references, with
+document frequencies of all references of the training split. The end counts as a word of its own in both, as in
+widely used implementations: else captions that stop in the middle of a phrase would score as high.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from updn_captioning.data.prepared import CaptionBatch
+from updn_captioning.data.vocabulary import BEGIN, END, PAD, CaptionVocabulary
+from updn_captioning.networks.decode import MAX_LENGTH, greedy
+from updn_captioning.networks.updn import UpDnCaptioner
+from updn_captioning.scores.cider import CiderD, DocumentFrequencies, Vector
+from updn_captioning.training.objective import Spoken
+
+STOP = "</s>"
+"""No tokeniser makes this word."""
+
+
+class Critic:
+    """Says captions of a batch's images, and how much better each is than the greedy one."""
+
+    def __init__(self, references: Mapping[int, Sequence[str]], vocabulary: CaptionVocabulary) -> None:
+        """Count the n-grams of the references, which are tokenised, with a space between words."""
+        self.vocabulary = vocabulary
+        self._references = {image: [[*text.split(), STOP] for text in texts] for image, texts in references.items()}
+        self.cider = CiderD(DocumentFrequencies.of(self._references.values()))
+        self._vectors: dict[int, list[Vector]] = {}
+
+    @torch.no_grad()
+    def __call__(self, model: UpDnCaptioner, batch: CaptionBatch, chance: Float[Tensor, "B T"]) -> Spoken:
+        """Say them; without dropout, which only the gradient's forward pass has. The mode is left as it was.
+
+        Args:
+            model: the network.
+            batch: whose images to caption.
+            chance: decides what is said of each, word by word; even in [0, 1).
+        """
+        was_training = model.training
+        model.eval()
+        tokens = sample(model, batch.features, batch.mask, chance)
+        baseline = [_with_end(decoded.tokens) for decoded in greedy(model, batch.features, batch.mask)]
+        model.train(was_training)
+        image_ids = batch.image_ids.tolist()
+        advantage = self.rewards(image_ids, tokens.tolist()) - self.rewards(image_ids, baseline)
+        return Spoken(tokens, advantage.to(batch.features))
+
+    def rewards(self, image_ids: Sequence[int], captions: Sequence[Sequence[int]]) -> Float[Tensor, " B"]:
+        """The reward of a caption of each image, given as token ids."""
+        return torch.tensor(
+            [
+                self.cider.consensus(self.cider.vector(self._words(caption)), self._vectors_of(image))
+                for image, caption in zip(image_ids, captions, strict=True)
+            ],
+            dtype=torch.float64,
+        )
+
+    def _words(self, caption: Sequence[int]) -> list[str]:
+        words = self.vocabulary.decode(caption).split()
+        return [*words, STOP] if END in caption else words
+
+    def _vectors_of(self, image: int) -> list[Vector]:
+        if image not in self._vectors:
+            self._vectors[image] = [self.cider.vector(caption) for caption in self._references[image]]
+        return self._vectors[image]
+
+
+def _with_end(words: list[int]) -> list[int]:
+    """A decoded caption with the END that it was said with, unless it was cut."""
+    return [*words, END] if len(words) < MAX_LENGTH else words
+
+
+@torch.no_grad()
+def sample(
+    model: UpDnCaptioner, features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"], chance: Float[Tensor, "B T"]
+) -> Int[Tensor, "B T+1"]:
+    """Captions drawn word by word, from BEGIN to END (unless cut) and PAD.
+
+    Args:
+        model: the network.
+        features: of the proposals.
+        mask: which proposals there are.
+        chance: decides each word, by the inverse of its distribution function; even in [0, 1).
+    """
+    memory, state = model.start(features, mask)
+    tokens = [torch.full((len(mask),), BEGIN, device=mask.device)]
+    ended = torch.zeros_like(tokens[0], dtype=torch.bool)
+    for chosen in chance.double().unbind(1):
+        if ended.all():
+            break
+        step = model.step(tokens[-1], memory, state)
+        distribution = step.log_probs.double().exp().cumsum(1)
+        drawn = torch.searchsorted(distribution, chosen[:, None] * distribution[:, -1:], right=True)
+        drawn = drawn.squeeze(1).clamp(max=distribution.shape[1] - 1)  # the product may be rounded up
+        tokens.append(torch.where(ended, PAD, drawn))
+        ended |= drawn == END
+        state = step.state
+    return torch.stack(tokens, 1)

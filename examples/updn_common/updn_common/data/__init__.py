@@ -1,0 +1,1 @@
+"""What the data of both tasks have in common."""

@@ -1,0 +1,1 @@
+"""Proposals: from others' feature files to a store that training reads."""

@@ -1,0 +1,172 @@
+"""Pictures of importance: which proposals mattered, painted over the image."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from updn_common.errors import InputError
+from updn_common.files.images import read_image
+
+_IMAGE_NAME = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)\.(?:jpe?g|png)", re.IGNORECASE)  # not VQA-HAT's 150_1.png
+MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour map have much of
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Figures that begin in here show text as it is; others take what is between two dollar signs for a formula."""
+    with matplotlib.rc_context({"text.parse_math": False}):
+        yield
+
+
+class ImageFolder(NamedTuple):
+    """The images in a folder and in all folders below it. Made by `find_images`."""
+
+    folder: Path
+    files: dict[int, Path]
+    """By COCO id."""
+
+    def file(self, image_id: int, coco_split: str) -> Path:
+        """The file of an image.
+
+        Raises:
+            InputError: it is not there.
+        """
+        if image_id not in self.files:
+            name = f"COCO_{coco_split or 'val2014'}_{image_id:012d}.jpg"
+            raise InputError(
+                f"{self.folder} and the folders below it have no image {image_id}, such as {name}: give the folder "
+                "that holds the images."
+            )
+        return self.files[image_id]
+
+
+def find_images(folder: Path) -> ImageFolder:
+    """Finds images by their names: ``COCO_val2014_000000000042.jpg``, ``000000000042.png``, ``42.jpg``.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give the one that holds the images.")
+    found = ((_IMAGE_NAME.fullmatch(path.name), path) for path in sorted(folder.rglob("*")))
+    return ImageFolder(folder, {int(match[1]): path for match, path in found if match})
+
+
+def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[int, int]) -> Image.Image:
+    """Opens an image, to be closed by the caller.
+
+    A camera may store a photo lying on its side, with a note (EXIF) of how to turn it. Some feature extractors follow
+    that note, and some do not: the photo is turned if it has the right size only then.
+
+    Args:
+        images: Where it is.
+        image_id: Its COCO id.
+        coco_split: Such as ``"val2014"``, for the error message.
+        size: The width and height that its proposals were prepared for.
+
+    Raises:
+        InputError: it is not there, damaged, or of another size.
+    """
+    path = images.file(image_id, coco_split)
+    image = read_image(path)
+    if image.size == size:
+        return image
+    with image:
+        turned = ImageOps.exif_transpose(image)
+        if turned.size == size:
+            return turned
+        raise InputError(
+            f"{path} has {image.width} x {image.height} pixels, but its proposals were prepared for "
+            f"{size[0]} x {size[1]}. Give the images that the features were made from."
+        )
+
+
+def importance_map(
+    boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"], size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """A map (height, width) in [0, 1]: each pixel has the importance of the most important proposal that covers it.
+
+    Args:
+        boxes: Corners x1, y1, x2, y2 in pixels; what lies outside the image is not drawn.
+        importance: Of each proposal; negative importance speaks against the answer and is left out.
+        size: Width and height of the image in pixels.
+    """
+    width, height = size
+    heat = np.zeros((height, width))
+    for k in importance.argsort():  # the most important last
+        x1, y1, x2, y2 = boxes[k].clip(0)  # a negative index would count from the other side
+        heat[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = max(importance[k], 0.0)
+    return heat / heat.max() if heat.max() > 0 else heat
+
+
+def draw_importance(
+    axes: Axes, image: Image.Image, boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"]
+) -> None:
+    """Light an image by importance, warm where it is high and dark where it is not positive.
+
+    The most important proposal is outlined, also where its importance is negative: it is the first all the same. In a
+    tie, none is.
+    """
+    heat = importance_map(boxes, importance, image.size)
+    pixels = np.asarray(image.convert("RGB")) / 255
+    lit = pixels * (0.25 + 0.75 * heat[..., None])
+    axes.imshow(0.8 * lit + 0.2 * matplotlib.colormaps["inferno"](heat)[..., :3])
+    first = np.flatnonzero(importance == importance.max())
+    if len(first) == 1:
+        x1, y1, x2, y2 = boxes[first[0]]
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=MOST_IMPORTANT, linewidth=2))
+    axes.set_axis_off()
+
+
+@plain_text()
+def draw_words(axes: Axes, lines: Sequence[Sequence[tuple[str, str]]], size: float = 11) -> None:
+    """Writes a title above axes, word by word: each line holds words and their colours, a coloured one in bold."""
+    boxes: list[Artist] = [
+        HPacker(
+            children=[
+                TextArea(
+                    word, textprops={"color": colour or "black", "weight": "bold" if colour else "normal", "size": size}
+                )
+                for word, colour in line
+            ],
+            pad=0,
+            sep=0.35 * size,
+        )
+        for line in lines
+    ]
+    title = VPacker(children=boxes, align="center", pad=0, sep=0.3 * size)
+    place = AnnotationBbox(
+        title,
+        (0.5, 1),
+        xybox=(0, 4),
+        xycoords="axes fraction",
+        boxcoords="offset points",
+        box_alignment=(0.5, 0),
+        frameon=False,
+        pad=0,
+    )
+    axes.add_artist(place)
+
+
+@plain_text()
+def draw(path: Path, into: Callable[[Axes], None]) -> None:
+    """Draw a figure of a report into a file."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    into(axes)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Runs: their directories, checkpoints, processes, and studies of many."""

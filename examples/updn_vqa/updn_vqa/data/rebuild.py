@@ -1,0 +1,178 @@
+"""VQA-CP from VQA and two lists of question ids: ``updn-vqa rebuild-cp``.
+
+VQA-CP deals the questions of VQA's train and validation parts out anew, v1 those of VQA v1 and v2 those of VQA v2; it
+has no other content. So where its files are not to be had, the ids of its two parts are enough.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+from updn_common.console import plain_console
+from updn_common.errors import InputError
+from updn_common.files.reading import read_json, read_text
+from updn_common.files.records import as_id
+from updn_common.files.writing import new_directory
+from updn_common.progress import track
+from updn_vqa.data.layout import DatasetName, official_files
+from updn_vqa.data.official_writers import write_annotations, write_questions
+from updn_vqa.data.questions import Annotation, Question, pair, read_annotations, read_questions
+
+NAMES: dict[str, tuple[DatasetName, DatasetName]] = {"v1": ("vqa_v1", "vqacp_v1"), "v2": ("vqa_v2", "vqacp_v2")}
+PUBLISHED = {"v1": None, "v2": {"train": 438_183, "test": 219_928}}
+"""How many questions VQA-CP has, where known to the last digit."""
+
+
+@dataclass(frozen=True)
+class RebuildConfig:
+    """VQA-CP from VQA and two lists of question ids.
+
+    Attributes:
+        train_ids: The ids of the train questions: text with one a line, a JSON list of ids or of records that have a
+            question_id, or a file of questions.
+        test_ids: The ids of the test questions.
+        out: The new directory.
+        data: The directory with the official files of VQA, train and validation.
+        questions: Question files to use instead.
+        annotations: Annotation files to use instead, one for each of them in the same order.
+        version: VQA-CP v1 or v2.
+    """
+
+    train_ids: Path
+    test_ids: Path
+    out: Path
+    data: Path | None = None
+    questions: tuple[Path, ...] = ()
+    annotations: tuple[Path, ...] = ()
+    version: Literal["v1", "v2"] = "v2"
+
+
+def rebuild(config: RebuildConfig) -> None:
+    """Write the four files of VQA-CP under their official names, and print what is in them.
+
+    Raises:
+        InputError: If a file is malformed, or ids are unknown, double or in both parts; nothing is left behind.
+    """
+    ids = {"train": read_question_ids(config.train_ids), "test": read_question_ids(config.test_ids)}
+    if both := set(ids["train"]) & set(ids["test"]):
+        raise InputError(
+            f"{config.train_ids} and {config.test_ids} share {len(both)} question ids, the first is {min(both)}. "
+            "Every question belongs to one part."
+        )
+    known = _read(*_files(config))
+    for name, path in (("train", config.train_ids), ("test", config.test_ids)):
+        if unknown := [question_id for question_id in ids[name] if question_id not in known]:
+            raise InputError(
+                f"{path}: {len(unknown)} of {len(ids[name])} ids are of no given question, the first is {unknown[0]}. "
+                f"VQA-CP {config.version} needs the questions of VQA {config.version}, train and validation."
+            )
+    with new_directory(config.out) as out:
+        for name in track(ids, "parts"):
+            questions = [known[question_id][0] for question_id in ids[name]]
+            annotations = [known[question_id][1] for question_id in ids[name]]
+            files = official_files(out, NAMES[config.version][1], name)
+            write_questions(files.questions, questions, None)
+            write_annotations(files.annotations, annotations, None, [question.coco_split for question in questions])
+    _print_summary(config, ids, known)
+
+
+def read_question_ids(path: Path) -> list[int]:
+    """Read question ids: text with one a line, a JSON list of ids or of records, or an official file with a header.
+
+    Raises:
+        InputError: If the file holds none of these, no id, or an id twice.
+    """
+    text = read_text(path, expected="a list of question ids")
+    if text.lstrip()[:1] in ("[", "{"):
+        document = read_json(path)
+        records: Any = document
+        if isinstance(document, dict):
+            records = document.get("questions", document.get("annotations"))
+        if not isinstance(records, list):
+            keys = ", ".join(map(repr, islice(document, 3))) + " ..." * (len(document) > 3)
+            raise InputError(
+                f"{path} holds a JSON object with the keys {keys}. Expected the ids of one part: one a line, as a JSON "
+                "list, or in an official file of questions or annotations."
+            )
+        items: list[Any] = [item.get("question_id") if isinstance(item, dict) else item for item in records]
+    else:
+        items = text.split()
+    ids = []
+    for number, item in enumerate(items, start=1):
+        question_id = as_id(item)
+        if question_id is None:
+            raise InputError(
+                f"{path}, entry {number}: {repr(item)[:60]} is no question id. Expected one a line, or a JSON list."
+            )
+        ids.append(question_id)
+    if not ids:
+        raise InputError(f"{path} holds no question ids.")
+    question_id, count = Counter(ids).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{path} lists question {question_id} {count} times. Keep one of them.")
+    return ids
+
+
+def _files(config: RebuildConfig) -> tuple[Sequence[Path], Sequence[Path]]:
+    if config.questions or config.annotations:
+        if len(config.questions) != len(config.annotations):
+            raise InputError(
+                f"--questions and --annotations belong together: found {len(config.questions)} and "
+                f"{len(config.annotations)} files."
+            )
+        return config.questions, config.annotations
+    if config.data is None:
+        raise InputError("There is nothing to rebuild from. Give --data, or --questions and --annotations.")
+    files = [official_files(config.data, NAMES[config.version][0], split) for split in ("train", "val")]
+    return [file.questions for file in files], [file.annotations for file in files]
+
+
+def _read(questions: Sequence[Path], annotations: Sequence[Path]) -> dict[int, tuple[Question, Annotation]]:
+    """All questions and their annotations by id."""
+    known: dict[int, tuple[Question, Annotation]] = {}
+    pairs = zip(questions, annotations, strict=True)
+    for question_file, annotation_file in track(pairs, "questions and annotations", len(questions)):
+        asked = read_questions(question_file)
+        answered = pair(asked, read_annotations(annotation_file), str(question_file))
+        for question, annotation in zip(asked, answered, strict=True):
+            if question.question_id in known:
+                raise InputError(
+                    f"{question_file}: question {question.question_id} is in a file before it too. Give each once."
+                )
+            if not question.coco_split:
+                raise InputError(
+                    f"{question_file} does not say which part of COCO its images are in. The official files do: "
+                    'add "data_subtype": "train2014" or "val2014" to its header.'
+                )
+            known[question.question_id] = question, annotation
+    return known
+
+
+def _print_summary(
+    config: RebuildConfig, ids: Mapping[str, Sequence[int]], known: Mapping[int, tuple[Question, Annotation]]
+) -> None:
+    used = sum(map(len, ids.values()))
+    published = PUBLISHED[config.version]
+    notes = [f"{len(known) - used:,} of {len(known):,} given questions are in neither part."]
+    if published and published != {name: len(part) for name, part in ids.items()}:
+        sizes = " and ".join(f"{count:,} {name}" for name, count in published.items())
+        notes.append(f"VQA-CP {config.version} as published has {sizes} questions: this is another split.")
+    table = Table(title=f"{config.out}: VQA-CP {config.version}")
+    types = sorted({annotation.answer_type for _, annotation in known.values()})
+    for column in ("part", "questions", "images", *types):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for name, part in ids.items():
+        by_type = Counter(known[question_id][1].answer_type for question_id in part)
+        images = len({known[question_id][0].image_id for question_id in part})
+        table.add_row(name, f"{len(part):,}", f"{images:,}", *(f"{by_type[kind]:,}" for kind in types))
+    console = plain_console()
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True)
