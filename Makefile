@@ -43,8 +43,9 @@ runs/prepared/%-standard: | runs/worlds/% runs/prepared/%-robust $(INSTALLED)
 demo: runs/prepared/cue0
 	$(BIN)/updn-vqa study demo --data $< --images runs/worlds/cue0 --out runs/demo
 
-# The committed tables, three seeds each; takes hours, can be stopped and goes on where it was. Here: FILES of a run's
-# directory in runs/ are copied to that of the same name in an example's results.
+# The committed tables, three seeds each; can be stopped and goes on where it was. On two cores questions take about ten
+# hours (three of them the Transformer), captions five. Here: FILES of a run's directory in runs/ are copied to that of
+# the same name in an example's results.
 results: results-vqa results-captioning
 define keep
 mkdir -p examples/$(1)/results/$(2)
