@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
+HERE = Path(__file__).parent
+PACKAGES = {
+    "hint_loss": HERE.parent,
+    **{name: HERE / name for name in ("updn_common", "updn_vqa", "updn_captioning")},
+}
 FOLDERS = {
+    "hint_loss": (
+        *("_checks", "second_order", "importance", "human", "ranking", "metrics", "reliance", "diagnostics"),
+    ),
     "updn_common": ("errors", "console", "progress", "files", "command", "proposals", "data", "runs", "reports"),
     "updn_vqa": ("data", "networks", "training", "evaluation", "studies", "cli"),
     "updn_captioning": ("data", "networks", "scores", "training", "evaluation", "studies", "cli"),
@@ -14,7 +22,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("package", FOLDERS)
 def test_imports_run_one_way(package: str) -> None:
-    root, order = Path(__file__).parent / package / package, FOLDERS[package]
+    root, order = PACKAGES[package] / package, FOLDERS[package]
     places = {path: path.relative_to(root).parts[0].removesuffix(".py") for path in root.rglob("*.py")}
     assert {*places.values()} == {*order, "__init__"}
     back = [

@@ -7,9 +7,6 @@ at each. The loss asks the first to rank proposals as the second does, beside th
 """
 
 from hint_loss.diagnostics import DoubleBackwardReport, TrackingReport, check_double_backward, tracking_report
-from hint_loss.functional import importance_and_output
-from hint_loss.hinted import forward_hinted
-from hint_loss.hooks import submodule_proposals
 from hint_loss.human import (
     grid_boxes,
     human_importance,
@@ -18,11 +15,14 @@ from hint_loss.human import (
     two_level,
 )
 from hint_loss.importance import proposal_importance
-from hint_loss.kernels import double_backward_kernels
 from hint_loss.metrics import pointing_game, rank_correlation
 from hint_loss.ranking import HintRankingLoss, hint_pairs, hint_ranking_loss
 from hint_loss.reliance import answer_flips
-from hint_loss.tracking import TrackedProposals, track_proposals
+from hint_loss.second_order.functional import importance_and_output
+from hint_loss.second_order.hinted import forward_hinted
+from hint_loss.second_order.hooks import submodule_proposals
+from hint_loss.second_order.kernels import double_backward_kernels
+from hint_loss.second_order.tracking import TrackedProposals, track_proposals
 
 __all__ = [
     "DoubleBackwardReport",

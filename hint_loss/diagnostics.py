@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from torch.utils.checkpoint import CheckpointError
 
 from hint_loss.importance import ImportanceReduction, proposal_importance
-from hint_loss.kernels import check_graph
-from hint_loss.tracking import TrackedProposals
+from hint_loss.second_order.kernels import check_graph
+from hint_loss.second_order.tracking import TrackedProposals
 
 
 @dataclass(frozen=True)

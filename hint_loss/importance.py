@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hint_loss._checks import check_feature_dim
-from hint_loss.kernels import check_graph, trained_tensors
-from hint_loss.tracking import TrackedProposals, importance_along
+from hint_loss.second_order.kernels import check_graph, trained_tensors
+from hint_loss.second_order.tracking import TrackedProposals, importance_along
 
 ImportanceReduction = Literal["sum", "input", "norm"] | Callable[[Tensor, Tensor], Tensor]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hint_loss.diagnostics import check_double_backward
-from hint_loss.kernels import double_backward_kernels
+from hint_loss.second_order.kernels import double_backward_kernels
 
 B, K, D = 2, 5, 8
 FUSED = (

@@ -20,8 +20,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from hint_loss import kernels, proposal_importance, track_proposals
-from hint_loss.kernels import check_graph, double_backward_kernels
+from hint_loss import proposal_importance, track_proposals
+from hint_loss.second_order import kernels
+from hint_loss.second_order.kernels import check_graph, double_backward_kernels
 
 B, K, D = 2, 5, 8
 SELECT = "run the model's forward pass inside of `with double_backward_kernels():`"

@@ -17,7 +17,7 @@ from hint_loss import (
     track_proposals,
     tracking_report,
 )
-from hint_loss._low_rank import sum_product
+from hint_loss.second_order.low_rank import sum_product
 
 B, K, D = 2, 4, 6
 

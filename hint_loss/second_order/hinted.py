@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map, tree_map_only
 
 from hint_loss._checks import check_tensors
-from hint_loss.tracking import track_proposals
+from hint_loss.second_order.tracking import track_proposals
 
 
 def forward_hinted(

@@ -13,8 +13,8 @@ way of its own to the score. Differentiating along that way never meets the ``(B
 its second derivative, nor the large matrix products of both.
 
 A :class:`TrackedProposals` is a tensor that carries such a term of low rank. As t is zero, the term never changes a
-value, only derivatives, and what is quadratic in t is dropped. ``hint_loss._low_rank`` has the rules by which the
-operations that models begin with act on it. Any other gets a plain tensor: the value with edges in the graph to itself
+value, only derivatives, and what is quadratic in t is dropped. ``low_rank.py`` has the rules by which the operations
+that models begin with act on it. Any other gets a plain tensor: the value with edges in the graph to itself
 and to t, through which autograd finds the same derivatives at the usual price. So the result is exact whatever the
 model does, and rules are about speed alone.
 """
@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hint_loss._checks import check_features, checked_probes
-from hint_loss._low_rank import RULES, LowRank, dense, sum_product
+from hint_loss.second_order.low_rank import RULES, LowRank, dense, sum_product
 
 
 class Source(NamedTuple):

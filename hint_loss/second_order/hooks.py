@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hint_loss.tracking import track_proposals
+from hint_loss.second_order.tracking import track_proposals
 
 
 @contextmanager

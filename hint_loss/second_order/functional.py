@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hint_loss._checks import check_features
-from hint_loss.kernels import check_graph
-from hint_loss.tracking import coordinates, importance_along, move_along
+from hint_loss.second_order.kernels import check_graph
+from hint_loss.second_order.tracking import coordinates, importance_along, move_along
 
 
 def importance_and_output(
