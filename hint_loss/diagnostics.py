@@ -109,8 +109,8 @@ class TrackingReport:
     """Which operations followed the proposals lazily, and which took the plain way: exact, and no cheaper.
 
     Attributes:
-        lazy: how often operations ran that have a rule.
-        plain: the same of those that have none.
+        lazy: how often each operation with a rule ran.
+        plain: how often each operation without a rule ran.
     """
 
     lazy: Mapping[str, int]

@@ -32,7 +32,7 @@ def test_a_field() -> None:
     assert field({"id": "\u00e9\U0001f600"}, "id", str, "a.json") == "\u00e9\U0001f600"
     with pytest.raises(InputError) as error:
         field({"id": "a\ud800"}, "id", str, "a.json")
-    assert str(error.value) == r"a.json: 'id' should be text, found half of a character in 'a\ud800'."
+    assert str(error.value) == r"a.json: 'id' should be text, found an unpaired surrogate in 'a\ud800'."
 
 
 def test_values() -> None:

@@ -135,7 +135,7 @@ def test_malformed_results(dump: Make, results: Any, message: str) -> None:
         ),
         (
             lambda records: records[1].update(question="a \ud800"),
-            r"{}, record 1: 'question' should be text, found half of a character in 'a \ud800'.",
+            r"{}, record 1: 'question' should be text, found an unpaired surrogate in 'a \ud800'.",
         ),
         (
             lambda records: records[1].update(coco_split=["val2014"]),

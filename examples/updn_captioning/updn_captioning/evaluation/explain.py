@@ -81,7 +81,7 @@ class ExplainConfig:
         words: Whose visual words: those of each network's own caption, or of a person's, the same for both.
         by: What is drawn: the importance that HINT trains, or attention weights.
         decoding: How captions are made.
-        seed: Of the random choice.
+        seed: Seed of the random choice.
         cpu: Use the CPU even where there is a GPU.
     """
 

@@ -28,7 +28,7 @@ def distinct_strings(document: Any, path: Path) -> tuple[str, ...]:
     if (odd := next((i for i, item in enumerate(document) if not isinstance(item, str)), None)) is not None:
         raise InputError(f"{path} should hold a JSON list of strings, but entry {odd} is {kind_of(document[odd])}.")
     if broken := next((item for item in document if not is_text(item)), None):
-        raise InputError(f"{path} holds {broken!r}, which has half of a character. Repair it.")
+        raise InputError(f"{path} holds {broken!r}, which has an unpaired surrogate. Repair it.")
     if len(set(document)) != len(document):
         twice = next(item for item, count in Counter(document).items() if count > 1)
         raise InputError(f"{path} lists {twice!r} twice. Every entry needs an index of its own.")

@@ -36,7 +36,7 @@ def field(record: Any, key: str, kind: type[Value], where: str) -> Value:
     if isinstance(value, int) and abs(value) > LARGEST_ID:
         raise InputError(f"{where}: {key!r} should be an integer of 64 bits, found {str(value)[:40]}.")
     if isinstance(value, str) and not is_text(value):
-        raise InputError(f"{where}: {key!r} should be text, found half of a character in {value!r}.")
+        raise InputError(f"{where}: {key!r} should be text, found an unpaired surrogate in {value!r}.")
     return value
 
 

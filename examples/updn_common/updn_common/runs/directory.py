@@ -227,7 +227,7 @@ def _git_revision() -> str | None:
 def check_vocabulary(run: Path, data: Path, checksum: str, *, option: str = "") -> None:
     """Check that a run's words are those of prepared data: as many others would only make nonsense.
 
-    Runs of old did not note their words, and pass.
+    Runs without a recorded checksum are accepted.
 
     Args:
         run: The run's directory.

@@ -17,7 +17,7 @@ Origin = Mapping[str, str]
 
 
 def origin(format_version: str, weights: Path, prepared: Path) -> Origin:
-    """That of measurements of a checkpoint on prepared data; another format version is measured again."""
+    """Identify the checkpoint and the prepared data that are measured, and the version of the file's format."""
     return {"format": format_version, "checkpoint": sha256(weights), "data": sha256(prepared / "prepared.json")}
 
 

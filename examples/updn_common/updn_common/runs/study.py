@@ -28,7 +28,7 @@ class Arm(Generic[M, S]):
     """One row of a study's table.
 
     Attributes:
-        name: Its name.
+        name: Name of the row.
         method: What is learned.
         hint_share: Share of the hints that are used.
         scale: Sizes and schedule.

@@ -55,7 +55,7 @@ class ExplainConfig:
         questions: Their ids. Default: chosen by ``choose``.
         choose: The questions whose score changed most for the better or the worse, or any.
         count: How many to choose; the page stays quick with hundreds.
-        seed: Of the random choice.
+        seed: Seed of the random choice.
     """
 
     data: Path

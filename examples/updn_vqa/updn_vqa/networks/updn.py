@@ -64,8 +64,8 @@ class UpDn(VqaNetwork):
 class UpDnBypass(UpDn):
     """UpDn whose logits are a sum with those of a classifier that reads the question alone.
 
-    What can be known without looking, the answers' prior, has a way of its own, which no gradient of the proposals
-    meets. So it is not attention alone that decides which answers come to be preferred.
+    The answers' prior, which can be known without looking, reaches the logits through that classifier, where the
+    proposals have no gradient. So attention alone does not decide which answers the network prefers.
     """
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:

@@ -29,7 +29,7 @@ class StudyConfig:
     """Which study to run, in which worlds of shapes_cp: other data lack splits, hints or boxes that it measures with.
 
     Attributes:
-        study: Its name.
+        study: Name of the study.
         data: Prepared directories, one for each world.
         out: Where all runs and the report go.
         images: The first world's folder, for a gallery of its images; default: no gallery.

@@ -43,7 +43,7 @@ class Method:
     """Rank importance (HINT) or attention weights as the hints do, criticise wrong answers (SCR), the four objectives
     of VisFIS, or ask for no answer at all (zero-out)."""
     hints: Hints = "human"
-    """Whose they are: permuted takes another question's, irrelevant is 1 - s."""
+    """Which hints to train with: human ones, another question's (permuted), random ones, or 1 - s (irrelevant)."""
     importance: Importance = "sum"
     """The gradient's sum over features (the paper), in which they may cancel, or its norm."""
     probes: int = 16
