@@ -8,9 +8,9 @@ numbers :math:`t_r` that move the proposal:
 A single direction of ones gives the paper's importance, the *sum* of the gradient. Random signs give its *norm*: with
 entries :math:`\pm 1/\sqrt m`, :math:`\|g_r V\|^2` has the mean :math:`\|g_r\|^2`.
 
-Most models begin with something linear, and :math:`(P + t V^\top) W^\top = P W^\top + t (W V)^\top`. So the score depends
-on t through a small term. Differentiating through that term never computes the ``(B, K, D)`` gradient of the proposals,
-its second derivative, or the large matrix products of both.
+Most models begin with something linear, and :math:`(P + t V^\top) W^\top = P W^\top + t (W V)^\top`. So the score
+depends on t through a small term. Differentiating through that term never computes the ``(B, K, D)`` gradient of the
+proposals, its second derivative, or the large matrix products of both.
 
 A :class:`TrackedProposals` is a tensor that carries such a term of low rank. As t is zero, the term never changes a
 value, only derivatives, and what is quadratic in t is dropped. ``low_rank.py`` has the rules by which the operations
