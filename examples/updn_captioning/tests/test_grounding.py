@@ -19,9 +19,9 @@ from updn_captioning.evaluation.grounding import (
     MEASURES,
     Words,
     generated_batch,
-    looks,
     measure_generated,
     measure_references,
+    word_weights,
 )
 from updn_captioning.networks.generate import Decoding, generate, load_model
 from updn_captioning.networks.updn import UpDnCaptioner
@@ -174,7 +174,7 @@ def test_captions_as_a_batch(trained: Trained) -> None:
     assert batch.word_spans.tolist() == [[[0, 1], [2, 3]], [[-1, -1], [-1, -1]], [[2, 3], [-1, -1]]]
     assert batch.word_categories.tolist() == [[3, 3], [-1, -1], [3, -1]]
     assert not batch.hinted[1].any()
-    found = looks(model, batch)
+    found = word_weights(model, batch)
     assert found.gradient.shape == found.attention.shape == batch.human.shape
     assert found.gradient[1].abs().sum() == found.attention[1].abs().sum() == 0
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 from torch import Tensor
 
-from updn_captioning.data.splits import DEVELOPMENT
+from updn_captioning.data.splits import SELECTION_SPLIT
 from updn_captioning.data.visual_words import VisualWords
 from updn_captioning.data.vocabulary import PAD, CaptionVocabulary
 from updn_common.errors import InputError
@@ -229,7 +229,7 @@ class PreparedData:
         """Raise an InputError if there is no such split."""
         if name not in self.split_names:
             remedy = "Give --split one of these."
-            if name == DEVELOPMENT:
+            if name == SELECTION_SPLIT:
                 remedy = "Prepare it again with --development-share above 0: that holds one out of train."
             raise InputError(f"{self.directory} has no split {name!r}; it has {', '.join(self.split_names)}. {remedy}")
 

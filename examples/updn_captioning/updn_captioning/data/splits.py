@@ -20,7 +20,7 @@ from updn_captioning.data.layout import KARPATHY, LISTS, SplitKind, find_caption
 from updn_common.data.splits import hold_out
 from updn_common.errors import InputError, first_few
 
-DEVELOPMENT = "val"
+SELECTION_SPLIT = "val"
 """The split that checkpoints and options are chosen on."""
 
 
@@ -109,12 +109,12 @@ def keep_images(splits: Splits, images: Collection[int], source: str, *, drop: b
 
 
 def hold_out_development(splits: Splits, share: float, seed: int) -> Splits:
-    """Move a random share of the train images to the split `DEVELOPMENT`, unless there is one."""
-    if DEVELOPMENT in splits or share == 0:
+    """Move a random share of the train images to the split `SELECTION_SPLIT`, unless there is one."""
+    if SELECTION_SPLIT in splits or share == 0:
         return splits
     held_out = hold_out(splits["train"], share, seed)
     return {
         **splits,
         "train": [image_id for image_id in splits["train"] if image_id not in held_out],
-        DEVELOPMENT: [image_id for image_id in splits["train"] if image_id in held_out],
+        SELECTION_SPLIT: [image_id for image_id in splits["train"] if image_id in held_out],
     }

@@ -10,7 +10,7 @@ from updn_captioning.evaluation.measures import Evaluation
 from updn_captioning.scores.java import JavaScores
 from updn_common.console import plain_console
 from updn_common.reports.bootstrap import Number, estimate
-from updn_common.reports.tables import told
+from updn_common.reports.tables import format_number
 
 NAMES = {
     **{f"Bleu_{n}": f"BLEU-{n}" for n in (1, 2, 3, 4)},
@@ -59,7 +59,7 @@ def print_evaluation(evaluation: Evaluation, java: Mapping[str, JavaScores], tit
     for name, label in NAMES.items():
         if name in numbers:
             table.add_row(
-                label, told(numbers[name], 2 if "%" in label else 3), end_section=name == "CIDEr" and not java
+                label, format_number(numbers[name], 2 if "%" in label else 3), end_section=name == "CIDEr" and not java
             )
         if name == "CIDEr":
             for other, scores in java.items():
@@ -99,5 +99,5 @@ def _grounding(evaluation: Evaluation, numbers: Mapping[str, Number]) -> Table:
     table.add_section()
     for name, label in GROUNDING.items():
         found = [numbers.get(f"{kind}_{name}") for kind in evaluation.words]
-        table.add_row(label, *(told(number, 2 if "%" in label else 3) if number else "-" for number in found))
+        table.add_row(label, *(format_number(number, 2 if "%" in label else 3) if number else "-" for number in found))
     return table

@@ -14,7 +14,7 @@ from torch import Tensor
 from hint_loss import pointing_game, rank_correlation
 from updn_captioning.data.prepared import CaptionBatch, CaptionSplit, PreparedData
 from updn_captioning.data.visual_words import VisualWord
-from updn_captioning.evaluation.grounding import generated_batch, looks
+from updn_captioning.evaluation.grounding import generated_batch, word_weights
 from updn_captioning.networks.updn import UpDnCaptioner
 from updn_common.reports.figures import draw_importance, draw_words, plain_text
 from updn_common.reports.gallery import COLOURS
@@ -47,7 +47,7 @@ def look(
     text = data.vocabulary.decode(caption)
     words = data.visual_words.find(text.split())
     batch = generated_batch(split, [position], [caption], [words])
-    looked = getattr(looks(model, batch), by)[0]
+    looked = getattr(word_weights(model, batch), by)[0]
     human, relevant = batch.human[0].double(), batch.relevant[0]
     correlations = rank_correlation(looked, human, mask=~human.isnan())
     points = pointing_game(looked, relevant, mask=batch.mask.expand_as(relevant))

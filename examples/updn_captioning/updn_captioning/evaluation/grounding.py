@@ -151,14 +151,14 @@ def generated_batch(
     )
 
 
-class Looks(NamedTuple):
+class WordWeights(NamedTuple):
     """How a network looks at the proposals for each visual word of a batch."""
 
     gradient: Float64[Tensor, "B W K"]
     attention: Float64[Tensor, "B W K"]
 
 
-def looks(model: UpDnCaptioner, batch: CaptionBatch) -> Looks:
+def word_weights(model: UpDnCaptioner, batch: CaptionBatch) -> WordWeights:
     """Importance, exact, and attention; of a word that a batch does not have, 0."""
     features = follow(batch.features, model.explained_by, probes=0)
     with torch.enable_grad():
@@ -166,13 +166,15 @@ def looks(model: UpDnCaptioner, batch: CaptionBatch) -> Looks:
         scores = word_scores(model, output, batch)
         alpha = word_importance(scores, features, model.explained_by, differentiable=False)
     attention = word_attention(output.attention.detach(), batch.word_spans).nan_to_num()
-    return Looks(*(x.double().cpu() for x in (alpha, attention)))  # metrics are in float64: not every device has it
+    return WordWeights(
+        *(x.double().cpu() for x in (alpha, attention))
+    )  # metrics are in float64: not every device has it
 
 
 def _measure(model: UpDnCaptioner, batch: CaptionBatch, accelerator: Accelerator) -> list[Rows]:
     """The image, the category and the measures of those words of each caption that can be compared."""
     with evaluating(model), accelerator.autocast():
-        found = looks(model, batch.to(accelerator.device))
+        found = word_weights(model, batch.to(accelerator.device))
     columns = [batch.image_ids[:, None].expand_as(batch.word_categories).double(), batch.word_categories.double()]
     for alpha in found:
         columns += [

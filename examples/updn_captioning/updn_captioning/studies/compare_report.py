@@ -6,8 +6,8 @@ from pathlib import Path
 from updn_captioning.studies.published import HINT_ROW, PUBLISHED, ROBUST, STANDARD
 from updn_captioning.studies.recipes import ComparedRun
 from updn_common.console import plain_console
-from updn_common.reports.comparison import Cell, Row, told_data
-from updn_common.reports.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
+from updn_common.reports.comparison import Cell, Row, describe_data
+from updn_common.reports.tables import Block, Line, beside_published, format_cell, print_blocks, write_blocks, write_csv
 from updn_common.runs.importance import trained_importance
 
 Rows = Mapping[str | None, Sequence[Row[ComparedRun]]]
@@ -51,7 +51,7 @@ def tables(rows: Rows) -> list[Block]:
     """Ours beside the paper's on its test sets; ours on other data, and then the paper's apart."""
     blocks = []
     for data_set, mine in rows.items():
-        where = data_set or told_data(mine)
+        where = data_set or describe_data(mine)
         there = {name for row in mine for name in row.cells}
         scores = {name: label for name, label in SCORES.items() if name in there}
         ours = [_line(f"{row.name} ({len(row.runs)})", row.cells, scores) for row in mine]
@@ -96,7 +96,7 @@ def _published(data_set: str, columns: Mapping[str, str]) -> dict[str, Line]:
 
 def _line(name: str, cells: Mapping[str, Cell], columns: Mapping[str, str]) -> Line:
     told = [
-        told_cell(cells[name], 2 if "%" in label else 3) if name in cells else ("-", "")
+        format_cell(cells[name], 2 if "%" in label else 3) if name in cells else ("-", "")
         for name, label in columns.items()
     ]
     return Line(name, told)
@@ -122,5 +122,5 @@ def write_tables(out: Path, rows: Rows) -> list[Path]:
     published = [
         (data_set, name, "CIDEr", value) for name, found in PUBLISHED.items() for data_set, value in found.items()
     ]
-    write_csv(written[1], {data_set or told_data(mine): mine for data_set, mine in rows.items()}, published)
+    write_csv(written[1], {data_set or describe_data(mine): mine for data_set, mine in rows.items()}, published)
     return written

@@ -210,7 +210,7 @@ def by_data_set(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> dic
     return {name: compare_runs([run for run in runs if run.data_set == name], estimates) for name in data_sets}
 
 
-def told_data(rows: Sequence[Row[Run]]) -> str:
+def describe_data(rows: Sequence[Row[Run]]) -> str:
     """Which data rows are of, such as ``"test of cue0, cue1"``."""
     found = dict.fromkeys((run.split, run.data.directory.resolve().name) for row in rows for run in row.runs)
     splits = dict.fromkeys(split for split, _ in found)

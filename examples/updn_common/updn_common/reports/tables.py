@@ -39,21 +39,21 @@ class Block(NamedTuple):
     lines: Sequence[Line]
 
 
-def told(number: Number, digits: int) -> str:
+def format_number(number: Number, digits: int) -> str:
     """Such as ``"81.66 [79.21, 83.98]"``."""
-    return f"{number.value:.{digits}f} {told_interval(number.interval, digits)}"
+    return f"{number.value:.{digits}f} {format_interval(number.interval, digits)}"
 
 
-def told_interval(interval: Interval, digits: int) -> str:
+def format_interval(interval: Interval, digits: int) -> str:
     """Such as ``"[79.21, 83.98]"``, or ``"[-]"`` for none."""
     low, high = interval
     return "[-]" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def told_cell(cell: Cell, digits: int) -> tuple[str, str]:
+def format_cell(cell: Cell, digits: int) -> tuple[str, str]:
     """Such as ``"81.66 ± 0.12"`` and ``"[79.21, 83.98]"``; without a spread for one run."""
     spread = "" if cell.spread is None else f" ± {cell.spread:.{digits}f}"
-    return f"{cell.value:.{digits}f}{spread}", told_interval(cell.interval, digits)
+    return f"{cell.value:.{digits}f}{spread}", format_interval(cell.interval, digits)
 
 
 def beside_published(rows: Sequence[Row[Any]], lines: Sequence[Line], published: Mapping[str, Line]) -> list[Line]:

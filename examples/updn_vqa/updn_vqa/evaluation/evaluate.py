@@ -10,7 +10,7 @@ from updn_common.console import plain_console
 from updn_common.errors import InputError
 from updn_common.files.writing import write_json
 from updn_common.reports.bootstrap import Number
-from updn_common.reports.tables import told
+from updn_common.reports.tables import format_number
 from updn_common.runs.importance import Importance, trained_importance
 from updn_common.runs.measurements import CheckpointName
 from updn_common.runs.processes import make_accelerator
@@ -143,12 +143,12 @@ def _print(
     for i, name in enumerate(sections):
         following = list(sections)[i + 1 : i + 2]
         ends = name == "all" or any(sections[name] != sections[other] for other in following)
-        table.add_row(name, *(told(found[name], 2) for found in accuracy.values()), end_section=ends)
+        table.add_row(name, *(format_number(found[name], 2) for found in accuracy.values()), end_section=ends)
     plain_console().print(table)
     if grounding:
         table = Table(title=f"{title}: grounding", caption=f"importance: the gradient's {importance}, as in training")
         table.add_column("measure")
         table.add_column("mean", justify="right")
         for name, number in grounding.items():
-            table.add_row(NAMES[name], told(number, 2 if "%" in NAMES[name] else 3))
+            table.add_row(NAMES[name], format_number(number, 2 if "%" in NAMES[name] else 3))
         plain_console().print(table)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from updn_common.console import plain_console
 from updn_common.files.writing import atomic_file
-from updn_common.reports.comparison import Cell, Row, told_data
+from updn_common.reports.comparison import Cell, Row, describe_data
 from updn_common.reports.figures import plain_text
-from updn_common.reports.tables import Block, Line, beside_published, print_blocks, told_cell, write_blocks, write_csv
+from updn_common.reports.tables import Block, Line, beside_published, format_cell, print_blocks, write_blocks, write_csv
 from updn_common.runs.importance import trained_importance
 from updn_vqa.data.accuracy import AccuracyVersion
 from updn_vqa.evaluation.evaluate import NAMES
@@ -49,7 +49,7 @@ def tables(rows: Rows) -> list[Block]:
     """The paper's table with our rows for each of its data sets; ours on other data, and then the paper's apart."""
     blocks = []
     for data_set, mine in rows.items():
-        where = data_set or told_data(mine)
+        where = data_set or describe_data(mine)
         there = dict.fromkeys(name for row in mine for name in row.cells)
         types = {name: name for name in ANSWER_TYPES}
         if not data_set:
@@ -92,7 +92,7 @@ def _line(name: str, cells: Mapping[str, Cell], columns: Iterable[str]) -> Line:
 
 
 def _told(cell: Cell, column: str) -> tuple[str, str]:
-    return told_cell(
+    return format_cell(
         cell, 1 if column in FPVG | FLIPS else 3 if column in GROUNDING and "%" not in GROUNDING[column] else 2
     )
 
@@ -115,12 +115,12 @@ def write_tables(out: Path, rows: Rows, version: AccuracyVersion) -> list[Path]:
         for data_set, values in found.items()
         for kind, value in zip(ANSWER_TYPES, values, strict=True)
     ]
-    write_csv(written[1], {data_set or told_data(mine): mine for data_set, mine in rows.items()}, published)
+    write_csv(written[1], {data_set or describe_data(mine): mine for data_set, mine in rows.items()}, published)
     for data_set, mine in rows.items():
         if curves := supervision(mine):
             kind = {None: "", VQACP: "-vqacp", VQA: "-vqa"}[data_set]
             written.append(out / f"supervision{kind}.png")
-            _draw(written[-1], curves, data_set or told_data(mine))
+            _draw(written[-1], curves, data_set or describe_data(mine))
     return written
 
 
