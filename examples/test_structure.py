@@ -33,3 +33,13 @@ def test_imports_run_one_way(package: str) -> None:
         if order.index(imported) > order.index(place)
     ]
     assert not back
+
+
+def test_the_map_for_contributors_names_what_is_there() -> None:
+    places = re.findall(r"`([\w/]+)\.py:(\w+)(?:\.(\w+))?`", (HERE.parent / "CONTRIBUTING.md").read_text())
+    assert len(places) > 8
+    for path, name, method in places:
+        package = path.partition("/")[0]
+        source = (HERE / package / f"{path}.py").read_text()
+        assert re.search(rf"^(?:class|def) {name}\b", source, re.MULTILINE), (path, name)
+        assert not method or re.search(rf"^    def {method}\b", source, re.MULTILINE), (path, name, method)
