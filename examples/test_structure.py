@@ -1,4 +1,4 @@
-"""Imports run one way: a folder of a package knows those before it, never those after."""
+"""The structure: imports run one way (a folder knows those before it), and the map for contributors is right."""
 
 import re
 from pathlib import Path
