@@ -158,7 +158,7 @@ def test_the_papers_numbers_stand_beside_ours(four: list[Path]) -> None:
     assert [line.name for line in blocks[0].lines] == names
     assert list(blocks[0].header) == ["method (runs)", *SCORES.values()]
     assert blocks[0].lines[2].cells[:2] == [("0.92", ""), ("-", "")]
-    note = "hint is the recommended form of the loss, hint-paper the paper's to the letter"
+    note = "hint is the signed form with a margin, hint-paper the paper's to the letter"
     assert any(note in line for line in notes({ROBUST: rows}))
     assert not any(note in line for line in (*notes({ROBUST: rows[:1]}), *notes({None: rows})))
     assert [line.name for line in tables({STANDARD: rows})[0].lines] == ["UpDn, published", "base (2)", "hint (2)"]

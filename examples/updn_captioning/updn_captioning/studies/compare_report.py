@@ -42,7 +42,7 @@ GROUNDING_GUIDE = (
 )
 
 FORMS_GUIDE = (
-    "UpDn + HINT: hint is the recommended form of the loss, hint-paper the paper's to the letter; both stand beside "
+    "UpDn + HINT: hint is the signed form with a margin, hint-paper the paper's to the letter; both stand beside "
     "the paper's result."
 )
 

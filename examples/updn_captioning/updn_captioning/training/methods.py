@@ -84,7 +84,7 @@ METHOD_HELP = {
     "hint-paper": "Hint, with the paper's loss to the letter.",
     "random": "Control: hint, with random hints.",
     "scst": "Without hints: self-critical training on CIDEr.",
-    "hint-scst": "The same with hints, in their recommended form.",
+    "hint-scst": "The same with hints, in their signed form.",
 }
 
 
