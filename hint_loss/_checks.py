@@ -1,9 +1,8 @@
-"""What the public functions refuse, and how they say it."""
+"""Checks of arguments that several public functions share. Each error names the parameter, its value and a remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from numbers import Real
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 
 def check_tensors(**values: object) -> None:
-    """Refuse arrays and lists, by the names of their parameters."""
+    """Refuse arrays and lists; the keywords are the parameters' names."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
             found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
@@ -21,7 +20,7 @@ def check_tensors(**values: object) -> None:
 
 
 def check_features(name: str, features: Tensor, feature_dim: int, reduction: str) -> None:
-    """What proposals can be tracked, and along what."""
+    """Check what is to be tracked."""
     if reduction not in ("sum", "input", "norm"):
         raise ValueError(
             f"Parameter `reduction` should be 'sum', 'input' or 'norm' for tracked proposals. Found {reduction!r}: "
@@ -37,27 +36,12 @@ def check_features(name: str, features: Tensor, feature_dim: int, reduction: str
 
 
 def check_feature_dim(name: str, features: Tensor, feature_dim: int) -> None:
-    """A dimension of the proposals."""
+    """Check that the features have this dimension."""
     if not hasattr(feature_dim, "__index__") or not -features.dim() <= feature_dim < features.dim():
         raise ValueError(
             f"Parameter `feature_dim` should be a dimension of `{name}`. "
             f"Found `feature_dim = {feature_dim}` and `{name}.shape = {tuple(features.shape)}`."
         )
-
-
-def checked_probes(probes: int | Tensor, features: int) -> int | Tensor:
-    """Random directions: their number, or themselves."""
-    if isinstance(probes, Tensor):
-        fits = probes.dim() == 2 and len(probes) == features and probes.shape[1] > 0
-    else:
-        fits = hasattr(probes, "__index__") and probes is not True and probes > 0
-    if not fits:
-        found = f"`probes.shape = {tuple(probes.shape)}`" if isinstance(probes, Tensor) else f"`probes = {probes!r}`"
-        raise ValueError(
-            "Parameter `probes` should be the number of random directions, at least 1, or a tensor of them, of shape "
-            f"({features}, m). Found {found}."
-        )
-    return probes
 
 
 def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -> Tensor | None:
@@ -82,15 +66,15 @@ def checked_mask(alpha: Tensor, other: Tensor, mask: Tensor | None, name: str) -
         return mask
     if mask.dim() > 1 and mask.shape[-1] == alpha.shape[-1]:
         raise ValueError(
-            f"Parameter `mask` of shape {tuple(mask.shape)} could be meant for decisions or for proposals, of which "
-            f"there are as many in {tuple(alpha.shape)}: pass `mask[..., None].expand_as(alpha)` or "
+            f"Parameter `mask` of shape {tuple(mask.shape)} could be meant for decisions or for proposals, because "
+            f"`alpha.shape = {tuple(alpha.shape)}` has as many of both: pass `mask[..., None].expand_as(alpha)` or "
             "`mask[..., None, :].expand_as(alpha)`."
         )
     return mask[..., None].expand_as(alpha)
 
 
 def check_options(margin: float, min_gap: float, pair_reduction: str, reduction: str) -> None:
-    """Options of the ranking loss."""
+    """Check the options of the ranking loss."""
     found = f"Found `margin = {margin!r}`, `min_gap = {min_gap!r}`."
     if not (isinstance(margin, Real) and isinstance(min_gap, Real)):
         raise TypeError(f"Parameters `margin` and `min_gap` should be numbers. {found}")
@@ -102,41 +86,19 @@ def check_options(margin: float, min_gap: float, pair_reduction: str, reduction:
         raise ValueError(f"Parameter `reduction` should be 'mean', 'sum' or 'none'. Found {reduction!r}.")
 
 
-def check_roles(alpha: Tensor, s: Tensor, mask: Tensor | None) -> None:
-    """What is trained and what is the target."""
-    if not alpha.is_floating_point():
-        raise TypeError(f"Parameter `alpha` should be a floating point tensor. Found `alpha.dtype = {alpha.dtype}`.")
-    if s.requires_grad and not alpha.requires_grad:
-        raise ValueError(
-            "Parameter `alpha` is what the loss trains, `s` its target. Found `alpha.requires_grad = False` and "
-            "`s.requires_grad = True`: swap them if they are the wrong way round, or else pass `s.detach()`."
-        )
-    if alpha.dim() > 2 and mask is None:
-        raise ValueError(
-            f"Parameter `alpha` should have shape (B, K) or, with a mask, (..., K). Found `alpha.shape = "
-            f"{tuple(alpha.shape)}` without one: pass `alpha.flatten(1)` and `s.flatten(1)` if these are maps, or the "
-            "mask of those decisions that count, `torch.ones_like(alpha, dtype=torch.bool)` for all."
-        )
-    if torch.is_grad_enabled() and not alpha.requires_grad:
-        raise ValueError(
-            "Parameter `alpha` should carry a graph, or nothing is trained. Found `alpha.requires_grad = False`: take "
-            "the importance with `differentiable=True`, or only measure the loss, under `torch.no_grad()`."
-        )
-
-
-def check_human(name: str, shape: str, human: Tensor, boxes: Tensor) -> None:
-    """Human attention of a given shape, such as ``(..., N, 2)``, and boxes ``(..., K, 4)`` of the same samples."""
-    check_tensors(**{name: human, "boxes": boxes})
-    fits = min(human.dim(), boxes.dim()) >= 2 and boxes.shape[:-2] == human.shape[:-2] and boxes.shape[-1] == 4
-    if not fits or (shape[-2].isdigit() and human.shape[-1] != int(shape[-2])):
+def check_attention(name: str, shape: str, attention: Tensor, last: int | None, boxes: Tensor) -> None:
+    """Check that human attention, whose last dimension has the size ``last``, and boxes are of the same samples."""
+    check_tensors(**{name: attention, "boxes": boxes})
+    fits = min(attention.dim(), boxes.dim()) >= 2 and boxes.shape[:-2] == attention.shape[:-2]
+    if not fits or boxes.shape[-1] != 4 or attention.shape[-1] != (last or attention.shape[-1]):
         raise ValueError(
             f"Parameters `{name}` {shape} and `boxes` (..., K, 4) should agree in their leading dimensions. "
-            f"Found `{name}.shape = {tuple(human.shape)}` and `boxes.shape = {tuple(boxes.shape)}`."
+            f"Found `{name}.shape = {tuple(attention.shape)}` and `boxes.shape = {tuple(boxes.shape)}`."
         )
 
 
 def checked_size(image_size: Sequence[float] | Tensor, boxes: Tensor) -> Tensor:
-    """Height and width of each sample ``(..., 2)`` in float64."""
+    """Height and width of each sample's image, ``(..., 2)`` in float64."""
     size = torch.as_tensor(image_size, dtype=torch.float64, device=boxes.device)
     samples = (*boxes.shape[:-2], 2)
     if size.shape not in ((2,), samples) or not (size > 0).all():
@@ -147,54 +109,35 @@ def checked_size(image_size: Sequence[float] | Tensor, boxes: Tensor) -> Tensor:
     return size.expand(samples)
 
 
-def _refuse(name: str, values: Tensor, size: Tensor, wrong: Tensor, should: str, remedy: str = "") -> None:
-    if wrong.any():
-        index = tuple(wrong.nonzero()[0].tolist())
-        image = f" in an image of (height, width) = {tuple(size[index[:-1]].tolist())}" if remedy else ""
-        found = f"`{name}{list(index)} = {values[index].tolist()}`{image}{remedy}"
-        raise ValueError(f"Parameter `{name}` should {should}. Found {found}.")
-
-
-_FORMATS = {
-    "xyxy": "hold finite corners with x1 <= x2 and y1 <= y2, or be of `box_format='xywh'`",
-    "xywh": "hold finite corners and sizes of at least 0",
-}
-
-
-def clipped(boxes: Tensor, size: Tensor, name: str, box_format: str) -> Tensor:
-    """Corners ``(..., K, 4)`` cut to images of ``size (..., 2)``, in float64. A box may be empty, as padding is."""
+def checked_boxes(boxes: Tensor, size: Tensor, name: str, box_format: str) -> Tensor:
+    """Corners ``(..., K, 4)`` in float64, cut off at the borders of the images. Boxes may be empty: padding is."""
     if box_format not in _FORMATS:
         raise ValueError(f"Parameter `box_format` should be 'xyxy' or 'xywh'. Found {box_format!r}.")
-    refuse, corners = partial(_refuse, name, boxes, size), boxes.double()
+    corners = boxes.double()
     if box_format == "xywh":
         corners = torch.cat([corners[..., :2], corners[..., :2] + corners[..., 2:]], -1)
     inverted = (corners[..., 2:] < corners[..., :2]).any(-1)
-    refuse(inverted | ~corners.isfinite().all(-1), _FORMATS[box_format])
+    _refuse(inverted | ~corners.isfinite().all(-1), name, boxes, _FORMATS[box_format])
     cut = corners.clamp(min=0).minimum(size[..., None, [1, 0, 1, 0]])
     real, visible = ((x[..., 2:] > x[..., :2]).all(-1) for x in (corners, cut))
-    refuse(real & ~visible, "overlap the image", ": pass the size that they refer to, `image_size=(height, width)`")
-    in_corner = (~real | (cut <= 1).all(-1)).all(-1) & (size > 1).all(-1)  # of one pixel, where no real box would fit
+    _refuse(real & ~visible, name, boxes, "overlap the image", size, _OTHER_SIZE)
     small = real & ((cut[..., 2:] - cut[..., :2]).prod(-1) < 1)
-    refuse(small & in_corner[..., None], *_NORMALISED)
+    _refuse(small & _all_in_first_pixel(cut, real, size), name, boxes, _IN_PIXELS, size, _MULTIPLY)
     return cut
 
 
-_NORMALISED = ("be in pixels, but all of a sample are in [0, 1]", ": multiply x by the width and y by the height")
-
-
 def checked_points(points: Tensor, weights: Tensor, size: Tensor) -> Tensor:
-    """Points ``(..., N, 2)`` in pixels of images of ``size (..., 2)``, in float64."""
-    if not points.isfinite().all():
-        raise ValueError("Parameter `points` should be finite wherever `weights` is not 0. Found a NaN or an infinity.")
-    counts, at = weights > 0, points.double()
-    in_corner = (~counts | (at <= 1).all(-1)).all(-1) & (size > 1).all(-1)  # below 0 they are outside of any image
-    between = (at >= 0).all(-1) & (at % 1 != 0).any(-1)  # a click may be at (0, 1), not all at (0.2, 0.7)
-    _refuse("points", points, size, in_corner[..., None] & counts & between, *_NORMALISED)
+    """Points ``(..., N, 2)`` in pixels, in float64."""
+    _refuse(~points.isfinite().all(-1), "points", points, "be finite wherever `weights` is not 0")
+    at, present = points.double(), weights > 0
+    fractional = (at >= 0).all(-1) & (at % 1 != 0).any(-1)  # clicks may all be at (0, 1), but not all at (0.2, 0.7)
+    wrong = fractional & present & _all_in_first_pixel(at, present, size)
+    _refuse(wrong, "points", points, _IN_PIXELS, size, _MULTIPLY)
     return at
 
 
 def checked_parts(parts: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The N parts of human attention with their weights; a part of weight 0 may hold anything, NaN included."""
+    """Points or drawn boxes ``(..., N, D)`` with their weights. Those of weight 0 may hold anything, such as NaN."""
     if weights is None:
         return parts, torch.ones_like(parts[..., 0], dtype=torch.float64)
     check_tensors(weights=weights)
@@ -203,40 +146,31 @@ def checked_parts(parts: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor
             f"Parameter `weights` should have shape {tuple(parts.shape[:-1])}. "
             f"Found `weights.shape = {tuple(weights.shape)}`."
         )
-    wrong = ~(weights.isfinite() & (weights >= 0))
-    if wrong.any():
-        index = tuple(wrong.nonzero()[0].tolist())
-        raise ValueError(
-            "Parameter `weights` should be finite and at least 0. "
-            f"Found `weights{list(index)} = {weights[index].item()}`."
-        )
+    _refuse(~(weights.isfinite() & (weights >= 0)), "weights", weights, "be finite and at least 0")
     return torch.where(weights[..., None] == 0, 0.0, parts), weights.double()
 
 
-def check_present(name: str, total: Tensor, size: Tensor) -> None:
-    """Parts of human attention by their ``total (...)`` within images of ``size (..., 2)``."""
-    absent = total <= 0
-    if absent.any():
-        index = tuple(absent.nonzero()[0].tolist())
-        raise ValueError(
-            f"Parameter `{name}` should lie within the image, one at least. Found all of `{name}{list(index) or ''}` "
-            f"outside of an image of (height, width) = {tuple(size[index].tolist())}, or without weight or size: pass "
-            "the size that they refer to, `image_size=(height, width)`, or leave the sample out of the hints."
-        )
+_FORMATS = {
+    "xyxy": "hold finite corners with x1 <= x2 and y1 <= y2, or be of `box_format='xywh'`",
+    "xywh": "hold finite corners and sizes of at least 0",
+}
+_OTHER_SIZE = ": pass the size that they refer to, `image_size=(height, width)`"
+_IN_PIXELS = "be in pixels, but all of a sample are in [0, 1]"
+_MULTIPLY = ": multiply x by the width and y by the height"
 
 
-def checked_energies(maps: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Energies ``(..., K)`` of maps ``(..., H, W)`` inside and outside of boxes, but for rounding not negative."""
-    total = inside + outside
-    wrong = ~((inside.minimum(outside) >= -1e-12 * total) & (total > 0) & total.isfinite())
+def _all_in_first_pixel(coordinates: Tensor, present: Tensor, size: Tensor) -> Tensor:
+    """Whether all boxes or points ``(..., N)`` of a sample are in [0, 1], where an image has more than one pixel."""
+    inside = (~present | (coordinates <= 1).all(-1)).all(-1) & (size > 1).all(-1)
+    return inside[..., None]
+
+
+def _refuse(
+    wrong: Tensor, name: str, values: Tensor, should: str, size: Tensor | None = None, remedy: str = ""
+) -> None:
+    """Raise an error that shows the first wrong box, point or weight, and the size of its image if that matters."""
     if wrong.any():
-        index = tuple(wrong.nonzero()[0, :-1].tolist())
-        attention = maps[index]
-        found = "a NaN or an infinity" if attention.any() else "zeros alone"
-        if attention.min() < 0:
-            found = f"a minimum of {attention.min().item()}, which is negative"
-        raise ValueError(
-            "Parameter `attention_maps` should hold finite, non-negative attention, and some of it in every image. "
-            f"Found `attention_maps{list(index) or ''}` with {found}: correct it, or leave it out of the hints."
-        )
-    return inside.clamp(min=0), outside.clamp(min=0)
+        index = tuple(wrong.nonzero()[0].tolist())
+        image = "" if size is None else f" in an image of (height, width) = {tuple(size[index[:-1]].tolist())}"
+        found = f"`{name}{list(index)} = {values[index].tolist()}`{image}{remedy}"
+        raise ValueError(f"Parameter `{name}` should {should}. Found {found}.")

@@ -1,4 +1,4 @@
-"""Does a loss on the importance train what it should? Double backward beside finite differences, on one's own model."""
+"""Checks of your own model: is the second derivative right, and which operations are tracked lazily?"""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from hint_loss.second_order.tracking import TrackedProposals
 
 @dataclass(frozen=True)
 class DoubleBackwardReport:
-    """What :func:`check_double_backward` found: ``print`` it.
+    """The result of :func:`check_double_backward`, to be printed.
 
     Attributes:
-        problems: what is wrong, and in which module; empty where all is well.
+        problems: what is wrong, and in which module; empty if nothing is.
         double_backward: derivative of the importance along a random direction, by double backward.
-        finite_differences: the same by finite differences. Both are NaN where double backward is not possible at all.
+        finite_differences: the same derivative by finite differences. Both are NaN if double backward is not possible.
     """
 
     problems: tuple[str, ...] = ()
@@ -50,30 +50,31 @@ def check_double_backward(
     feature_dim: int = -1,
     reduction: ImportanceReduction = "sum",
 ) -> DoubleBackwardReport:
-    """Check, on a model and a batch of one's own, that a loss on the importance has the right gradient.
+    """Check on your own model and batch that a loss on the importance has the right gradient.
 
-    Some operations have no second derivative, and some have a wrong one without any error. The score's gradient with
-    respect to the proposals is differentiated along a random direction of proposals and trained parameters: by double
-    backward in the model's own precision, then in float64, beside finite differences. Where that fails, each module
-    that reads proposals has to pass the same test alone, in the middle of the forward pass, with the inputs and modes
-    that it has there. The innermost modules that fail are named.
+    Some operations have no second derivative, and some have a wrong one without raising an error. The gradient of the
+    score with respect to the proposals is differentiated along a random direction of proposals and trained parameters:
+    by double backward in the model's own precision, and in float64 by double backward and by finite differences. If
+    they disagree, each module that reads proposals is tested alone during the forward pass, with its own inputs and
+    modes, and the innermost modules that fail are named.
 
-    The model is copied, so that it stays as it was. So do the states of PyTorch's random number generators.
+    The check runs on a copy of the model, and restores the states of PyTorch's random number generators.
 
     Args:
-        score: ``score(model, proposals, *batch)`` calls the model that it is given, and returns the score of each
-            sample, ``(B,)``. What holds during the forward pass, such as autocast, belongs inside of it.
+        score: ``score(model, proposals, *batch)`` calls the given model and returns the score of each sample, ``(B,)``.
+            Contexts of the forward pass, such as autocast, belong inside of it.
         model: the model. It has to run in float64.
-        proposals: the model's proposals. A batch of two samples will do.
-        *batch: what else ``score`` takes. Floating-point tensors, also in containers, are converted to float64.
+        proposals: the model's proposals. A batch of two samples suffices.
+        *batch: other arguments of ``score``. Floating-point tensors, also in containers, are converted to float64.
         feature_dim: as in :func:`~hint_loss.proposal_importance`.
-        reduction: as there; importances that it makes vanish are reported.
+        reduction: as in :func:`~hint_loss.proposal_importance`. A reduction that makes all importances vanish is a
+            problem.
 
     Returns:
-        The report; in a test, ``assert not report.problems, report``.
+        The report. In a test: ``assert not report.problems, report``.
 
     Raises:
-        ValueError: the score does not depend on the proposals.
+        ValueError: The score does not depend on the proposals.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Hardsigmoid())
@@ -82,7 +83,7 @@ def check_double_backward(
         - `model.1`: Hardsigmoid lies between `proposals` and score and has no second derivative: ...
     """
     stored = [x for module in model.modules() for x in vars(module).values() if isinstance(x, Tensor) and x.grad_fn]
-    model = copy.deepcopy(model, {id(x): x.detach() for x in stored})  # such as the weight that `weight_norm` leaves
+    model = copy.deepcopy(model, {id(x): x.detach() for x in stored})  # such as the weight that `weight_norm` stores
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.enable_grad(), _forked(), ExitStack() as stack:
         for exact in (False, True):
@@ -106,11 +107,11 @@ def check_double_backward(
 
 @dataclass(frozen=True)
 class TrackingReport:
-    """Which operations followed the proposals lazily, and which took the plain way: exact, and no cheaper.
+    """Which operations followed the proposals lazily, and which at the cost that they have without tracking.
 
     Attributes:
-        lazy: how often each operation with a rule ran.
-        plain: how often each operation without a rule ran.
+        lazy: number of calls of each operation that had a rule.
+        plain: number of calls of each operation without a rule.
     """
 
     lazy: Mapping[str, int]
@@ -124,10 +125,10 @@ class TrackingReport:
 
 
 def tracking_report(proposals: Tensor) -> TrackingReport:
-    """Which operations on tracked proposals were lazy up to now, and which were not (but for those in compiled code).
+    """Count the operations on tracked proposals so far, except those in compiled code.
 
     Args:
-        proposals: what :func:`track_proposals` returned.
+        proposals: the result of :func:`track_proposals`.
 
     Returns:
         The report, to be printed.
@@ -154,18 +155,18 @@ def tracking_report(proposals: Tensor) -> TrackingReport:
 def _test(
     run: Callable[[], Any], inputs: Sequence[Tensor], trained: Sequence[Tensor], module: nn.Module, exact: bool
 ) -> DoubleBackwardReport:
-    """Differentiate the gradients of what ``run`` returns, all randomly combined."""
+    """Differentiate a random combination of the gradients of a random combination of the outputs of ``run``."""
     variables, buffers = [*inputs, *trained], [*module.buffers()]
     starts, states = [x.detach().clone() for x in variables], [buffer.clone() for buffer in buffers]
 
     def terms(step: float = 0.0, noise: Sequence[Tensor] = starts, *, twice: bool = False) -> Tensor:
         for x, start, n in zip(variables, starts, noise, strict=True):
-            x.data.copy_(start + step * n * start)  # zeros stay, as they may lie on a kink
+            x.data.copy_(start + step * n * start)  # zeros may lie on a kink, so they stay
         for buffer, state in zip(buffers, states, strict=True):
             buffer.data.copy_(state)
         with _forked():
             outputs = [x for x in tree_leaves(run()) if isinstance(x, Tensor) and x.requires_grad]
-        total = 0 * inputs[0].sum()  # for modules whose outputs are hidden in objects of their own
+        total = 0 * inputs[0].sum()  # for modules whose outputs are not found
         for n, x in zip(_noise(outputs, 0), outputs, strict=True):
             total = total + (n * x).sum()
         for x in inputs if twice else ():
@@ -180,13 +181,13 @@ def _test(
             if first.requires_grad
             else [torch.zeros_like(x) for x in variables]
         )
-    except CheckpointError as error:  # it computes its part again without our mode
+    except CheckpointError as error:  # recomputation runs without our mode
         return DoubleBackwardReport((_CHECKPOINT.format(error) if exact else str(error),))
     except RuntimeError as error:
         return DoubleBackwardReport((str(error),))
     if not all(x.isfinite().all() for x in (first, *second)):
         return DoubleBackwardReport((_NOT_FINITE,))
-    report, floor = DoubleBackwardReport(), 1e-6 * first.abs().sum().item() or 1.0  # a derivative below is rounding
+    report, floor = DoubleBackwardReport(), 1e-6 * first.abs().sum().item() or 1.0  # smaller derivatives are rounding
     for seed in (2, 3, 4) if exact else ():
         noise = _noise(starts, seed)
         double = sum((g * n * start).sum().item() for g, n, start in zip(second, noise, starts, strict=True))
@@ -202,7 +203,7 @@ def _test(
 
 
 def _culprits(run: Callable[[], Any], model: nn.Module, trained: Sequence[Tensor], exact: bool) -> tuple[str, ...]:
-    """The innermost modules that fail alone, tested while ``run`` calls them, and why."""
+    """The problems of the innermost modules that fail, each tested when ``run`` calls it."""
     names = {module: f"model.{name}".rstrip(".") for name, module in model.named_modules()}
     problems: dict[str, tuple[str, ...]] = {}
     testing = False
@@ -224,7 +225,7 @@ def _culprits(run: Callable[[], Any], model: nn.Module, trained: Sequence[Tensor
         module.requires_grad_(False)
         testing = False
 
-    model.requires_grad_(False)  # so that what requires a gradient depends on the proposals
+    model.requires_grad_(False)  # from here on, only what depends on proposals requires a gradient
     for module in names:
         module.register_forward_pre_hook(test, with_kwargs=True, prepend=True)
     run()
@@ -233,14 +234,14 @@ def _culprits(run: Callable[[], Any], model: nn.Module, trained: Sequence[Tensor
     return tuple(f"`{name}`: {problem}" for name in inner for problem in problems[name])
 
 
-class _Float64(TorchFunctionMode):  # for models that compute a part in float32 explicitly
+class _Float64(TorchFunctionMode):  # for models that cast to float32 explicitly
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tree_map(lambda x: torch.float64 if x is torch.float32 else x, (args, kwargs or {}))
         return (Tensor.double if func is Tensor.float else func)(*args, **kwargs)
 
 
 def _noise(tensors: Sequence[Tensor], seed: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)  # on the CPU, for tensors on any device
+    generator = torch.Generator().manual_seed(seed)  # the same numbers for all devices
     return [torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device) for x in tensors]
 
 

@@ -1,4 +1,4 @@
-"""Network importance of proposals: how much each one moves the score of a decision."""
+"""Network importance of proposals: how strongly the score of a decision depends on each of them."""
 
 from __future__ import annotations
 
@@ -28,34 +28,33 @@ def proposal_importance(
 
     .. math:: \alpha_r = \sum_d \frac{\partial o}{\partial P_{r,d}}
 
-    These are the weights of Grad-CAM without pooling over space. The model is the caller's: it only has to compute
-    ``score`` from ``proposals``, each sample's from its own. The caller's graph, gradients, flags and modes are left as
-    they were, so the task loss can still be back-propagated.
+    These are the weights of Grad-CAM without pooling over space. Any model will do that computes the ``score`` of each
+    sample from its own ``proposals``. Graph, gradients, flags and modes of the model stay as they are, so the task loss
+    can be back-propagated afterwards.
 
     Args:
-        score: the decision's score for each sample: ``(B,)``, such as the ground-truth answer's logit; ``(B, T)``
-            for T decisions a sample, such as the words of a caption; or a scalar. Not the logits of all answers: that
-            would be read as one decision for each.
+        score: the score of one decision for each sample, ``(B,)``, such as the logit of the true answer; ``(B, T)``
+            for T decisions for each sample, such as the words of a caption; or a scalar. Do not pass the logits of all
+            answers: each would count as a decision.
         proposals: the tensor that the model was given: region features ``(B, K, D)``, a feature map ``(B, C, H, W)``
-            with ``feature_dim=1``, or any other layout. Either what :func:`~hint_loss.track_proposals` returned, which
-            makes a differentiable importance cheap, or with ``requires_grad`` set before the forward pass.
+            with ``feature_dim=1``, or any other layout. Either the result of :func:`~hint_loss.track_proposals`, which
+            makes a differentiable importance cheap, or a tensor that required a gradient before the forward pass.
         feature_dim: the dimension of ``proposals`` to reduce.
         reduction: ``"sum"`` over features (the paper), ``"input"`` (gradient times input, summed), ``"norm"``
-            (Euclidean), or a function of the gradient and the proposals, both with features in their last
-            dimension and broadcastable to each other, that returns the importance without that dimension.
+            (Euclidean), or a function of the gradient and the proposals, both with features in the last dimension and
+            broadcastable to each other, that returns the importance without that dimension.
         differentiable: build the graph that a loss on the importance needs. False is cheaper, for evaluation.
 
     Returns:
-        The importance, in the shape of ``proposals`` without ``feature_dim``, ``(B, K)``; with T decisions T comes
-        second, ``(B, T, K)``. At least float32.
+        The importance, in the shape of ``proposals`` without ``feature_dim``, ``(B, K)``. T decisions are the second
+        dimension, ``(B, T, K)``. At least float32.
 
     Raises:
-        ValueError: ``score`` or ``proposals`` carries no graph; ``score`` does not depend on this very tensor; a
-            score of more than two dimensions, or of no decision; an unknown reduction, or another than the proposals
-            were tracked for; a call in inference mode.
-        RuntimeError: a differentiable importance was asked for and nothing that requires a gradient influences it,
-            beside the proposals, so that a loss on it would train nothing; an operation without a second derivative
-            lies between score and proposals (the error names the remedy); the score's graph is gone.
+        ValueError: ``score`` or ``proposals`` has no graph, ``score`` does not depend on this very tensor or has a
+            wrong shape, ``reduction`` is unknown or differs from the one that the proposals were tracked for, or
+            inference mode is on.
+        RuntimeError: A loss on the importance could not train anything but the proposals, an operation without a second
+            derivative lies between proposals and score (the error names the remedy), or the score's graph was freed.
 
     Example:
         >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -77,7 +76,7 @@ def proposal_importance(
     if differentiable:
         check_graph(score, leaf)
     several, tracked = score.dim() == 2, leaf is not proposals
-    with torch.enable_grad():  # the graph is there, whatever the mode is now
+    with torch.enable_grad():  # the graph exists, also under `torch.no_grad`
         output = score.sum(0) if several else score.sum()
 
     def derivative(weights: Tensor | None = None) -> Tensor:
@@ -90,12 +89,12 @@ def proposal_importance(
                 f"Parameter `score` should depend on `proposals`. Found `proposals` of shape {tuple(proposals.shape)} "
                 "outside of its graph: pass the very tensor that the model was given, not a copy or a slice of it."
             )
-        return 0 * (leaf + score.sum()) if gradient is None else gradient  # no samples: nothing that they influence
+        return 0 * (leaf + score.sum()) if gradient is None else gradient  # a batch without samples has no graph
 
     try:  # one vector-Jacobian product for each decision, batched
         with torch.set_grad_enabled(differentiable):
             each = torch.eye(score.shape[1]).to(score) if several else None
-            batched = torch.vmap(derivative, out_dims=1 + tracked, randomness="same")  # dropout of a checkpoint
+            batched = torch.vmap(derivative, out_dims=1 + tracked, randomness="same")  # for dropout in a checkpoint
             gradient = derivative() if each is None else batched(each)
     except RuntimeError as error:
         remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in str(error)]
@@ -115,7 +114,7 @@ def proposal_importance(
     return alpha
 
 
-_REMEDIES = {  # by what PyTorch's errors say
+_REMEDIES = {  # keys are parts of PyTorch's messages
     "a second time": (
         "The graph of `score` is gone: take the importance before `backward`, or pass that `retain_graph=True`. "
         "Proposals are tracked anew for each forward pass."
@@ -129,7 +128,7 @@ _REMEDIES = {  # by what PyTorch's errors say
 
 
 def _trains_something(alpha: Tensor, leaf: Tensor) -> bool:
-    """Whether anything that requires a gradient influences alpha, beside proposals that are mere data."""
+    """Whether alpha depends on a tensor that requires a gradient, other than proposals that are only data."""
     if not alpha.requires_grad or isinstance(leaf, nn.Parameter):
         return alpha.requires_grad
     found = trained_tensors(alpha)
@@ -143,7 +142,7 @@ def _reduce(
     inputs = proposals.movedim(feature_dim, -1)
     gradient = gradient.movedim(feature_dim % proposals.dim() + several, -1)  # (B, ..., D), or (B, T, ..., D)
     inputs = inputs[:, None] if several else inputs
-    if gradient.dtype in (torch.float16, torch.bfloat16):  # sums in half precision tie
+    if gradient.dtype in (torch.float16, torch.bfloat16):  # sums in half precision have ties
         gradient, inputs = gradient.float(), inputs.float()
     if callable(reduction):
         return reduction(gradient, inputs)
@@ -157,7 +156,7 @@ def _check(score: Tensor, proposals: Tensor, feature_dim: int, reduction: Import
     if not isinstance(score, Tensor):
         raise TypeError(
             f"Parameter `score` should be a torch.Tensor, the score of each sample's decision. Found a "
-            f"{type(score).__name__}: pass what it has of the ground truth, such as `output.logits[range(B), answers]`."
+            f"{type(score).__name__}: pass the score of the true answer, such as `output.logits[range(B), answers]`."
         )
     if not isinstance(proposals, Tensor):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Does the network look where people do? Rank correlation and the pointing game on ``(alpha, s)``."""
+"""Agreement of network importance with human importance: rank correlation and the pointing game."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from hint_loss._checks import checked_mask
 
 
 def rank_correlation(alpha: Tensor, s: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    r"""Spearman's rank correlation of network and human importance, sample by sample.
+    r"""Spearman's rank correlation of network and human importance, for each sample.
 
-    .. math:: \rho = \mathrm{corr}\big(\mathrm{rank}(\alpha), \mathrm{rank}(s)\big),
+    .. math:: \rho = \mathrm{corr}\big(\mathrm{rank}(\alpha), \mathrm{rank}(s)\big)
 
-    Pearson's correlation of *average* ranks (ties share the mean of their positions), over a sample's unmasked
-    proposals.
+    This is Pearson's correlation of average ranks (ties share the mean of their positions) over unmasked proposals.
 
     Args:
         alpha: ``(..., K)`` network importance.
         s: ``(..., K)`` human importance.
-        mask: boolean, ``(..., K)`` or ``(...)``: the proposals, or samples, that count. Default: all.
+        mask: boolean, ``(..., K)`` or ``(...)``: true for proposals, or samples, that count. Default: all.
 
     Returns:
-        ``(...,)`` in [-1, 1], float64. NaN where the correlation is undefined: fewer than two proposals, all of a
-        sample's alphas or human scores equal, or a NaN among them. Average with :func:`torch.nanmean`.
+        ``(...)`` in [-1, 1], float64. NaN where the correlation is undefined: with fewer than two proposals, with equal
+        alphas or equal human scores throughout, or with a NaN among them. Average with :func:`torch.nanmean`.
 
     Raises:
-        ValueError: shapes that do not fit, or a mask that is not boolean.
+        ValueError: Shapes do not match, or the mask is not boolean.
 
     Example:
         >>> rank_correlation(torch.tensor([[0.1, 0.2, 0.9]]), torch.tensor([[0.0, 0.5, 0.4]]))
@@ -46,16 +45,15 @@ def pointing_game(alpha: Tensor, relevant: Tensor, *, mask: Tensor | None = None
 
     Args:
         alpha: ``(..., K)`` network importance.
-        relevant: boolean ``(..., K)``, true for proposals that people hold relevant, such as those that overlap
-            the asked object.
-        mask: boolean, ``(..., K)`` or ``(...)``: the proposals, or samples, that count. Default: all.
+        relevant: boolean ``(..., K)``, true for relevant proposals, such as those that overlap the object asked for.
+        mask: boolean, ``(..., K)`` or ``(...)``: true for proposals, or samples, that count. Default: all.
 
     Returns:
-        ``(...,)`` float64: 1 for a hit, 0 for a miss; where several proposals tie for the first place, the share of
-        relevant ones among them. NaN where no unmasked proposal is relevant.
+        ``(...)`` float64: 1 for a hit, 0 for a miss, or the share of relevant proposals among those that tie for the
+        first place. NaN where no unmasked proposal is relevant.
 
     Raises:
-        ValueError: shapes that do not fit; ``relevant`` or ``mask`` is not boolean.
+        ValueError: Shapes do not match, or ``relevant`` or ``mask`` is not boolean.
 
     Example:
         >>> relevant = torch.tensor([[True, False, False], [False, False, True]])
@@ -75,7 +73,7 @@ def pointing_game(alpha: Tensor, relevant: Tensor, *, mask: Tensor | None = None
 
 
 def _average_ranks(x: Tensor, mask: Tensor) -> Tensor:
-    """Ranks from 1, ties sharing their mean, among unmasked entries; NaN for a NaN."""
+    """Ranks of the unmasked entries, from 1; ties share their mean rank, and a NaN has the rank NaN."""
     filled = torch.where(mask, x if x.is_floating_point() else x.double(), torch.inf).contiguous()
     ordered = filled.sort(-1).values.contiguous()
     below = torch.searchsorted(ordered, filled)

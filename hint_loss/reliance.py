@@ -1,4 +1,4 @@
-"""Does the answer hang on what people call irrelevant? Predictions with proposals of another image in their place."""
+"""Reliance on irrelevant evidence: do predictions change when irrelevant proposals are swapped?"""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def answer_flips(
 ) -> Tensor:
     """Whether each prediction changes when some proposals are swapped for those of another sample.
 
-    The mean over samples is the *flip rate*. Where ``swapped`` are the proposals that people call irrelevant, such as
-    ``s < 0.4``, it says how many answers rely on wrong evidence; where they are the relevant ones, it should be high.
-    That the importance points right does not say so: its maximum can move while the answer still hangs on the rest.
+    The mean over samples is the *flip rate*. If ``swapped`` are the irrelevant proposals, such as those with
+    ``s < 0.4``, it measures how many answers rely on wrong evidence; if they are the relevant ones, it should be high.
+    An importance map cannot show this: its maximum may move while the answer still depends on the other proposals.
 
     Args:
-        predict: from proposals to predictions ``(B,)``, or to logits ``(B, A)``, whose largest is the prediction:
-            ``lambda proposals: model(proposals, questions)``. Put the model in evaluation mode.
+        predict: function from proposals to predictions ``(B,)``, or to logits ``(B, A)``, whose largest is the
+            prediction: ``lambda proposals: model(proposals, questions)``. Put the model in evaluation mode.
         proposals: ``(B, K, D)``, or another layout with ``feature_dim``.
-        swapped: boolean, in the shape of ``proposals`` without ``feature_dim``. With padded proposals, true for none
-            that is padding in either sample.
-        others: what takes their place: proposals of other samples, in the shape of ``proposals``. Default: those of the
-            next sample. Where a batch has several samples of an image, choose others yourself.
+        swapped: boolean, in the shape of ``proposals`` without ``feature_dim``. Must be false for proposals that are
+            padding in either sample.
+        others: the replacements: proposals of other samples, in the shape of ``proposals``. Default: those of the next
+            sample. If a batch has several samples of the same image, pass ``others``.
         feature_dim: the dimension of features.
 
     Returns:
-        ``(B,)``: 1 where the prediction changes, 0 where it stays, NaN where the swap changes no proposal. Average with
-        :func:`torch.nanmean`.
+        ``(B,)``: 1 where the prediction changes, 0 where it does not, NaN where the swap changes no proposal. Average
+        with :func:`torch.nanmean`.
 
     Raises:
-        ValueError: ``swapped`` is not boolean; shapes that do not fit; a single sample, which has no other; a
-            prediction from a single logit.
-        TypeError: arrays or lists in place of tensors.
+        ValueError: ``swapped`` is not boolean, shapes do not match, the batch has a single sample and ``others`` is not
+            given, or ``predict`` returns a single logit.
+        TypeError: An argument is not a tensor.
 
     Example:
         >>> proposals = torch.tensor([[[0.0, 9.0], [5.0, 1.0]], [[7.0, 0.0], [0.0, 1.0]]])

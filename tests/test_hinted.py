@@ -250,7 +250,7 @@ class TestBatchNormalisation:
         if name == "SyncBatchNorm":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         message = (
-            "Batch normalisation mixes the samples of a batch, which is not to be split then: put `1.1` "
+            "Batch normalisation mixes the samples of a batch, so the batch cannot be split: put `1.1` "
             f"({name}) in `eval()` mode with running statistics, or run the whole batch with `track_proposals`."
         )
         with raises(ValueError, message):

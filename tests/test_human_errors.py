@@ -84,7 +84,7 @@ def test_image_size_of_another_batch(raises: Any) -> None:
 
 def test_a_point_that_is_nowhere(raises: Any) -> None:
     points = torch.tensor([[1.0, 1.0], [NAN, 1.0]])
-    message = "Parameter `points` should be finite wherever `weights` is not 0. Found a NaN or an infinity."
+    message = "Parameter `points` should be finite wherever `weights` is not 0. Found `points[1] = [nan, 1.0]`."
     with raises(ValueError, message):
         human_importance_from_points(points, BOXES[0], image_size=(4, 4))
 

@@ -19,7 +19,7 @@ import hint_loss
 ROOT = Path(__file__).parents[1]
 SECOND_ORDER = [f"second_order.{name}" for name in ("functional", "hinted", "hooks", "kernels", "tracking")]
 MODULES = ["diagnostics", "human", "importance", "metrics", "ranking", "reliance", *SECOND_ORDER]
-INTERNAL = ["__init__", "_checks", "second_order/__init__", "second_order/low_rank"]
+INTERNAL = ["__init__", "_checks", "_slopes", "second_order/__init__", "second_order/low_rank"]
 
 
 def test_public_names_are_those_that_the_package_shows() -> None:

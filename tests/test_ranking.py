@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import hint_loss
-from hint_loss import HintRankingLoss, hint_pairs, proposal_importance, ranking
+from hint_loss import HintRankingLoss, _slopes, hint_pairs, proposal_importance
 
 DEVICE = torch.zeros(()).device
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -335,8 +335,8 @@ def test_a_gap_in_ten_thousand_random_cases(K: int) -> None:
             assert x.grad is not None
             torch.testing.assert_close(losses, expected, rtol=1e-12, atol=1e-12)
             assert torch.equal(x.grad, slope)  # whole numbers
-            lower, order = ranking._partners(torch.where(mask, s, 0.0), mask, gap)
-            counted = ranking._slope_by_counting(torch.where(mask, alpha - margin * s, 0.0), mask, lower, order)
+            lower, order = _slopes.partners(torch.where(mask, s, 0.0), mask, gap)
+            counted = _slopes.slope_by_counting(torch.where(mask, alpha - margin * s, 0.0), mask, lower, order)
             assert torch.equal(counted.double(), slope)
 
 
@@ -445,7 +445,7 @@ class TestErrors:
     def test_a_map_that_is_not_flattened(self, raises: Any) -> None:
         message = (
             "Parameter `alpha` should have shape (B, K) or, with a mask, (..., K). Found `alpha.shape = (2, 7, 7)` "
-            "without one: pass `alpha.flatten(1)` and `s.flatten(1)` if these are maps, or the mask of those decisions "
+            "without one: pass `alpha.flatten(1)` and `s.flatten(1)` if these are maps, or the mask of the decisions "
             "that count, `torch.ones_like(alpha, dtype=torch.bool)` for all."
         )
         alpha, s = torch.rand(2, 7, 7), torch.rand(2, 7, 7)
@@ -457,8 +457,9 @@ class TestErrors:
     def test_a_mask_of_decisions_or_of_proposals(self, raises: Any) -> None:
         """(B, K) is read as (B, T) only where it cannot be the other."""
         message = (
-            "Parameter `mask` of shape (2, 4) could be meant for decisions or for proposals, of which there are as "
-            "many in (2, 4, 4): pass `mask[..., None].expand_as(alpha)` or `mask[..., None, :].expand_as(alpha)`."
+            "Parameter `mask` of shape (2, 4) could be meant for decisions or for proposals, because `alpha.shape = "
+            "(2, 4, 4)` has as many of both: pass `mask[..., None].expand_as(alpha)` or "
+            "`mask[..., None, :].expand_as(alpha)`."
         )
         alpha, s, mask = torch.rand(2, 4, 4), torch.rand(2, 4, 4), torch.rand(2, 4) > 0.5
         with raises(ValueError, message):

@@ -1,4 +1,4 @@
-"""Importance as a function transform, for ``torch.compile`` and ``torch.func``: no graph of the caller's is needed."""
+"""Importance as a function transform, for ``torch.compile`` and ``torch.func``."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ def importance_and_output(
     probes: int | Tensor = 16,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Any]:
-    """The functional twin of :func:`~hint_loss.proposal_importance`: the forward pass is part of it.
+    """Like :func:`~hint_loss.proposal_importance`, but runs the forward pass itself.
 
-    Compiled with ``fullgraph=True``, forward pass, importance and ranking loss are one graph, of which ``backward``
-    outside of the compiled function takes the second-order step. Without the compiler, ``proposal_importance`` is
-    faster: on transformers several times.
+    Compiled with ``fullgraph=True``, forward pass, importance and ranking loss are a single graph; call ``backward``
+    outside of the compiled function. Without the compiler ``proposal_importance`` is faster, for transformers several
+    times.
 
     Args:
-        function: the forward pass, from proposals to the score ``(B,)`` of each sample's decision, and its other
-            output, such as the logits: tensors in any nest of tuples, lists and dictionaries, ``()`` for none. If the
-            score does not depend on the proposals, their importance is zero.
+        function: the forward pass. It takes the proposals, and returns the score ``(B,)`` of each sample's decision and
+            other output, such as the logits: tensors in nested tuples, lists and dictionaries, or ``()`` for none. If
+            the score does not depend on the proposals, their importance is zero.
         proposals: as in :func:`~hint_loss.proposal_importance`; they need not require a gradient.
         feature_dim: the dimension of ``proposals`` to reduce.
         reduction: ``"sum"``, ``"input"`` or ``"norm"``, as in :func:`~hint_loss.track_proposals`.
-        probes: as there.
-        generator: as there; None in compiled code, which draws from PyTorch's global one.
+        probes: as in :func:`~hint_loss.track_proposals`.
+        generator: as in :func:`~hint_loss.track_proposals`; must be None in compiled code.
 
     Returns:
         The importance, in the shape of ``proposals`` without ``feature_dim``, and the function's other output. Both are
-        differentiable with respect to all that the function uses.
+        differentiable with respect to everything that the function uses.
 
     Raises:
-        TypeError: ``proposals`` that are no floating point tensor; a function that does not return two things.
-        ValueError: scores of another shape; an unknown reduction or ``feature_dim``; unfit ``probes``.
-        RuntimeError: an operation without a second derivative, such as fused attention, or one that ``torch.func``
-            cannot look into, such as a recurrent layer of cuDNN (the error names the remedy) or a checkpoint;
-            in compiled code, where nobody can look, the error is PyTorch's.
+        TypeError: ``proposals`` is not a floating point tensor, or ``function`` does not return a pair.
+        ValueError: Scores have another shape, or ``reduction``, ``feature_dim`` or ``probes`` is wrong.
+        RuntimeError: An operation has no second derivative, such as fused attention, or cannot be transformed by
+            ``torch.func``, such as a checkpoint or a recurrent layer of cuDNN (the error names the remedy). In compiled
+            code the error is PyTorch's own.
 
     Example:
         >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)

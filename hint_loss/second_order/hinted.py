@@ -1,4 +1,4 @@
-"""Only hinted samples pay: the second-order graph for the part of a batch that has hints."""
+"""The second-order graph for the samples of a batch that have hints, and only for these."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ def forward_hinted(
     track: Callable[[Tensor], Tensor] = track_proposals,
     **options: Any,
 ) -> tuple[Any, Tensor]:
-    """Run a model on a batch, its hinted samples apart, so that the importance is differentiated for these alone.
+    """Run a model on hinted and other samples apart, so that only the hinted ones pay for the second-order graph.
 
-    Values and gradients are those of the whole batch in one piece, for every model that treats samples independently.
-    (Dropout draws other random numbers. Batch normalisation in training mode is refused.) Where the batch has all
-    samples with a hint first, or last, no proposals are copied. Under data parallelism, call it, and compute the whole
-    loss, inside of the wrapped module's forward: outside, gradients can stay unsynchronised without an error.
+    Values and gradients are the same as for the whole batch in one call, for every model that treats samples
+    independently. (Dropout draws other random numbers. Batch normalisation in training mode raises an error.) If the
+    hinted samples are the first or the last of the batch, no proposals are copied. Under data parallelism, call this
+    function and compute the whole loss inside of the wrapped module's ``forward``; otherwise gradients may silently
+    stay unsynchronised.
 
     Args:
         model: called twice, as ``model(proposals, *inputs, **options)``, with the samples without and with a hint.
         proposals: ``(B, ...)``.
-        inputs: the model's other arguments. Every tensor among them has the batch first.
-        hinted: ``(B,)`` boolean: which samples have a hint.
-        track: prepares the proposals of the hinted samples, for an importance of another kind:
+        inputs: other arguments of the model. All tensors among them have the batch first.
+        hinted: ``(B,)`` boolean, true for samples with a hint.
+        track: prepares the proposals of the hinted samples, for another kind of importance:
             ``partial(track_proposals, feature_dim=1)``, or ``lambda x: x.detach().requires_grad_()``.
-        options: the model's keyword arguments, as ``inputs``.
+        options: keyword arguments of the model, treated as ``inputs``.
 
     Returns:
-        The model's output for the whole batch, in the batch's order, and the hinted samples' proposals, of which to
-        ask for the importance of the hinted scores. An output is a tensor with the batch first, an option such as None
-        or a string, or a tuple, list or dictionary of them.
+        The model's output for the whole batch, in the batch's order, and the proposals of the hinted samples, to be
+        passed to :func:`~hint_loss.proposal_importance` with the scores of these samples. Outputs may be tensors with
+        the batch first, options such as None or a string, and tuples, lists or dictionaries of them.
 
     Raises:
-        ValueError: ``hinted`` is not boolean of shape (B,); a tensor of another batch size; an output without samples,
-            such as the model's own loss; batch normalisation in training mode.
-        TypeError: a list or an array in place of ``proposals`` or ``hinted``; an output of another kind.
+        ValueError: ``hinted`` is not boolean of shape (B,), a tensor has another batch size, an output has no batch
+            dimension, such as the model's own loss, or batch normalisation is in training mode.
+        TypeError: ``proposals`` or ``hinted`` is not a tensor, or an output is of another kind.
 
     Example:
         >>> from hint_loss import hint_ranking_loss, proposal_importance
@@ -66,7 +67,7 @@ def forward_hinted(
             f"Parameter `hinted` should be boolean, of shape ({batch},). "
             f"Found `hinted.dtype = {hinted.dtype}` and `hinted.shape = {tuple(hinted.shape)}`."
         )
-    owner = getattr(model, "__self__", model)  # of a method
+    owner = getattr(model, "__self__", model)  # if `model` is a method
     for name, module in owner.named_modules() if isinstance(owner, nn.Module) else ():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             raise ValueError(_MIXES.format(f"`{name}` ({type(module).__name__})"))
@@ -87,14 +88,14 @@ def forward_hinted(
         return part(without, lambda x: x)[0], track(_rows(proposals, with_hint))
     output, tracked = part(with_hint, track)
     if len(without):
-        back = torch.cat([without, with_hint]).argsort()  # where each sample is, once the parts are joined
+        back = torch.cat([without, with_hint]).argsort()  # the place of each sample in the joined parts
         plain, _ = part(without, lambda x: x)
         output = tree_map(partial(_joined, back, len(without)), plain, output)
     return output, tracked
 
 
 def _joined(back: Tensor, without: int, plain: Any, hinted: Any) -> Any:
-    """Two parts of an output in the batch's order; an option is the same in both."""
+    """Join the two parts of an output in the batch's order; options are the same in both."""
     if isinstance(hinted, Tensor):
         if plain.shape[:1] != (without,) or hinted.shape[:1] != (len(back) - without,):
             raise ValueError(
@@ -111,7 +112,7 @@ def _joined(back: Tensor, without: int, plain: Any, hinted: Any) -> Any:
     return hinted
 
 
-class _NoBatchStatistics(TorchFunctionMode):  # also in what is no module, such as a function
+class _NoBatchStatistics(TorchFunctionMode):  # catches models that are functions
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.batch_norm and (kwargs or {}).get("training"):
             raise ValueError(_MIXES.format("`torch.nn.functional.batch_norm`"))
@@ -119,13 +120,13 @@ class _NoBatchStatistics(TorchFunctionMode):  # also in what is no module, such 
 
 
 _MIXES = (
-    "Batch normalisation mixes the samples of a batch, which is not to be split then: put {} in `eval()` mode with "
+    "Batch normalisation mixes the samples of a batch, so the batch cannot be split: put {} in `eval()` mode with "
     "running statistics, or run the whole batch with `track_proposals`."
 )
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """The samples at ascending ``rows``: a view if they lie together."""
+    """The samples at ascending ``rows``, as a view if these are consecutive."""
     if not len(rows):
         return x[:0]
     first, last = int(rows[0]), int(rows[-1]) + 1

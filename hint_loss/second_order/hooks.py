@@ -1,4 +1,4 @@
-"""Proposals from inside of a model that one cannot edit: what one of its parts returns."""
+"""Use the output of a submodule as proposals, without editing the model."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from hint_loss.second_order.tracking import track_proposals
 def submodule_proposals(
     module: nn.Module, *, track: Callable[[Tensor], Tensor] = track_proposals, output: int | str = 0
 ) -> Iterator[list[Tensor]]:
-    """Take what a part of a model returns as proposals, while the context lasts.
+    """A context in which the output of a submodule serves as the proposals.
 
     Args:
-        module: the part, such as ``model.backbone.layer4``. What reads its output gets the proposals instead.
-        track: prepares them, as in :func:`~hint_loss.forward_hinted`: ``partial(track_proposals, feature_dim=1)`` for a
-            feature map. They stay in the model's graph, so what made them is trained too.
-        output: which entry of the output they are, if that is a tuple, a list or a dictionary: its position, or key.
+        module: the submodule, such as ``model.backbone.layer4``. Its output is replaced by the tracked proposals.
+        track: makes proposals of the output, as in :func:`~hint_loss.forward_hinted`:
+            ``partial(track_proposals, feature_dim=1)`` for a feature map. They stay in the model's graph, so the layers
+            before them are trained too.
+        output: position or key of the proposals, if the submodule returns a tuple, a list or a dictionary.
 
     Yields:
-        A list, to which each forward pass of the part adds its proposals: ``proposals[0]`` are those of the first.
+        A list to which each forward pass of the submodule appends its proposals.
 
     Raises:
-        TypeError: during the forward pass, if neither the output nor that entry of it is a tensor.
-        RuntimeError: at the end of the context, if the part never ran, or the model wrote over what it returned.
+        TypeError: In the forward pass, the output or its entry is not a tensor.
+        RuntimeError: At the end of the context, if the submodule never ran, or the model wrote into its output.
 
     Example:
         >>> import torch
@@ -62,7 +63,7 @@ def submodule_proposals(
             entries = [*result]
             entries[int(output)] = found[-1]
             return type(result)._make(entries) if hasattr(result, "_make") else type(result)(entries)
-        result = copy(result)  # the part may keep its own
+        result = copy(result)  # the submodule may keep the original
         result[key] = found[-1]
         return result
 

@@ -1,7 +1,7 @@
-"""Kernels that have a second derivative: how to select them, and what to say where another was used.
+"""Select kernels that have a second derivative, and name the remedy if another kernel was used.
 
-The backward pass of PyTorch's fastest attention and recurrent kernels cannot be differentiated in turn. Computing the
-importance does not fail: only the backward pass of a loss on it does.
+The backward passes of PyTorch's fastest attention and recurrent kernels cannot be differentiated. The importance itself
+can be computed through them; only the backward pass of a loss on it fails.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _FSDP = (
     "call the root's `set_reshard_after_backward(False)`."
 )
 _REMEDY = {name: remedy for names, remedy in _REMEDIES.items() for name in names.split()}
-_ONCE = once_differentiable(lambda ctx: None).__code__  # shared by all that it decorates
+_ONCE = once_differentiable(lambda ctx: None).__code__  # shared by all decorated functions
 
 
-class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered again, nested, in several threads
+class _DoubleBackwardKernels(TorchFunctionMode):  # stateless, so it may be nested and shared by threads
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func in _ATTENTION:
             with nullcontext() if torch.compiler.is_compiling() else _LOCK, sdpa_kernel(SDPBackend.MATH):
@@ -51,12 +51,12 @@ class _DoubleBackwardKernels(TorchFunctionMode):  # stateless: can be entered ag
         if func not in _RECURRENT:
             return func(*args, **kwargs or {})
         name = func.__name__
-        if torch.compiler.is_compiling():  # a flag would be off while the graph is traced, and on when it runs
+        if torch.compiler.is_compiling():  # a flag would only be off while the graph is traced, not when it runs
             return getattr(torch.ops.hint_loss, name)(*args, **kwargs or {})
         return _without_cudnn(name, *args, **kwargs or {})
 
 
-_LOCK = RLock()  # PyTorch's flags are the process's: one thread at a time
+_LOCK = RLock()  # PyTorch's flags belong to the process, so one thread at a time sets them
 
 
 def _without_cudnn(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -68,7 +68,7 @@ def _without_cudnn(name: str, *args: Any, **kwargs: Any) -> Any:
             cudnn.enabled = enabled
 
 
-# For compiled graphs: operations with PyTorch's names and schemas, which a reloaded module finds already.
+# Operations for compiled graphs, with PyTorch's names and schemas. They exist already if the module is reloaded.
 _LIBRARY = torch.library.Library("hint_loss", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _name, _overload in itertools.product(("lstm", "gru", "rnn_tanh", "rnn_relu"), ("input", "data")):
     if not hasattr(getattr(torch.ops.hint_loss, _name, None), _overload):
@@ -80,16 +80,16 @@ for _name, _overload in itertools.product(("lstm", "gru", "rnn_tanh", "rnn_relu"
 
 
 def double_backward_kernels() -> AbstractContextManager[Any]:
-    """Select kernels that have a second derivative, around the model's forward pass.
+    """A context for the model's forward pass that selects kernels with a second derivative.
 
-    Scaled dot-product attention takes PyTorch's mathematical kernel, and LSTM, GRU and RNN layers do without cuDNN.
-    All else keeps its kernels and flags, convolutions included. The context can be nested and entered again. It need
-    not hold during the backward pass, except where a checkpoint computes its part again: give it the context too, as
-    below. (Around ``backward`` it does not reach there.)
+    Scaled dot-product attention uses PyTorch's mathematical kernel, and LSTM, GRU and RNN layers do not use cuDNN.
+    All other operations, such as convolutions, keep their kernels and flags. The context can be nested and entered
+    again. The backward pass does not need it, except where a checkpoint recomputes its part: pass the context to the
+    checkpoint too, as below, since a context around ``backward`` has no effect there.
 
-    Seen on an H200: all of PyTorch's attention kernels and cuDNN's recurrent layers become trainable in this way.
-    A recurrent layer without cuDNN launches its kernels one step after another: put only those that lie between
-    proposals and score inside of the context where their time matters.
+    On an H200, all attention kernels of PyTorch and all recurrent layers of cuDNN become trainable in this way.
+    Without cuDNN a recurrent layer launches its kernels step by step. If that takes too long, put only the layers
+    between proposals and score inside of the context.
 
     Example:
         >>> from torch.utils.checkpoint import checkpoint
@@ -104,12 +104,12 @@ def double_backward_kernels() -> AbstractContextManager[Any]:
 
 
 def check_graph(score: Tensor, proposals: Tensor) -> None:
-    """Raise a RuntimeError with the remedy if the score reads ``proposals`` through a kernel without second derivative.
+    """Raise a RuntimeError with a remedy if a kernel between ``proposals`` and score has no second derivative.
 
-    What lies elsewhere, such as the fused attention of a question encoder, is differentiated once and does not matter.
+    Kernels elsewhere, such as the fused attention of a question encoder, are differentiated once and do not matter.
     """
     target = get_gradient_edge(proposals)[:2]  # (node, number of its output)
-    dead = {target[0]}  # from where `proposals` cannot be reached
+    dead = {target[0]}  # nodes that do not depend on `proposals`
     for node, _ in _walk(score.grad_fn, {target[0]}):
         name = node.name().partition("Backward")[0]
         backward = getattr(getattr(type(node), "_forward_cls", None), "backward", None)  # of an `autograd.Function`
@@ -122,12 +122,12 @@ def check_graph(score: Tensor, proposals: Tensor) -> None:
 
 
 def trained_tensors(x: Tensor) -> Iterator[Tensor]:
-    """The leaves of the graph of x: what ``backward`` would give a gradient."""
+    """The leaves of the graph of x, to which ``backward`` would give a gradient."""
     return (node.variable for node, _ in _walk(x.grad_fn, set()) if hasattr(node, "variable"))
 
 
 def _walk(root: Node | None, seen: set[Node]) -> Iterator[tuple[Node, tuple[tuple[Node | None, int], ...]]]:
-    """Each node that is not in ``seen`` yet, with the edges to what it was computed from."""
+    """Each node below ``root`` that is not in ``seen``, with the edges to its inputs; adds it to ``seen``."""
     stack = [root]
     while stack:
         node = stack.pop()

@@ -4,13 +4,14 @@ A :class:`LowRank` stands for
 
 .. math:: X + \sum_{i=1}^m c_i \odot u_i
 
-with a ``value`` X, coefficients c and directions u. Both have m in front of the dimensions of X, and size 1 where they
-do not vary: proposals ``(B, K, D)`` that move along the columns of V by t have t, ``(m, B, K, 1)``, and V,
-``(m, 1, 1, D)``. An operation that is linear in X and mixes some dimensions (a linear layer mixes features, attention
-pooling mixes proposals) need only be applied to X and to the factor that varies along these.
+with a ``value`` X, coefficients c and directions u. Both have the dimensions of X after a first dimension m, and size 1
+where they do not vary: for proposals ``(B, K, D)`` that move along the columns of V by t, c is t with the shape
+``(m, B, K, 1)``, and u is V with the shape ``(m, 1, 1, D)``. An operation that is linear in X and mixes some dimensions
+(a linear layer mixes features, attention pooling mixes proposals) is applied to X and to the factor that varies along
+these dimensions; the other factor stays as it is.
 
-``RULES`` does that for the operations that models begin with. A rule gets one of torch's functions and its arguments,
-among them one :class:`LowRank`, and returns another, or NotImplemented.
+``RULES`` has a rule for each such operation. A rule gets a function of torch and its arguments, one of which is a
+:class:`LowRank`, and returns another :class:`LowRank`, or NotImplemented.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ class LowRank:
 
     Attributes:
         value: X.
-        c: coefficients, in float32 at least.
+        c: coefficients, at least in float32.
         u: directions.
-        scales: whether u is X itself, as it is for the reduction "input".
-        ends: whether to go on with a plain tensor, as a nonlinear operation usually follows.
-        weighted: weights and what they weigh, if X is their product, and the version of both: a sum need not read X.
+        scales: whether u is X itself, as for the reduction "input".
+        ends: whether the result is a plain tensor, because a nonlinear operation usually follows.
+        weighted: if X is a product with weights: the weights, the other factor, and the version of both. A sum over X
+            is then computed as a matrix product.
     """
 
     value: Tensor
@@ -52,38 +54,38 @@ class LowRank:
     weighted: tuple[Tensor, Tensor, int] | None = None
 
     def aligned(self) -> LowRank:
-        """The same with all dimensions that the value has in c and u, and no larger than it has to be."""
+        """The same, with all dimensions of the value in c and u, and the term made dense where that is smaller."""
         n = self.value.dim() + 1
         c, u = (z.reshape(len(z), *[1] * (n - z.dim()), *z.shape[1:]) for z in (self.c, self.u))
-        if len(c) > 1 and max(c.numel(), u.numel()) > self.value.numel():  # directions that vary as the value does
+        if len(c) > 1 and max(c.numel(), u.numel()) > self.value.numel():  # directions vary along all dimensions
             c, u = dense(c, u)
         return LowRank(self.value, c, u, self.scales, self.ends, self.weighted)
 
 
 def sum_product(a: Tensor, b: Tensor, shape: Sequence[int]) -> Tensor:
-    """``(a * b).sum_to_size(shape)``, as a matrix product where it is one."""
+    """``(a * b).sum_to_size(shape)``, as a matrix product if possible."""
     live = [[dim for dim, size in enumerate(sizes) if size != 1] for sizes in (a.shape, b.shape, shape)]
     x, y = (z.reshape([z.shape[dim] for dim in dims]) for z, dims in zip((a, b), live, strict=False))
-    first = sorted(live[2], key=lambda dim: dim not in live[0])  # so that the gradient of a is laid out as a is
+    first = sorted(live[2], key=lambda dim: dim not in live[0])  # gives the gradient of a the layout of a
     with torch.autocast(a.device.type, enabled=False):
         product = torch.einsum(x, live[0], y, live[1], first)
         return product.permute([first.index(dim) for dim in live[2]]).reshape(shape)
 
 
 def dense(c: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """The same term as a coefficient ``(1, ...)`` for each of its entries, times 1."""
+    """The same term with m = 1: all of it in the coefficients, and directions of 1."""
     sizes = (max(m, n) for m, n in zip(c.shape[1:], u.shape[1:], strict=True))
     return sum_product(c, u.to(c.dtype), (1, *sizes)), c.new_ones([1] * c.dim())
 
 
-# What rules are made of
+# Helpers of the rules
 
 
 def _rule(names: str, *spaces: Any, first: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated rule for the named functions of torch, and for methods of that name.
+    """Register the decorated rule for the named functions and methods of torch.
 
-    ``first``: only where the first argument has a term; otherwise any may. Calls with options that the rule lacks go
-    without it.
+    The rule is used if the first argument is a :class:`LowRank`, or with ``first=False`` any argument. It is not used
+    for calls with options that it does not have.
     """
 
     def register(rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,7 +114,7 @@ def _value(x: Any) -> Any:
 
 
 def _each(function: Callable[[Tensor], Tensor], factor: Tensor) -> Tensor:
-    """A function of tensors without the dimension of directions, for each of these."""
+    """Apply a function of tensors without the first dimension m to each of the m entries."""
     mapped: Tensor = function(factor[0])[None] if len(factor) == 1 else torch.vmap(function)(factor)
     return mapped
 
@@ -123,9 +125,9 @@ def _mapped(
     linear: Callable[[Tensor], Tensor],
     place: Callable[[Tensor], Tensor] = lambda factor: factor,
 ) -> tuple[Tensor, Tensor]:
-    """The term of ``linear(x)``, where that mixes ``dims``, which are negative, and keeps the others.
+    """The factors c and u of ``linear(x)``, which mixes the (negative) ``dims`` and keeps the others.
 
-    ``place`` brings a factor that does not vary along ``dims`` to the output's layout.
+    ``place`` gives the layout of the output to a factor that does not vary along ``dims``.
     """
     c, u = x.c, x.u.to(x.c.dtype)
     sizes = [size if at - x.value.dim() in dims else -1 for at, size in enumerate(x.value.shape)]
@@ -133,7 +135,7 @@ def _mapped(
     def mixed(factor: Tensor) -> Tensor:
         return _each(lambda z: linear(z.expand(sizes)), factor)
 
-    with torch.autocast(c.device.type, enabled=False):  # the term keeps its precision
+    with torch.autocast(c.device.type, enabled=False):  # keeps the precision of the term
         if all(c.shape[dim] == 1 for dim in dims):
             return _each(place, c), mixed(u)
         if any(u.shape[dim] != 1 for dim in dims):
@@ -195,7 +197,9 @@ def _convolution(func: Any, x: LowRank, weight: Tensor, bias: Any = None, *optio
     if x.c.shape[2] > 1 or x.u[0].numel() > x.u.shape[2]:
         return NotImplemented
     batch, _, *sizes = x.value.shape
-    with torch.autocast(x.c.device.type, enabled=False):  # c is the same in all channels, so m stand for them
+    with torch.autocast(
+        x.c.device.type, enabled=False
+    ):  # c is equal in all channels, so one channel for each of m suffices
         image = x.c.squeeze(2).expand(-1, batch, *sizes).movedim(0, 1)
         kernel = torch.einsum("oc...,mc->om...", weight.to(x.c.dtype), x.u.flatten(1).to(x.c.dtype))
         term = func(image, kernel, None, *options, **more)[None]
@@ -216,7 +220,7 @@ def _reduce(func: Any, x: LowRank, dim: Any = None, keepdim: bool = False) -> An
 
 
 def _version(a: Tensor, b: Tensor) -> int:
-    """Counts what was written into two tensors; in compiled code nothing is."""
+    """Number of writes into two tensors; compiled code does not write into them."""
     return 0 if torch.compiler.is_compiling() else a._version + b._version
 
 
@@ -224,7 +228,7 @@ def _version(a: Tensor, b: Tensor) -> int:
 
 
 def _scaled(value: Tensor, x: LowRank, factor: Any, weighted: tuple[Tensor, Tensor, int] | None = None) -> LowRank:
-    """The value, with the term of x times a factor: the smaller of c and u takes it."""
+    """The value, with the term of x times a factor, which multiplies the smaller of c and u."""
     c, u = x.c, x.u
     shape = getattr(factor, "shape", ())
     size_c, size_u = (prod(torch.broadcast_shapes(z.shape[1:], shape)) for z in (c, u))  # type: ignore[no-untyped-call]
@@ -256,7 +260,7 @@ def _mul(func: Any, a: Any, b: Any) -> Any:
     x, factor = (a, b) if isinstance(a, LowRank) else (b, a)
     value, weighted = x.value, None
     fits = type(factor) is Tensor and factor.dim() == value.dim() > 1 and factor.dtype == value.dtype
-    fits = fits and not torch.is_autocast_enabled(value.device.type)  # where a sum is in float32
+    fits = fits and not torch.is_autocast_enabled(value.device.type)  # autocast would sum in float32
     if fits and factor.shape[-1] == 1 and factor.shape[-2] in (1, value.shape[-2]):
         weights = factor.expand(*factor.shape[:-2], value.shape[-2], 1)
         weighted = weights, value, _version(weights, value)
@@ -267,7 +271,7 @@ def _mul(func: Any, a: Any, b: Any) -> Any:
 def _dropout(func: Any, x: LowRank, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     if not training or p == 0:
         return x
-    return _mul(torch.mul, x, func(torch.ones_like(x.value), p, training))  # draws the same numbers
+    return _mul(torch.mul, x, func(torch.ones_like(x.value), p, training))  # draws the same random numbers
 
 
 # Layout
@@ -281,14 +285,14 @@ def _view(func: Any, x: LowRank, *args: Any, **kwargs: Any) -> Any:
     if any(isinstance(option, Tensor | torch.dtype) for option in tree_leaves((args, kwargs))):
         return NotImplemented
     value = func(x.value, *args, **kwargs)
-    lay_out = Tensor.reshape if func is Tensor.view else func  # a factor may have to be copied where the value need not
+    lay_out = Tensor.reshape if func is Tensor.view else func  # a factor may need a copy where the value does not
 
-    def laid_out(factor: Tensor) -> Tensor:  # a view's stride is 0 where a factor does not vary
+    def laid_out(factor: Tensor) -> Tensor:  # stride 0 marks dimensions that a factor does not vary along
         view: Tensor = lay_out(factor.expand(x.value.shape), *args, **kwargs)
         return view[tuple(slice(None, None if stride else 1) for stride in view.stride())]
 
     c, u = x.c, x.u
-    if any(laid_out(z[0]).numel() > z[0].numel() for z in (c, u)):  # what both vary along was merged, and is copied
+    if any(laid_out(z[0]).numel() > z[0].numel() for z in (c, u)):  # a merged dimension would need a copy of both
         c, u = dense(c, u)
     return LowRank(value, _each(laid_out, c), _each(laid_out, u))
 
@@ -316,7 +320,7 @@ def _cat(func: Any, tensors: Any, dim: int = 0) -> Any:
     dim = dim % n - n
     before, after = (sum(value.shape[dim] for value in part) for part in (values[:at], values[at + 1 :]))
 
-    def padded(factor: Tensor) -> Tensor:  # with zeros where the other tensors are
+    def padded(factor: Tensor) -> Tensor:  # with zeros in place of the other tensors
         sizes = [-1] * factor.dim()
         sizes[dim] = x.value.shape[dim]
         return F.pad(factor.expand(sizes), [0, 0] * (-1 - dim) + [before, after])

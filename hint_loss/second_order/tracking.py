@@ -1,22 +1,21 @@
-r"""Importance without the gradient of the proposals, nearly at a first-order price where later layers are small.
+r"""Importance without the gradient of the proposals, at almost first-order cost if the later layers are small.
 
 The gradient :math:`g_r` of proposal r along m directions, the columns of V, is the derivative of the score along m
 numbers :math:`t_r` that move the proposal:
 
 .. math:: g_r V = \frac{\partial}{\partial t_r} o(P + t V^\top)\Big|_{t=0}.
 
-A single direction of ones gives the paper's importance, the *sum* of the gradient. Random signs give its *norm*: with
-entries :math:`\pm 1/\sqrt m`, :math:`\|g_r V\|^2` has the mean :math:`\|g_r\|^2`.
+A single direction of ones gives the paper's importance, the *sum* of the gradient. Directions of random signs
+:math:`\pm 1/\sqrt m` estimate its *norm*: :math:`\|g_r V\|^2` has the mean :math:`\|g_r\|^2`.
 
-Most models begin with something linear, and :math:`(P + t V^\top) W^\top = P W^\top + t (W V)^\top`. So the score
+Most models begin with linear layers, and :math:`(P + t V^\top) W^\top = P W^\top + t (W V)^\top`. So the score
 depends on t through a small term. Differentiating through that term never computes the ``(B, K, D)`` gradient of the
 proposals, its second derivative, or the large matrix products of both.
 
-A :class:`TrackedProposals` is a tensor that carries such a term of low rank. As t is zero, the term never changes a
-value, only derivatives, and what is quadratic in t is dropped. ``low_rank.py`` has the rules by which the operations
-that models begin with act on it. Any other gets a plain tensor: the value with edges in the graph to itself
-and to t, through which autograd finds the same derivatives at the usual price. So the result is exact whatever the
-model does, and rules are about speed alone.
+A :class:`TrackedProposals` is a tensor that carries such a term of low rank. Because t is zero, the term changes
+derivatives but no value, and terms quadratic in t are dropped. ``low_rank.py`` has rules for the operations that
+models begin with. Every other operation gets a plain tensor, whose graph leads both to the value and to t, so that
+autograd finds the same derivatives at the usual cost. The result is exact for any model; rules only save time.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from hint_loss._checks import check_features, checked_probes
+from hint_loss._checks import check_features
 from hint_loss.second_order.low_rank import RULES, LowRank, dense, sum_product
 
 
 class Source(NamedTuple):
-    """What all tensors share that come from the same proposals."""
+    """What all tensors computed from the same tracked proposals share."""
 
     t: Tensor
     features: Tensor
@@ -55,35 +54,35 @@ def track_proposals(
 ) -> TrackedProposals:
     r"""Follow proposals through a model, so that :func:`~hint_loss.proposal_importance` is cheap.
 
-    Give the result to the model instead of the features, anew for each forward pass, and ask for the importance of it.
-    Neither the model nor any value changes, but for rounding. Linear layers, convolutions, matrix products and einsum,
-    sums and means, weights, concatenation, arithmetic, dropout, indexing, layout and casts are lazy. Any other
-    operation, and one of two tracked tensors such as ``x + f(x)``, gives the same at the price that it has without
-    tracking: :func:`tracking_report` tells.
-    Where all is lazy, no gradient of the proposals exists, and hooks on them see none.
+    For each forward pass, give the result to the model instead of the features, and ask for the importance of the
+    result. The model's outputs do not change, except for rounding. Linear layers, convolutions, matrix products and
+    einsum, sums and means, weights, concatenation, arithmetic, dropout, indexing, reshaping and casts are followed
+    lazily. Other operations, and operations on two tracked tensors such as ``x + f(x)``, give the same result at the
+    cost that they have without tracking; :func:`tracking_report` lists them.
+    If all operations are lazy, the gradient of the proposals is never computed, and hooks on the proposals do not run.
 
-    The importance is exact for ``"sum"`` and ``"input"``. For ``"norm"`` it is estimated along ``probes`` random
-    directions, :math:`\|g_r V\|`, whose square has the mean :math:`\|g_r\|^2` and a relative standard deviation of at
-    most :math:`\sqrt{2 / m}`. Each call draws new ones, so that errors average out over training.
+    The importance is exact for ``"sum"`` and ``"input"``. For ``"norm"`` it is estimated as :math:`\|g_r V\|` from
+    ``probes`` random directions V. Its square has the mean :math:`\|g_r\|^2` and a relative standard deviation of at
+    most :math:`\sqrt{2 / m}`. Each call draws new directions, so that errors average out over training.
 
     Args:
         features: the proposals: ``(B, K, D)``, a feature map ``(B, C, H, W)`` with ``feature_dim=1``, or any other
-            layout. They need not require a gradient. If they do, as behind a trainable backbone, they get theirs.
+            layout. They need not require a gradient; if they do, as the output of a trainable backbone, they get one.
         feature_dim: the dimension to reduce.
-        reduction: ``"sum"`` of the gradient over features (the paper), ``"input"``: of gradient times input, or
-            ``"norm"`` of the gradient, in which nothing cancels.
-        probes: for ``"norm"``, the number m of directions; or V itself, ``(D, m)``: an orthogonal one, such as
-            ``torch.eye(D)``, makes the norm exact, at the price of D directions.
-        generator: draws the directions, on its own device. Seed it with (seed, step, rank) for runs that can be
-            resumed. Default: PyTorch's global one.
+        reduction: ``"sum"`` of the gradient over features (the paper), ``"input"`` for the sum of gradient times input,
+            or ``"norm"`` of the gradient, in which nothing cancels.
+        probes: for ``"norm"``, the number m of directions, or V itself, ``(D, m)``. An orthogonal V such as
+            ``torch.eye(D)`` makes the norm exact, at the cost of D directions.
+        generator: draws the directions, on its own device. Seed it with (seed, step, rank) if runs should be
+            resumable. Default: PyTorch's global generator.
 
     Returns:
-        A tensor of the same values. Writing into it raises a RuntimeError.
+        A tensor with the same values. Writing into it raises a RuntimeError.
 
     Raises:
-        ValueError: an unknown reduction; a ``feature_dim`` that features do not have; less than one probe, or a V of
-            another shape; a call in inference mode.
-        TypeError: features that are no floating point tensor, or are tracked already.
+        ValueError: The reduction is unknown, ``features`` have no ``feature_dim``, ``probes`` is less than 1 or has the
+            wrong shape, or inference mode is on.
+        TypeError: ``features`` is not a floating point tensor, or is tracked already.
 
     Example:
         >>> from hint_loss import proposal_importance, tracking_report
@@ -103,7 +102,7 @@ def track_proposals(
     if torch.is_inference_mode_enabled():
         raise ValueError("The importance is a gradient: call `track_proposals` outside of `torch.inference_mode`.")
     t, u = coordinates(features, feature_dim, reduction, probes, generator)
-    with torch.enable_grad():  # the edges are there, whatever the mode is now
+    with torch.enable_grad():  # tracking needs a graph, also under `torch.no_grad`
         return move_along(features, t.requires_grad_(), u, feature_dim, reduction)
 
 
@@ -111,9 +110,9 @@ def coordinates(
     features: Tensor, feature_dim: int, reduction: str, probes: int | Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Zeros t ``(m, ...)`` and the directions u ``(m, ...)`` along which they move ``features``."""
-    shape, dtype = list(features.shape), torch.promote_types(features.dtype, torch.float32)  # half precision ties
+    shape, dtype = list(features.shape), torch.promote_types(features.dtype, torch.float32)  # half precision has ties
     size = shape.pop(feature_dim)
-    probes = checked_probes(probes, size)
+    _check_probes(probes, size)
     if reduction == "input":  # each proposal is its own direction
         return features.new_zeros(1, *shape, dtype=dtype), features[None]
     v = probes if reduction == "norm" else features.new_ones(size, 1)
@@ -128,8 +127,22 @@ def coordinates(
     return features.new_zeros(len(u), *shape, dtype=dtype), u
 
 
+def _check_probes(probes: int | Tensor, features: int) -> None:
+    """Check the number of random directions, or the directions."""
+    if isinstance(probes, Tensor):
+        fits = probes.dim() == 2 and len(probes) == features and probes.shape[1] > 0
+    else:
+        fits = hasattr(probes, "__index__") and probes is not True and probes > 0
+    if not fits:
+        found = f"`probes.shape = {tuple(probes.shape)}`" if isinstance(probes, Tensor) else f"`probes = {probes!r}`"
+        raise ValueError(
+            "Parameter `probes` should be the number of random directions, at least 1, or a tensor of them, of shape "
+            f"({features}, m). Found {found}."
+        )
+
+
 def move_along(features: Tensor, t: Tensor, u: Tensor, feature_dim: int, reduction: str) -> TrackedProposals:
-    """Track ``features`` as they move along u by t, which may be the caller's."""
+    """Track ``features + sum(t * u)``, for a t that is zero and may be the caller's."""
     source = Source(t, features, feature_dim, reduction, Counter(), Counter())
     c = t.unsqueeze(feature_dim % features.dim() + 1)
     tracked: TrackedProposals = _attached(LowRank(features, c, u, scales=reduction == "input"), source)
@@ -137,15 +150,15 @@ def move_along(features: Tensor, t: Tensor, u: Tensor, feature_dim: int, reducti
 
 
 def importance_along(gradient: Tensor, reduction: str) -> Tensor:
-    """The importance from the gradient of t, whose directions come first."""
+    """The importance from the gradient of t; its first dimension is the directions."""
     return torch.linalg.vector_norm(gradient, dim=0) if reduction == "norm" else gradient[0]
 
 
 class TrackedProposals(Tensor):
-    """Proposals, or what a model made of them linearly: a value plus a term that is zero (see the module)."""
+    """Proposals, or a linear function of them: a value plus a term that is zero (see the module)."""
 
     plain: Tensor
-    """The same without a subclass: an alias of the value with all edges, for what knows no rules."""
+    """The same as a plain tensor, with the whole graph, for operations without a rule."""
     low_rank: LowRank
     source: Source
 
@@ -182,18 +195,20 @@ class TrackedProposals(Tensor):
 
 
 def _is_in_place(name: str) -> bool:
-    """`add_`, `__setitem__`, or `__iadd__`, which is the `__add__` in place."""
-    method = not name.startswith("_") and name.endswith("_") and name != "requires_grad_"
-    return method or name == "__setitem__" or (name.startswith("__i") and hasattr(Tensor, "__" + name[3:]))
+    if name.startswith("_"):  # `__iadd__` is the in-place form of `__add__`
+        return name == "__setitem__" or (name.startswith("__i") and hasattr(Tensor, f"__{name[3:]}"))
+    return name.endswith("_") and name != "requires_grad_"
 
 
-_IN_PLACE = {getattr(space, name): True for space in (Tensor, torch, F) for name in dir(space) if _is_in_place(name)}
+_IN_PLACE = {  # a dictionary, because `torch.compile` cannot look a function up in a set
+    getattr(space, name): True for space in (Tensor, torch, F) for name in dir(space) if _is_in_place(name)
+}
 
 
 def _attached(x: LowRank, source: Source) -> Any:
-    """The value with an edge to its term: tracked, or at the end a plain tensor, into which the model may write."""
+    """The value as a tracked tensor; or, where tracking ends, as a plain tensor that the model may write into."""
     x = x.aligned()
-    if torch.compiler.is_compiling():  # fuses a sum, but inside of torch.func.grad would lose a Function's edges
+    if torch.compiler.is_compiling():  # a Function would lose its graph inside of `torch.func.grad`; the sum is fused
         plain = x.value + dense(x.c, x.u)[0][0].to(x.value.dtype)
     else:
         plain = _Attach.apply(x.value, x.c, x.u, x.ends)  # type: ignore[no-untyped-call]
@@ -205,13 +220,13 @@ def _attached(x: LowRank, source: Source) -> Any:
 
 
 class _Attach(torch.autograd.Function):
-    """The value plus its term, for a c that is zero."""
+    """The value plus its term, whose c is zero."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(value: Tensor, c: Tensor, u: Tensor, fresh: bool) -> Tensor:
-        # Autograd takes what is detached for a new tensor, into which the model may write; into a view it may not.
+        # To autograd a detached tensor is a new one, which the model may write into; it may not write into a view.
         return value.detach() if fresh else value.view_as(value)
 
     @staticmethod
