@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from hint_loss import __version__
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "examples")]
 
 project = "hint-loss"
 author = "The hint-loss developers"
@@ -18,10 +19,11 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",  # formulas without a network
     "tables",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "examples"]
 
 # Names of torch and of Python are written out, not linked: links would need their inventories from the network.
 nitpick_ignore_regex = [("py:.*", r"torch\..*|collections\.abc\..*|contextlib\..*|typing\..*|hint_loss\..*\._.*")]
@@ -32,6 +34,21 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
 doctest_global_setup = "import torch; torch.manual_seed(0); torch.set_num_threads(1)"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "ignore_pattern": r"scenes\.py",
+    "copyfile_regex": r"scenes\.py",
+    "image_srcset": ["2x"],
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "write_computation_times": False,
+    "min_reported_time": 1,
+    "download_all_examples": False,
+}
 
 html_theme = "furo"
 html_static_path = ["_static"]

@@ -17,6 +17,7 @@ FOLDERS = {
         "metrics",
         "reliance",
         "diagnostics",
+        "plot",
     ),
     "updn_common": ("errors", "console", "progress", "files", "command", "proposals", "data", "runs", "reports"),
     "updn_vqa": ("data", "networks", "training", "evaluation", "studies", "cli"),

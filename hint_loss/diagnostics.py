@@ -71,7 +71,7 @@ def check_double_backward(
             problem.
 
     Returns:
-        The report. In a test: ``assert not report.problems, report``.
+        The report; in a test, ``assert not report.problems, report``.
 
     Raises:
         ValueError: The score does not depend on the proposals.

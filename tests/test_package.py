@@ -19,11 +19,11 @@ import hint_loss
 ROOT = Path(__file__).parents[1]
 SECOND_ORDER = [f"second_order.{name}" for name in ("functional", "hinted", "hooks", "kernels", "tracking")]
 MODULES = ["diagnostics", "human", "importance", "metrics", "ranking", "reliance", *SECOND_ORDER]
-INTERNAL = ["__init__", "_checks", "_slopes", "second_order/__init__", "second_order/low_rank"]
+INTERNAL = ["__init__", "_checks", "_slopes", "plot", "second_order/__init__", "second_order/low_rank"]
 
 
 def test_public_names_are_those_that_the_package_shows() -> None:
-    folders = {name.partition(".")[0] for name in MODULES}
+    folders = {"plot", *(name.partition(".")[0] for name in MODULES)}
     shown = {name for name in vars(hint_loss) if not name.startswith("_") and name not in folders}
     assert sorted(shown) == sorted(hint_loss.__all__)
     assert {getattr(hint_loss, name).__module__.removeprefix("hint_loss.") for name in shown} == set(MODULES)
