@@ -60,7 +60,7 @@ def test_no_files() -> None:
 
 
 def test_real_instances(shared_data: Path) -> None:
-    """Of the 839 objects, each is found under its image and category; boxes enclose masks but for a pixel."""
+    """Each of the 839 objects is found by image and category; boxes enclose masks up to one pixel."""
     instances = Instances.read([shared_data / "coco/instances_val2014_100.json"])
     assert (len(instances), len(instances.categories)) == (839, 80)
     document = json.loads((shared_data / "coco/instances_val2014_100.json").read_text())

@@ -73,7 +73,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def write_hdf5() -> Callable[..., Path]:
-    """Writes images as the UpDn reference code does, of as many proposals each or, `adaptive`, of any number."""
+    """Writes images in the layout of the UpDn reference code; with `adaptive`, numbers of proposals may differ."""
 
     def write(path: Path, images: list[ImageProposals], *, adaptive: bool) -> Path:
         scale = [np.array([image.width, image.height] * 2, dtype=np.float32) for image in images]

@@ -123,8 +123,8 @@ def test_sha256(tmp_path: Path) -> None:
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
-def test_sha256_of_all_is_that_of_a_list_of_checksums(tmp_path: Path) -> None:
-    """What `sha256sum a b | sha256sum` prints: it knows contents and names, and no order."""
+def test_sha256_of_all_depends_on_contents_and_names(tmp_path: Path) -> None:
+    """It equals the output of `sha256sum a b | sha256sum`, in any order of arguments."""
     folders = [tmp_path / name for name in ("z", "y")]
     for folder, name in zip(folders, ("a", "b"), strict=True):
         folder.mkdir()
@@ -169,7 +169,7 @@ def test_new_directory_leaves_nothing_on_failure(tmp_path: Path, error: type[Bas
     assert names(tmp_path) == []
 
 
-def test_new_directory_refuses_what_is_there(tmp_path: Path) -> None:
+def test_new_directory_refuses_existing_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("precious")
     message = f"{tmp_path} already holds files: choose another directory or delete it."
     with pytest.raises(InputError, match=whole(message)), new_directory(tmp_path):
@@ -180,7 +180,7 @@ def test_new_directory_refuses_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "precious"
 
 
-def test_new_directory_refuses_what_came_meanwhile(tmp_path: Path) -> None:
+def test_new_directory_refuses_files_written_meanwhile(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a").write_text("precious")
     with pytest.raises(InputError, match="already holds files"), new_directory(tmp_path / "out"):
@@ -189,7 +189,7 @@ def test_new_directory_refuses_what_came_meanwhile(tmp_path: Path) -> None:
     assert names(tmp_path) == ["other", "out"]
 
 
-def test_new_directory_clears_what_a_killed_process_left(tmp_path: Path) -> None:
+def test_new_directory_clears_leftovers_of_a_killed_process(tmp_path: Path) -> None:
     (tmp_path / "out.partial" / "sub").mkdir(parents=True)
     (tmp_path / "out.partial" / "stale").write_text("stale")
     with new_directory(tmp_path / "out") as temporary:
@@ -199,7 +199,7 @@ def test_new_directory_clears_what_a_killed_process_left(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full exists on Linux only")
-def test_disk_full(tmp_path: Path) -> None:
+def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError) as caught,
         new_directory(tmp_path / "out") as temporary,
@@ -215,7 +215,7 @@ def test_disk_full(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_other_os_errors_pass_unchanged(tmp_path: Path) -> None:
+def test_other_os_errors_are_not_changed(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), new_directory(tmp_path / "out"):
         raise PermissionError(errno.EACCES, "denied")
 
@@ -268,7 +268,7 @@ def start() -> Iterator[type[Worker]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_killed_half_way_leaves_nothing(tmp_path: Path, start: type[Worker], number: signal.Signals) -> None:
+def test_interrupted_writing_leaves_nothing(tmp_path: Path, start: type[Worker], number: signal.Signals) -> None:
     worker = start("new_directory", tmp_path / "out")
     assert names(tmp_path) == ["out.partial"]
     assert worker.end(number) != 0
@@ -276,8 +276,8 @@ def test_killed_half_way_leaves_nothing(tmp_path: Path, start: type[Worker], num
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
-def test_new_directory_keeps_what_the_next_attempt_goes_on_with(tmp_path: Path, error: type[BaseException]) -> None:
-    """After an interruption, not after an error; and nothing else."""
+def test_new_directory_keeps_an_entry_for_the_next_attempt(tmp_path: Path, error: type[BaseException]) -> None:
+    """It is kept after an interruption but not after an error, and other entries are deleted."""
 
     def work(temporary: Path) -> None:
         for name in ("other", "work"):
@@ -296,13 +296,13 @@ def test_new_directory_keeps_what_the_next_attempt_goes_on_with(tmp_path: Path, 
     assert names(tmp_path / "out") == ["work"]
 
 
-def test_nothing_to_keep_is_nothing_left(tmp_path: Path) -> None:
+def test_nothing_is_left_without_the_entry_to_keep(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), new_directory(tmp_path / "out", keep="work") as temporary:
         write_then_raise(temporary / "a", KeyboardInterrupt)
     assert names(tmp_path) == []
 
 
-def test_output_in_use_by_another_process(tmp_path: Path, start: type[Worker]) -> None:
+def test_output_in_use_is_refused(tmp_path: Path, start: type[Worker]) -> None:
     path = tmp_path / "out"
     worker = start("new_directory", path)
     message = (
@@ -330,7 +330,7 @@ def test_lock_ends_with_its_process(tmp_path: Path, start: type[Worker]) -> None
         pass
 
 
-def test_lock_is_released_although_a_forked_child_lives(tmp_path: Path) -> None:
+def test_lock_is_released_although_a_forked_child_runs(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path; from updn_common.files.writing import locked\n"
         "path = Path(sys.argv[1])\n"
@@ -361,23 +361,23 @@ def test_read_json_compacts_the_inner_objects_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("[" * 100_000, "lists or objects in one another, too deep to be read; repair the file."),
+        ("[" * 100_000, "lists or objects are nested too deeply; repair the file."),
         ('{"id": ' + "9" * 5000 + "}", "a number has thousands of digits; repair the file."),
     ],
 )
-def test_json_that_python_refuses_to_read(tmp_path: Path, text: str, told: str) -> None:
+def test_json_that_python_cannot_read(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=whole(f"{path}: {told}")):
+    with pytest.raises(InputError, match=whole(f"{path}: {message}")):
         read_json(path)
     path.write_text(f"1\n{text}\n")
-    with pytest.raises(InputError, match=whole(f"{path}, line 2: {told}")):
+    with pytest.raises(InputError, match=whole(f"{path}, line 2: {message}")):
         list(read_json_lines(path))
 
 
-def test_a_key_twice(tmp_path: Path) -> None:
+def test_repeated_key(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[{"a": 1}, {"b": {"1": 1, "2": 1, "1": 2}}]')
     assert read_json(path) == [{"a": 1}, {"b": {"1": 2, "2": 1}}]
@@ -388,8 +388,8 @@ def test_a_key_twice(tmp_path: Path) -> None:
     assert read_json(path, unique=True) == [{"a": 1}, {"a": 2}]
 
 
-def test_atomic_file_clears_what_killed_processes_left(tmp_path: Path) -> None:
-    """Of the same file alone, and not what a living process is at work on."""
+def test_atomic_file_clears_leftovers_of_killed_processes(tmp_path: Path) -> None:
+    """Temporary files of other files and of running processes stay."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left = [
@@ -405,7 +405,7 @@ def test_atomic_file_clears_what_killed_processes_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
-def test_files_are_readable_as_the_umask_says(tmp_path: Path, mask: int) -> None:
+def test_modes_follow_the_umask(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         write_json(tmp_path / "a.json", 1)
@@ -417,7 +417,7 @@ def test_files_are_readable_as_the_umask_says(tmp_path: Path, mask: int) -> None
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_errors_of_safetensors_on_a_full_disk(tmp_path: Path) -> None:
+def test_safetensors_errors_on_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="could not be written: the disk is full"), atomic_file(tmp_path / "a"):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert not list(tmp_path.iterdir())

@@ -64,7 +64,7 @@ def test_hdf5_errors(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf
         del file["image_bb"]
         file["image_bb"] = np.zeros((1, 3, 4))
     message = (
-        f"{path} has data sets of unlike lengths: {{'image_features': 2, 'image_bb': 1, 'spatial_features': 2}}; "
+        f"{path} has data sets of different lengths: {{'image_features': 2, 'image_bb': 1, 'spatial_features': 2}}; "
         "it was not finished."
     )
     with pytest.raises(InputError, match=whole(message)):
@@ -91,7 +91,7 @@ def test_hdf5_errors(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf
         ("spatial_features", np.ones((2, 3, 4)), "(2, 3, 4) of float64; expected (images, proposals, 6) of numbers."),
     ],
 )
-def test_hdf5_of_other_shapes(
+def test_hdf5_with_wrong_shapes(
     tmp_path: Path, make_image: MakeImage, name: str, data: Any, found: str, write_hdf5: WriteHdf5
 ) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=False)
@@ -106,28 +106,28 @@ def test_hdf5_of_other_shapes(
 
 
 @pytest.mark.parametrize(
-    ("ends", "told"),
+    ("ends", "message"),
     [
         ([0, 6], ": data set 'pos_boxes' is (2,) of int64; expected (images, 2) of int."),
         ([[0, 3, 3], [3, 6, 3]], ": data set 'pos_boxes' is (2, 3) of int64; expected (images, 2) of int."),
         ([[0.0, 3.0], [3.0, 6.0]], ": data set 'pos_boxes' is (2, 2) of float64; expected (images, 2) of int."),
-        ([[0, 3], [3, 7]], ", row 1: pos_boxes [3, 7] are no rows of 6."),
-        ([[-3, 3], [3, 6]], ", row 0: pos_boxes [-3, 3] are no rows of 6."),
-        ([[0, 3], [3, 3]], ", row 1: pos_boxes [3, 3] are no rows of 6."),
+        ([[0, 3], [3, 7]], ", row 1: pos_boxes [3, 7] are not rows from 0 to 6."),
+        ([[-3, 3], [3, 6]], ", row 0: pos_boxes [-3, 3] are not rows from 0 to 6."),
+        ([[0, 3], [3, 3]], ", row 1: pos_boxes [3, 3] are not rows from 0 to 6."),
     ],
 )
-def test_hdf5_rows_that_are_none(
-    tmp_path: Path, make_image: MakeImage, ends: Any, told: str, write_hdf5: WriteHdf5
+def test_hdf5_rows_out_of_range(
+    tmp_path: Path, make_image: MakeImage, ends: Any, message: str, write_hdf5: WriteHdf5
 ) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=True)
     with h5py.File(path, "a") as file:
         del file["pos_boxes"]
         file["pos_boxes"] = np.array(ends)
-    with pytest.raises(InputError, match=whole(f"{path}{told}")):
+    with pytest.raises(InputError, match=whole(f"{path}{message}")):
         list(read_hdf5(path, [1, 2]))
 
 
-def test_a_damaged_part_of_hdf5(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+def test_hdf5_damaged_chunk(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
     images = [make_image(i, feature_size=500) for i in range(1, 9)]
     path = write_hdf5(tmp_path / "a.hdf5", images, adaptive=False)
     with h5py.File(path, "a") as file:
@@ -144,9 +144,7 @@ def test_a_damaged_part_of_hdf5(tmp_path: Path, make_image: MakeImage, write_hdf
 
 
 @pytest.mark.parametrize("wrong", [b"HEAP", b"SNOD", b"TREE", b"image_bb"])
-def test_a_damaged_structure_of_hdf5(
-    tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5, wrong: bytes
-) -> None:
+def test_hdf5_damaged_structure(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5, wrong: bytes) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
     data = bytearray(path.read_bytes())
     data[data.index(wrong)] = 0xFF
@@ -155,7 +153,7 @@ def test_a_damaged_structure_of_hdf5(
         list(read_hdf5(path, [1]))
 
 
-def test_a_link_that_leads_nowhere(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+def test_hdf5_dangling_link(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
     with h5py.File(path, "a") as file:
         del file["image_bb"]
@@ -164,7 +162,7 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make_image: MakeImage, write_
         list(read_hdf5(path, [1]))
 
 
-def test_a_claim_of_more_than_memory_holds(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+def test_hdf5_larger_than_memory(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
     with h5py.File(path, "a") as file:
         del file["image_features"]

@@ -83,7 +83,7 @@ def test_several_files_plain_and_gzipped(lines: Callable[..., Path], tmp_path: P
         max_size=5,
     )
 )
-def test_what_is_written_is_read_bitwise(tmp_path_factory: pytest.TempPathFactory, scores: dict[int, Any]) -> None:
+def test_round_trip_is_bitwise(tmp_path_factory: pytest.TempPathFactory, scores: dict[int, Any]) -> None:
     path = tmp_path_factory.mktemp("hints") / "hints.jsonl"
     sources = [{"name": "a.tsv", "sha256": "0a"}]
     write_hints(path, scores.items(), about="a line\u2028that ends", features=sources)
@@ -95,7 +95,7 @@ def test_what_is_written_is_read_bitwise(tmp_path_factory: pytest.TempPathFactor
     assert (hints.features, hints.about) == ({"0a": "a.tsv"}, "a line\u2028that ends")
 
 
-def test_numbers_are_short(tmp_path: Path) -> None:
+def test_numbers_are_written_in_short_form(tmp_path: Path) -> None:
     write_hints(tmp_path / "a", [(7, np.float32([0.1, 1, 1 / 3]))], about="test")
     assert (tmp_path / "a").read_text().splitlines()[1] == '{"question_id": 7, "importance": [0.1, 1.0, 0.33333334]}'
 
@@ -185,9 +185,8 @@ def test_malformed_files(lines: Callable[..., Path], tmp_path: Path) -> None:
         return str(error.value)
 
     path = tmp_path / "hints.jsonl"
-    no_header = (
-        'no file of hints. Its first line should be {"format": "hints", "version": 1, "about": "where they come from"}.'
-    )
+    header = '{"format": "hints", "version": 1, "about": "where they come from"}'
+    no_header = f"not a file of hints. Its first line should be {header}."
     assert message(path) == f"{path} does not exist; expected a file of hints."
     path.write_text("")
     assert message(path) == f"{path}: {no_header}"
@@ -207,7 +206,7 @@ def test_malformed_files(lines: Callable[..., Path], tmp_path: Path) -> None:
         rf"{path}, line 2, column \d+: malformed JSON \(.*\); repair or fetch the file again\.", message(path)
     )
     record = {"question_id": 7, "importance": [0, 1]}
-    twice = "question 7 has a hint already. Keep one of the two."
+    twice = "question 7 has another hint in an earlier line. Keep one of the two."
     assert message(lines(HEADER, record, {"question_id": 7, "boxes": [[0, 0, 1, 1]]})) == f"{path}, line 3: {twice}"
     other = lines(HEADER, record, name="other.jsonl")
     assert message(lines(HEADER, record), other) == f"{other}, line 2: {twice}"

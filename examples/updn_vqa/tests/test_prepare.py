@@ -1,4 +1,4 @@
-"""From official files to a prepared directory, whole or not at all."""
+"""Preparation of official files, which is either complete or leaves nothing."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
 
 
 def fails(config: PrepareConfig) -> str:
-    """The message that preparing ends with; nothing may be left behind."""
+    """Prepare, check that nothing is left behind, and return the error message."""
     with pytest.raises(InputError) as error:
         prepare(config)
     assert not list(config.out.parent.glob(f"{config.out.name}*"))
@@ -70,7 +70,7 @@ def test_content(config: Configure, world: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_checksums_of_all_features(config: Configure, world: Path, tmp_path: Path) -> None:
-    """Also of a folder's npz, and of the image ids beside an HDF5."""
+    """Including the npz files of a folder, and the image ids beside an HDF5 file."""
     first, *others = read_proposals(world / "features.tsv")
     (world / "features.tsv").unlink()
     folder, hdf5, ids = tmp_path / "npz", tmp_path / "b.hdf5", tmp_path / "b.ids.json"
@@ -146,7 +146,7 @@ def test_box_hints_are_found(config: Configure) -> None:
     assert arrays["hints"][0][0] == 1.0
 
 
-def test_development_part_shares_no_image_with_train(config: Configure, tmp_path: Path) -> None:
+def test_development_split_shares_no_image_with_train(config: Configure, tmp_path: Path) -> None:
     def images(name: str, **changes: Any) -> dict[str, set[int]]:
         options = config(out=tmp_path / name, **changes)
         prepare(options)
@@ -207,15 +207,15 @@ def test_fixed_answers(config: Configure, dump: Callable[..., Path]) -> None:
     assert AnswerVocabulary.read(options.out / "answers.json").answers == ("dark red", "no", "red")
 
 
-def test_answers_that_nobody_gave(config: Configure, dump: Callable[..., Path]) -> None:
+def test_answers_without_train_questions_are_refused(config: Configure, dump: Callable[..., Path]) -> None:
     answers = dump(["blue", "green"], "answers.json")
     assert fails(config(answers=answers)) == (
-        f"None of the 2 answers in {answers} is one that people gave to a train question, so there is nothing to "
+        f"Nobody gave any of the 2 answers in {answers} to a train question, so there is nothing to "
         "learn. Check --answers."
     )
 
 
-def test_word_vectors_that_are_no_file(config: Configure, tmp_path: Path) -> None:
+def test_missing_word_vectors(config: Configure, tmp_path: Path) -> None:
     for name, found in (("folder", "is a directory"), ("absent", "does not exist")):
         path = tmp_path / name
         if name == "folder":
@@ -266,7 +266,7 @@ def test_split_without_any_proposals(config: Configure, world: Path) -> None:
         ),
         (
             {"min_answer_occurrences": 5},
-            "No answer stands at 5 train questions or more, the most frequent one at 3. Give a lower "
+            "No answer belongs to 5 or more train questions; the most frequent belongs to 3. Give a lower "
             "--min-answer-occurrences (1 keeps every answer), or a fixed list with --answers.",
         ),
     ],
@@ -299,7 +299,7 @@ def test_missing_files(config: Configure, world: Path, tmp_path: Path) -> None:
     )
     (world / "vqacp_v2_test_annotations.json").unlink()
     assert fails(config()) == (
-        f"{world / 'vqacp_v2_test_questions.json'} is there, but its vqacp_v2_test_annotations.json is not. Add it."
+        f"{world / 'vqacp_v2_test_questions.json'} is there, but vqacp_v2_test_annotations.json is missing. Add it."
     )
     (world / "vqacp_v2_train_questions.json").unlink()
     assert fails(config()) == f"{world} lacks vqacp_v2_train_questions.json: there is nothing to train on."
@@ -343,7 +343,7 @@ def test_hints_for_no_question(config: Configure, dump: Callable[..., Path]) -> 
 def test_hints_for_dropped_and_unknown_questions(
     config: Configure, world: Path, dump: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Image 2 has no features: hints of its questions are lost, which is another matter than a wrong file of hints."""
+    """Image 2 has no features, so its questions are dropped; hints for them are counted apart from unknown ones."""
     lines = (world / "features.tsv").read_bytes().splitlines(keepends=True)
     (world / "features.tsv").write_bytes(b"".join(line for line in lines if not line.startswith(b"2\t")))
     boxes = {str(key): [[0, 0, 5, 5]] for key in (2000, 2001, 77000, 78000, 79000)}
@@ -362,7 +362,7 @@ def test_hints_for_dropped_and_unknown_questions(
     )
 
 
-def test_one_image_cannot_be_divided(config: Configure, world: Path) -> None:
+def test_one_image_cannot_be_split(config: Configure, world: Path) -> None:
     for kind in ("questions", "annotations"):
         path = world / f"vqacp_v2_train_{kind}.json"
         path.write_text(json.dumps([item for item in json.loads(path.read_text()) if item["image_id"] == 1]))
@@ -402,8 +402,8 @@ def test_real_questions_on_real_features(shared_data: Path, tmp_path: Path) -> N
     assert len(ProposalStore.open(options.out / "proposals")) == 5
 
 
-def test_shapes_cp_world(tiny: tuple[Path, Path]) -> None:
-    """The generated world goes in as it comes out, and people look at what is asked for."""
+def test_rendered_world(tiny: tuple[Path, Path]) -> None:
+    """In the rendered world, human importance is high for proposals of the asked object."""
     _, out = tiny
     record = json.loads((out / "prepared.json").read_text())
     assert set(record["splits"]) == {"train", "val", "dev", "test"}

@@ -26,7 +26,7 @@ OBJECTS = [0, 1, 2, 0]
 
 
 def fails(config: PrepareConfig) -> str:
-    """The message that preparing ends with; nothing may be left behind."""
+    """Prepare, check that nothing is left behind, and return the error message."""
     with pytest.raises(InputError) as error:
         prepare(config)
     assert not list(config.out.parent.glob(f"{config.out.name}*"))
@@ -41,7 +41,7 @@ def hints(out: Path, split: str = "train") -> dict[int, list[float]]:
 
 @pytest.fixture
 def with_objects(world: Path) -> Path:
-    """The same features in LXMERT's columns, and names of what was detected."""
+    """The same features in LXMERT's columns, and names of the detected objects."""
     rows = []
     for line in (world / "features.tsv").read_text().splitlines():
         name, width, height, n, boxes, features = line.split("\t")
@@ -80,12 +80,11 @@ def test_question_only(config: Configure, world: Path, capsys: pytest.CaptureFix
         ),
         (
             {"hints": "boxes"},
-            "--question-only leaves no proposals that hints could be about, but --hints boxes is given: leave out one "
-            "of them.",
+            "--question-only has no proposals for hints, but --hints boxes is given: leave out one of them.",
         ),
     ],
 )
-def test_question_only_contradicted(config: Configure, changes: dict[str, Any], message: str) -> None:
+def test_question_only_excludes_other_options(config: Configure, changes: dict[str, Any], message: str) -> None:
     assert fails(config(question_only=True, **changes)) == message
 
 
@@ -93,7 +92,7 @@ def test_question_only_contradicted(config: Configure, changes: dict[str, Any], 
 
 
 @pytest.mark.parametrize("named", ["prepared", "prepared/proposals"])
-def test_proposals_of_another_preparation(config: Configure, world: Path, tmp_path: Path, named: str) -> None:
+def test_proposals_are_shared(config: Configure, world: Path, tmp_path: Path, named: str) -> None:
     first = config(out=tmp_path / "prepared")
     prepare(first)
     (world / "features.tsv").unlink()
@@ -108,8 +107,8 @@ def test_proposals_of_another_preparation(config: Configure, world: Path, tmp_pa
     PreparedData.open(second.out).store.verify()
 
 
-def test_a_link_is_never_written_through(config: Configure, world: Path, tmp_path: Path) -> None:
-    """Another preparation, killed with linked proposals in place, is followed by one that converts its own."""
+def test_linked_store_is_never_changed(config: Configure, world: Path, tmp_path: Path) -> None:
+    """A killed preparation leaves linked proposals; the next one converts its own features in the same place."""
     first = config(out=tmp_path / "prepared")
     prepare(first)
     partial = tmp_path / "out.partial" / "proposals"
@@ -123,7 +122,7 @@ def test_a_link_is_never_written_through(config: Configure, world: Path, tmp_pat
     assert PreparedData.open(tmp_path / "out").store.description["dtype"] == "float16"
 
 
-def test_shared_proposals_may_not_be_enough(config: Configure, world: Path, tmp_path: Path) -> None:
+def test_shared_proposals_must_cover_all_images(config: Configure, world: Path, tmp_path: Path) -> None:
     prepare(config(out=tmp_path / "prepared"))
     for kind in ("questions", "annotations"):
         path = world / f"vqacp_v2_test_{kind}.json"
@@ -134,7 +133,7 @@ def test_shared_proposals_may_not_be_enough(config: Configure, world: Path, tmp_
         "out with --drop-questions-without-proposals."
     )
     assert fails(config(features=(store, world / "features.tsv"))) == (
-        f"--features {store / 'proposals'} holds proposals that are prepared: give them alone, or files."
+        f"--features {store / 'proposals'} holds prepared proposals: give either them alone, or feature files."
     )
     features = store / "proposals" / "features.npy"
     features.write_bytes(features.read_bytes()[:-4])
@@ -144,10 +143,10 @@ def test_shared_proposals_may_not_be_enough(config: Configure, world: Path, tmp_
 # --- after a kill
 
 
-def test_the_same_command_goes_on_after_a_kill(
+def test_same_command_continues_after_a_kill(
     config: Configure, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed after the conversion, by the error of a hint that cannot be caught: no image is converted again."""
+    """The process is killed after the conversion; the next one does not convert images again."""
     options = config(hints="boxes", development_share=0)
     code = (
         "import os, signal, sys; from pathlib import Path; import updn_vqa.data.prepare as module\n"
@@ -204,10 +203,8 @@ def test_hints_from_scene_graphs(config: Configure, world: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hat", "boxes", "explanations"])
-def test_hints_that_were_written_are_read_again(
-    config: Configure, with_objects: Path, tmp_path: Path, kind: Any
-) -> None:
-    """`hints.jsonl` of one preparation, given to another with the same features, makes the same arrays, bitwise."""
+def test_written_hints_can_be_read(config: Configure, with_objects: Path, tmp_path: Path, kind: Any) -> None:
+    """With `hints.jsonl` of another preparation and the same features, arrays are bitwise equal."""
     (with_objects / "train_exp_anno.json").write_text(json.dumps({"1000": ["cat", "sofa", "dog and cat"]}))
     first = config(hints=kind, out=tmp_path / "first")
     prepare(first)
@@ -223,7 +220,7 @@ def test_hints_that_were_written_are_read_again(
     assert (first.out / "hints.jsonl").read_text() == (second.out / "hints.jsonl").read_text()
 
 
-def test_hints_of_a_file_belong_to_their_features(config: Configure, world: Path, tmp_path: Path) -> None:
+def test_hint_file_of_other_features_is_refused(config: Configure, world: Path, tmp_path: Path) -> None:
     first = config(hints="boxes", out=tmp_path / "first")
     prepare(first)
     path = first.out / "hints.jsonl"
@@ -266,7 +263,7 @@ HEADER = '{"format": "hints", "version": 1}\n'
         ("question-answer", "objects_vocab.txt", "cat\n\n", "{}, line 2 is empty; expected"),
         ("gqa", "train_sceneGraphs.json", '{"1": {"objects"', "{}, line 1, column 17: malformed JSON"),
         ("gqa", "train_sceneGraphs.json", '{"1": {"objects": {}}}', "{}: GQA scene graphs only."),
-        ("file", "hints.jsonl", "", "{}: no file of hints. Its first line should be"),
+        ("file", "hints.jsonl", "", "{}: not a file of hints. Its first line should be"),
         ("file", "hints.jsonl", HEADER + '{"question_id": 1000', "{}, line 2, column 21: malformed JSON"),
         ("file", "hints.jsonl", HEADER, "No question has a hint from 'file'."),
         (
@@ -323,11 +320,11 @@ def test_vqa_v1(config: Configure, world: Path) -> None:
     assert {q.coco_split for q in data.split("val").questions} == {"val2014"}
 
 
-def test_v1_questions_alone_are_no_data_set(config: Configure, world: Path) -> None:
-    """They are there for VQA-HAT; asked for by name, their answers are missing."""
+def test_v1_questions_without_annotations_are_no_data_set(config: Configure, world: Path) -> None:
+    """They are only used for VQA-HAT. With --dataset vqa_v1, the annotations are missing."""
     prepare(config(hints="hat", development_share=0))
     questions = world / "OpenEnded_mscoco_train2014_questions.json"
-    message = f"{questions} is there, but its mscoco_train2014_annotations.json is not. Add it."
+    message = f"{questions} is there, but mscoco_train2014_annotations.json is missing. Add it."
     assert fails(config(dataset="vqa_v1", out=world.parent / "other")) == message
     for path in world.glob("vqacp*"):
         path.unlink()
@@ -335,7 +332,7 @@ def test_v1_questions_alone_are_no_data_set(config: Configure, world: Path) -> N
 
 
 def test_real_words_on_real_features(shared_data: Path, tmp_path: Path) -> None:
-    """Six real questions, their answers, and what was detected in the photos."""
+    """Six real questions, their answers, and the objects detected in the photos."""
     folder = shared_data / "bottom_up"
     options = PrepareConfig(
         out=tmp_path / "out",

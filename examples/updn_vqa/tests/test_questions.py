@@ -46,7 +46,7 @@ def test_annotations(annotation: Make, dump: Make, header: bool) -> None:
     ]
 
 
-def test_gzip_whatever_the_name(question: Make, tmp_path: Path) -> None:
+def test_gzip_under_any_name(question: Make, tmp_path: Path) -> None:
     path = tmp_path / "questions.json"
     path.write_bytes(gzip.compress(json.dumps([question(1000)]).encode()))
     assert [item.question_id for item in read_questions(path)] == [1000]
@@ -116,7 +116,7 @@ def test_malformed_results(dump: Make, results: Any, message: str) -> None:
     [
         (lambda records: records.clear(), "{} holds no questions. Give a file with at least one record."),
         (lambda records: records.append(7), "{}, record 2 should be an object with the key 'question_id', found int."),
-        (lambda records: records.append({}), "{}, record 2 has no 'question_id'; it has no key at all."),
+        (lambda records: records.append({}), "{}, record 2 has no 'question_id'; it has no keys."),
         (
             lambda records: records[1].pop("question"),
             "{}, record 1 has no 'question'; it has 'image_id', 'question_id', 'coco_split'.",
@@ -177,7 +177,7 @@ def test_malformed_annotations(annotation: Make, dump: Make, changes: dict[str, 
     assert str(error.value) == message.format(path)
 
 
-def test_a_header_of_another_type(question: Make, dump: Make) -> None:
+def test_header_of_the_wrong_type(question: Make, dump: Make) -> None:
     path = dump({"data_subtype": 2014, "questions": [question(1000)]})
     with pytest.raises(InputError) as error:
         read_questions(path)
@@ -213,7 +213,7 @@ def test_other_kinds_of_file(dump: Make, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_questions_and_annotations_must_fit(
+def test_questions_and_annotations_must_match(
     question: Make, annotation: Make, dump: Make, questions: list[int], annotations: list[int], message: str
 ) -> None:
     read = read_questions(dump([question(i) for i in questions]))
