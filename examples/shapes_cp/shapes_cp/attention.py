@@ -13,10 +13,6 @@ STRAY_BLOBS = 1.0  # mean number
 def attention_map(asked: Item, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Sample an attention map of a person who was asked about an object.
 
-    Args:
-        asked: The object that the question asks about.
-        rng: The only source of randomness.
-
     Returns:
         Grey levels (IMAGE_SIZE, IMAGE_SIZE), computed on a GRID x GRID lattice with a maximum of 255 and enlarged with
         bilinear interpolation.

@@ -19,15 +19,7 @@ _RECTANGLE = np.array([(-1.0, -1.0), (1, -1), (1, 1), (-1, 1)])
 
 
 def render(picture: Picture, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Render a picture.
-
-    Args:
-        picture: The picture; clutter is drawn first, then the objects and the sign.
-        rng: Source of the pixel noise.
-
-    Returns:
-        The image, (IMAGE_SIZE, IMAGE_SIZE, 3).
-    """
+    """Render a picture (clutter first, then the objects and the sign) with pixel noise: (IMAGE_SIZE, IMAGE_SIZE, 3)."""
     along = (np.arange(IMAGE_SIZE) / IMAGE_SIZE)[:, None]
     corner, right, down = picture.background
     canvas = (corner + (along * right)[None, :] + (along * down)[:, None]).astype(np.float32)

@@ -26,16 +26,7 @@ _CAPTIONING_SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 def write_world(out: Path, world: World, size: Size, workers: int) -> dict[SplitName, list[Drawn[Scene]]]:
-    """Draw every split and write all files, or none.
-
-    Args:
-        out: The new directory.
-        world: The world.
-        size: Number of images of each split, by name.
-        workers: Number of processes; the files do not depend on it.
-
-    Returns:
-        The images of each split.
+    """Draw every split and write all files, or none; the files do not depend on the number of workers.
 
     Raises:
         InputError: ``out`` holds files already, or ``workers`` is less than 1.

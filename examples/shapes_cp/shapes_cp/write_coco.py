@@ -53,15 +53,7 @@ def image_id(name: SplitName, index: int) -> int:
 def draw_splits(
     directory: Path, world: W, draw: Draw[W, P], size: Size, workers: int
 ) -> dict[SplitName, list[Drawn[P]]]:
-    """Draw all images, write their features to ``bottom_up_36.tsv`` in the order of image ids, and ``world.json``.
-
-    Args:
-        directory: Directory of the files.
-        world: The world.
-        draw: Draws an image; runs in the workers.
-        size: Number of images of each split, by name.
-        workers: Number of processes.
-    """
+    """Draw all images, write their features to ``bottom_up_36.tsv`` in the order of image ids, and ``world.json``."""
     for coco in COCO_HALVES:
         (directory / coco).mkdir()
     chunks = [
@@ -138,13 +130,7 @@ def write_instances_and_captions(directory: Path, splits: Splits[P]) -> None:
 
 
 def write_caption_splits(directory: Path, splits: Splits[P], standard: Mapping[int, SplitName]) -> None:
-    """Write Karpathy's data set with the standard split, and the robust split.
-
-    Args:
-        directory: Directory of the files.
-        splits: The images of each robust split.
-        standard: The standard split of each image.
-    """
+    """Write Karpathy's data set with the standard split of each image, and the robust splits."""
     robust = {name: [one.image_id for one in drawn] for name, drawn in splits.items()}
     write_json(directory / "split_robust_coco.json", official.robust_split(robust))
     all_drawn = [(SPLITS[name].coco, one) for name, drawn in splits.items() for one in drawn]

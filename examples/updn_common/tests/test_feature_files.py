@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
@@ -15,7 +14,7 @@ from updn_common.errors import InputError
 from updn_common.files.finding import find_features
 from updn_common.proposals.conversion import FeatureOptions, convert
 from updn_common.proposals.image_proposals import ImageProposals
-from updn_common.proposals.readers import proposal_sources, read_proposals
+from updn_common.proposals.readers import read_proposals
 from updn_common.proposals.store import ProposalStore
 
 MakeImage = Callable[..., ImageProposals]
@@ -156,60 +155,6 @@ def test_companion_files_of_macos_are_skipped(tmp_path: Path, rows: list[str], m
     np.savez(folder / "1.npz", x=image.features, bbox=image.boxes, **size)  # type: ignore[arg-type]
     (folder / "._1.npz").write_bytes(b"\0\5\26\7Mac OS X")
     assert [found.image_id for found in read_proposals(folder)] == [1]
-
-
-def write_baseline(path: Path, images: list[ImageProposals]) -> Path:
-    """Write images in the layout of updown-baseline."""
-    with h5py.File(path, "w") as file:
-        for name, values in (
-            ("image_id", [image.image_id for image in images]),
-            ("width", [image.width for image in images]),
-            ("height", [image.height for image in images]),
-            ("num_boxes", [len(image.boxes) for image in images]),
-        ):
-            file[name] = np.array(values)
-        for name, arrays in (("boxes", [i.boxes for i in images]), ("features", [i.features for i in images])):
-            data = file.create_dataset(name, (len(images),), h5py.vlen_dtype(np.float32))
-            for row, array in enumerate(arrays):
-                data[row] = array.ravel()
-    return path
-
-
-def test_updown_baseline_file(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSame) -> None:
-    images = [make_image(i, n=i) for i in (4, 2, 9)]
-    path = write_baseline(tmp_path / "a.h5", images)
-    assert proposal_sources(path) == [path]
-    for found, expected in zip(list(read_proposals(path)), images, strict=True):
-        assert_same_image(found, expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "message"),
-    [
-        ("num_boxes", np.array([4, 5, 9]), ", row 1: boxes hold 8 numbers, features 8; num_boxes is 5."),
-        ("num_boxes", np.array([4, 0, 9]), ", row 1: boxes hold 8 numbers, features 8; num_boxes is 0."),
-        ("width", np.ones((3, 2), dtype=np.int64), " has data sets of different shapes: {"),
-        ("image_id", np.ones(3), ": data set 'image_id' is of float64; expected integers."),
-    ],
-)
-def test_malformed_updown_baseline_file(
-    tmp_path: Path, make_image: MakeImage, name: str, values: np.ndarray, message: str
-) -> None:
-    path = write_baseline(tmp_path / "a.h5", [make_image(i, n=i) for i in (4, 2, 9)])
-    with h5py.File(path, "a") as file:
-        del file[name]
-        file[name] = values
-    assert fails(path).startswith(f"{path}{message}")
-
-
-def test_hdf5_without_features(tmp_path: Path) -> None:
-    path = tmp_path / "cocotalk_label.h5"
-    with h5py.File(path, "w") as file:
-        file["labels"] = np.ones((5, 16), dtype=np.uint32)
-    assert fails(path) == (
-        f"{path} holds no features; it has ['labels']. Expected image_features, image_bb, spatial_features or "
-        "image_id, width, height, num_boxes, boxes, features."
-    )
 
 
 def test_images_that_are_not_wanted_are_not_parsed(

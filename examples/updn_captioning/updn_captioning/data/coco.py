@@ -54,9 +54,6 @@ class KarpathyData(NamedTuple):
 def read_captions(path: Path) -> list[Caption]:
     """Read COCO's captions, ``{"images": [...], "annotations": [{"image_id", "id", "caption"}]}`` or a bare list.
 
-    Returns:
-        The captions, in the file's order.
-
     Raises:
         InputError: The file has another format; or a caption has no words, occurs twice, or is about an image that the
             file does not list.
@@ -152,12 +149,7 @@ def read_image_list(path: Path) -> list[int]:
 
 
 def check_disjoint(splits: Splits, source: str) -> None:
-    """Raise an InputError if an image is in two splits, or twice in one.
-
-    Args:
-        splits: The images of each split.
-        source: The files of the splits, for the error message.
-    """
+    """Raise an InputError, about the files ``source``, if an image is in two splits or twice in one."""
     home: dict[int, str] = {}
     for name, images in splits.items():
         for image_id in images:

@@ -86,11 +86,7 @@ class Instances:
     def check_listed(self, images: Collection[int], what: str, source: str, remedy: str) -> None:
         """Raise an InputError unless the files list all of the given images.
 
-        Args:
-            images: The images.
-            what: What the images are, for the error message.
-            source: The instance files, for the error message.
-            remedy: What the error message should advise.
+        ``what`` names the images in the message, and ``source`` the instance files; ``remedy`` is advice.
         """
         if unlisted := sorted(image_id for image_id in images if image_id not in self):
             raise InputError(

@@ -24,11 +24,7 @@ def find(data: Path, *names: str) -> list[Path]:
 
 
 def find_pair(data: Path, kind: str) -> list[Path]:
-    """COCO's train and val file of a kind, ``"captions"`` or ``"instances"``.
-
-    Returns:
-        The files of the first release that has both, or of the first that has one of them.
-    """
+    """COCO's train and val file of a kind, from the first release that has both or, failing that, one of them."""
     releases = [find(data, *(f"{kind}_{part}{year}.json" for part in ("train", "val"))) for year in RELEASES]
     return max(releases, key=len)
 

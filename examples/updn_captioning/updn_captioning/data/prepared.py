@@ -147,12 +147,7 @@ class CaptionSplit(PreparedSplit):
         return self._store.batch(self._arrays["image_rows"][at].numpy())
 
     def batch(self, indices: Tensor | Sequence[int], *, hints: Float32[Tensor, "P K"] | None = None) -> CaptionBatch:
-        """The captions at these positions of the split.
-
-        Args:
-            indices: B positions.
-            hints: Human importance to use instead of ``self.hints``, such as that of a control.
-        """
+        """The captions at these positions of the split; ``hints`` replace the human importance, for controls."""
         at = torch.as_tensor(indices, dtype=torch.int64)
         image = self._arrays["caption_images"][at]
         proposals = self.images(image)

@@ -12,10 +12,7 @@ from updn_common.files.writing import write_json
 
 
 def read_results(path: Path) -> dict[int, str]:
-    """Read captions in the official results format, ``[{"image_id": int, "caption": str}, ...]``.
-
-    Returns:
-        The caption of each image, in the file's order. A caption may be empty.
+    """Read captions in the official results format, ``[{"image_id": int, "caption": str}, ...]``; they may be empty.
 
     Raises:
         InputError: A record is malformed, there is none, or an image has two captions.
@@ -42,9 +39,7 @@ def write_results(path: Path, captions: Mapping[int, str]) -> None:
 def read_references(paths: Sequence[Path], *, tokenised: bool = False) -> dict[int, list[str]]:
     """Read the references of each image from COCO caption files, as tokens separated by spaces.
 
-    Args:
-        paths: The files.
-        tokenised: Whether the captions are tokens already; tokenising again would change some.
+    If they are ``tokenised`` already, they are not tokenised again, which would change some.
     """
     references: dict[int, list[str]] = {}
     for path in paths:

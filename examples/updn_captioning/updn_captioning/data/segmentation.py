@@ -71,16 +71,12 @@ def compact(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_segmentation(value: Any, size: tuple[int, int], where: str) -> Segmentation:
-    """Check a segmentation in the format of COCO's files.
+    """Check polygons, ``[[x1, y1, x2, y2, ...], ...]``, or run lengths in the format of COCO's files.
 
-    Args:
-        value: Polygons ``[[x1, y1, x2, y2, ...], ...]`` or run lengths ``{"size": [height, width], "counts": [...]}``,
-            where ``counts`` may be compressed text.
-        size: Height and width of the image.
-        where: Place of the object, for error messages.
+    Run lengths are ``{"size": [height, width], "counts": [...]}``, where ``counts`` may be compressed text.
 
     Raises:
-        InputError: The value is neither, or does not fit the size of the image.
+        InputError: The value is neither, or does not fit the height and width of the image.
     """
     if isinstance(value, dict):
         return Segmentation(size, runs=_runs(value, size, where))

@@ -79,16 +79,13 @@ def _check_captioned(splits: Splits, captions: Collection[int], source: str, whe
 
 
 def keep_images(splits: Splits, images: Collection[int], source: str, *, drop: bool) -> tuple[Splits, int]:
-    """Keep the images that have proposals.
+    """Keep the images that have proposals; return them and the number of dropped ones.
 
     Args:
         splits: The images of each split.
         images: The images that have proposals.
         source: Files of the proposals, for error messages.
-        drop: Whether to leave out other images instead of raising an error.
-
-    Returns:
-        The kept images, and the number of dropped ones.
+        drop: Whether to drop other images instead of raising an error.
 
     Raises:
         InputError: There are other images and ``drop`` is false, or a split keeps none.

@@ -120,13 +120,9 @@ class VisualWords:
         write_json(path, {"source": self.source, "categories": self.categories, "phrases": dict(self.phrases)})
 
     def of(self, categories: Sequence[str], source: str = OWN_LIST) -> VisualWords:
-        """The visual words of the given categories, with the indices of these.
+        """The visual words of the given categories, with the indices of these; ``source`` names this list in errors.
 
         Phrases of other categories then name nothing: without the category "hot dog", a hot dog is still not a dog.
-
-        Args:
-            categories: Names of the categories.
-            source: Name of this list, for error messages.
 
         Raises:
             InputError: This list lacks one of the categories.

@@ -64,7 +64,7 @@ def show_data_files(
         config: Options of the command.
         groups: All files that the pipeline can use.
         verdict: Returns lines that say what can be prepared from a directory, and what cannot.
-        console: Where to print, by default on stdout.
+        console: Where to print instead of on stdout.
 
     Raises:
         InputError: There is no such directory.

@@ -35,14 +35,7 @@ class PreparedSplit:
     def __init__(
         self, directory: Path, store: ProposalStore, same_length: Sequence[Sequence[str]], limits: Limits
     ) -> None:
-        """Read the arrays of a split; see `load_arrays` for the checks.
-
-        Args:
-            directory: Directory of the split.
-            store: The proposals of all images.
-            same_length: Groups of arrays that have the same length.
-            limits: The values that integer arrays may hold.
-        """
+        """Read the arrays of a split; see `load_arrays` for ``same_length`` and ``limits``."""
         self.directory = directory
         self._store = store
         self._arrays = load_arrays(directory / ARRAYS_FILE, same_length, limits)

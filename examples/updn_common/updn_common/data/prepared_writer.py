@@ -43,12 +43,12 @@ def write_record(
 
     Args:
         out: The prepared directory.
-        format_version: Version of the format of the directory.
+        format_version: Version of its format.
         options: Options of the command.
         sources: Files that were read, besides those of the proposals; their checksums are recorded.
         store: The proposals.
         details: Other entries, by name.
-        splits: How much of everything each split has.
+        splits: The counts of each split.
     """
     record = {
         "format_version": format_version,
@@ -64,14 +64,9 @@ def write_record(
 def print_summary(
     title: str, columns: Mapping[str, str | tuple[str, str]], splits: Mapping[str, SplitCounts], notes: Iterable[str]
 ) -> None:
-    """Print a table with a row for each split, and notes below it.
+    """Print a table with a row for each split, and sentences below it.
 
-    Args:
-        title: Title of the table.
-        columns: For each heading, the name of a count; or of two, of which the first is printed in percent of the
-            second.
-        splits: The counts of each split.
-        notes: Sentences.
+    A column is the name of a count, or of two of which the first is printed in percent of the second, by its heading.
     """
     table = Table("split", title=title)
     for heading in columns:

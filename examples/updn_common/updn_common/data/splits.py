@@ -8,12 +8,7 @@ from updn_common.errors import InputError
 
 
 def hold_out(images: Iterable[int], share: float, seed: int) -> set[int]:
-    """Choose a random share of the train images for development.
-
-    Args:
-        images: The train images.
-        share: Share of them, in (0, 1); at least one image is chosen and one is not.
-        seed: Seed of the random choice.
+    """Choose a random share, in (0, 1), of the train images for development: at least one image, and not all.
 
     Raises:
         InputError: There is only one image.

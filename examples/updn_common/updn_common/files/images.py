@@ -9,11 +9,7 @@ from updn_common.errors import InputError
 
 
 def read_image(path: Path, *, expected: str = "an image") -> ImageFile.ImageFile:
-    """Open an image and read its pixels. The caller closes it.
-
-    Args:
-        path: The file.
-        expected: What the file should be, for the error message when it is missing.
+    """Open an image and read its pixels. The caller closes it. ``expected`` describes the image for error messages.
 
     Raises:
         InputError: The file is missing, damaged or not an image, or so large that Pillow takes it for an attack.

@@ -66,16 +66,10 @@ def as_id(value: Any) -> int | None:
 
 
 def by_id(document: Any, path: Path, values: str) -> dict[int, Any]:
-    """Convert the keys of an object, which are question ids, to integers.
-
-    Args:
-        document: Content of the file.
-        path: The file, for error messages.
-        values: What the values are, such as `"boxes"`, for error messages.
+    """Convert the keys of an object, which are question ids, to integers. ``values`` names the values in errors.
 
     Raises:
-        InputError: The document is not an object, a key is not an id, or two keys are the same id, such as "1" and
-            "01".
+        InputError: The document is not an object, a key is not an id, or two keys are one id, such as "1" and "01".
     """
     if not isinstance(document, dict):
         raise InputError(f"{path} should hold an object from question ids to {values}, found {kind_of(document)}.")

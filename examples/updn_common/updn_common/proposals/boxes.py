@@ -10,15 +10,10 @@ BOX_TOLERANCE = 1.0
 
 
 def box_fault(boxes: Float32[np.ndarray, "n 4"], width: float, height: float) -> str:
-    """What is wrong with the boxes of an image, and with which of them; empty if nothing is.
+    """What is wrong with the boxes of an image, x1, y1, x2, y2 in pixels, and with which of them; empty if nothing is.
 
     A box must not be inverted or extend beyond its image by more than `BOX_TOLERANCE`, and a box with an area must lie
     at least partly in the image. Boxes that are all in [0, 1] have been divided by the size of the image.
-
-    Args:
-        boxes: Corners x1, y1, x2, y2 in pixels.
-        width: Width of the image.
-        height: Height of the image.
     """
     limit = np.array([width, height], dtype=np.float32) + BOX_TOLERANCE
     inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)

@@ -42,13 +42,7 @@ DEFAULT = FeatureOptions()
 def store_proposals(
     directory: Path, features: Sequence[Path], wanted: Collection[int], options: FeatureOptions = DEFAULT
 ) -> ProposalStore:
-    """Store the proposals of the wanted images, or share the store of another prepared directory.
-
-    Args:
-        directory: Directory of the new store; see `convert`.
-        features: Feature files, or folders of them; or one directory that holds a store.
-        wanted: The images to store.
-        options: How features are read and stored.
+    """Convert feature files (see `convert`), or share the store of another prepared directory if one is given.
 
     Raises:
         InputError: See `convert`; or a store is given together with something else, is damaged, or has features of

@@ -160,10 +160,7 @@ class StoreWriter:
                 self._checkpoint()
 
     def finish(self, sources: Sequence[Mapping[str, str]]) -> None:
-        """Write the index and the description of the store.
-
-        Args:
-            sources: Names and checksums of what the store was made from.
+        """Write the index and the description of the store, with names and checksums of what it was made from.
 
         Raises:
             InputError: There is no image.

@@ -38,15 +38,11 @@ def is_tsv(path: Path) -> bool:
 
 
 def tsv_entries(path: Path, *, on_bytes: Callable[[bytes], object] | None = None) -> Iterator[FeatureEntry]:
-    """The images of a TSV, one for each line.
+    """The images of a TSV, one for each line; ``on_bytes`` is called with every piece of the file.
 
     Files have either six columns in the original order (width before height), or ten in LXMERT's (height before width,
     and detected objects; attributes and confidences are not read). The last two columns are base64 of little-endian
     float32. Empty lines, a header and a byte order mark are skipped.
-
-    Args:
-        path: The file.
-        on_bytes: Called with every piece of the file, to compute a checksum during reading.
 
     Raises:
         InputError: The header has another order; `FeatureEntry.read` reports malformed lines.

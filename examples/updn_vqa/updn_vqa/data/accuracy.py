@@ -70,15 +70,7 @@ def normalise_answer(text: str) -> str:
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str], *, version: AccuracyVersion = "2016") -> float:
-    """The accuracy of one prediction against the human answers.
-
-    Args:
-        prediction: The answer of the model.
-        answers: The human answers (ten in VQA), as they were typed.
-        version: Version of the official evaluator.
-
-    Returns:
-        The accuracy in [0, 1].
+    """The accuracy, in [0, 1], of one prediction against the human answers (ten in VQA), as they were typed.
 
     Example:
         >>> vqa_accuracy("two", ["2"] * 2 + ["3"] * 8)
@@ -119,15 +111,7 @@ class AccuracyReport:
 def evaluate(
     results: Mapping[int, str], annotations: Iterable[Annotation], *, version: AccuracyVersion = "2016"
 ) -> AccuracyReport:
-    """Evaluate one answer for every annotated question.
-
-    Args:
-        results: The predicted answer to each question, by its id.
-        annotations: The human answers to the same questions.
-        version: Version of the official evaluator.
-
-    Returns:
-        The accuracies: overall, by answer type, by question type and by question.
+    """Evaluate one answer, by question id, for every annotated question.
 
     Raises:
         InputError: ``results`` and ``annotations`` are about different questions.

@@ -20,15 +20,11 @@ FILE = "embeddings.safetensors"
 
 
 def read_word_vectors(path: Path, words: QuestionVocabulary) -> tuple[Float32[np.ndarray, "N D"], int]:
-    """Read the vectors of a vocabulary's words from text, with a word and its D numbers in each line.
-
-    Args:
-        path: A file such as ``glove.6B.300d.txt``.
-        words: The vocabulary of N token ids.
+    """Read the vectors of a vocabulary's words from text such as GloVe's, with a word and its D numbers in each line.
 
     Returns:
-        A vector for each token id, and the number of words that the file has. Vectors of other words, of padding and of
-        the unknown word are zero, as in the reference code.
+        A vector for each of the N token ids, and the number of words that the file has. Vectors of other words, of
+        padding and of the unknown word are zero, as in the reference code.
 
     Raises:
         InputError: A line is malformed, or the file has none of the words.
@@ -75,11 +71,7 @@ def _floats(numbers: list[bytes], where: str) -> Float32[np.ndarray, " D"]:
 def start_from_word_vectors(network: nn.Module, prepared: Path) -> None:
     """Copy the word vectors of a prepared directory, if it has any, into the embeddings of the same shape.
 
-    If there is no such embedding, a note is printed on stderr.
-
-    Args:
-        network: An untrained network.
-        prepared: A prepared directory, which has word vectors if it was prepared with ``--glove``.
+    If an untrained network has no such embedding, a note is printed on stderr.
     """
     if not (prepared / FILE).exists():
         return

@@ -16,12 +16,7 @@ OBJECT_NAMES = "objects_vocab.txt"
 
 
 def hint_source(config: PrepareConfig, box_files: Sequence[Path], splits: Mapping[str, Split]) -> HintSource | None:
-    """Read the hints that the options select.
-
-    Args:
-        config: The options.
-        box_files: Files of boxes that belong to the splits.
-        splits: The questions and annotations.
+    """Read the hints that the options select. ``box_files`` are the files of boxes that belong to the splits.
 
     Raises:
         InputError: Hints are missing or malformed.

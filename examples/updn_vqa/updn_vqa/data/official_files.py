@@ -30,14 +30,7 @@ class SplitFiles:
 
 
 def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, SplitFiles]:
-    """Find the official question and annotation files of a data set.
-
-    Args:
-        data: The directory.
-        dataset: The data set. Default: the only one in the directory.
-
-    Returns:
-        The files of each split, ``"train"`` first.
+    """Find the question and annotation files of a data set, by default of the only one in the directory; train first.
 
     Raises:
         InputError: There is no data set or a choice of several, the train split is missing, or a question file has no

@@ -14,10 +14,7 @@ from updn_vqa.data.questions import Annotation, Question
 def write_questions(path: Path, questions: Iterable[Question], data_subtype: str | None) -> None:
     """Write an official question file, each record with its ``coco_split`` as in VQA-CP.
 
-    Args:
-        path: The file.
-        questions: The questions.
-        data_subtype: Entry of the header, such as ``"train2014"``; None writes a bare list, as in VQA-CP.
+    ``data_subtype`` is an entry of the header, such as ``"train2014"``; None writes a bare list, as in VQA-CP.
     """
     records = (
         {
@@ -37,11 +34,7 @@ def write_annotations(
 ) -> None:
     """Write an official annotation file, which the official evaluator can read; see :func:`write_questions`.
 
-    Args:
-        path: The file.
-        annotations: The annotations.
-        data_subtype: Entry of the header, or None for a bare list.
-        coco_splits: The ``coco_split`` of each record, as in VQA-CP; by default records have none.
+    ``coco_splits`` are the ``coco_split`` of the records, as in VQA-CP; by default, records have none.
     """
     records = (
         {

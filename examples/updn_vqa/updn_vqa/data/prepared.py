@@ -159,9 +159,7 @@ class VqaSplit(PreparedSplit):
     def other_images(self, question_ids: Int64[Tensor, " B"], positions: int) -> Float32[Tensor, "B {positions} D"]:
         """Features of another image of the split for each question, always of the same one.
 
-        Args:
-            question_ids: Official ids of the questions.
-            positions: Number of proposals to return; the proposals of an image that has fewer are repeated.
+        The number of proposals is ``positions``; the proposals of an image that has fewer are repeated.
         """
         at = self._image_rows[self.positions(question_ids.tolist()).numpy()]
         proposals = self._store.batch(np.array([self._next_image[row] for row in at.tolist()]))

@@ -64,13 +64,7 @@ Record = TypeVar("Record", Question, Annotation)
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Read a question file of VQA v1, v2 or VQA-CP.
-
-    Args:
-        path: JSON, or gzipped JSON whatever its name.
-
-    Returns:
-        The questions, in the file's order.
+    """Read a question file of VQA v1, v2 or VQA-CP, gzipped or not.
 
     Raises:
         InputError: The file has another format, a record lacks a key or has a value of the wrong type, or a question id
@@ -85,15 +79,7 @@ def read_annotations(path: Path) -> list[Annotation]:
 
 
 def pair(questions: Sequence[Question], annotations: Iterable[Annotation], source: str) -> list[Annotation]:
-    """Put annotations into the order of their questions.
-
-    Args:
-        questions: All questions of a split.
-        annotations: Their annotations, in any order.
-        source: File of the questions, for error messages.
-
-    Returns:
-        One annotation for each question.
+    """Put annotations into the order of their questions. ``source`` is the file of the questions, for error messages.
 
     Raises:
         InputError: A question has no annotation, an annotation has no question, or they are about different images.
@@ -111,13 +97,7 @@ def pair(questions: Sequence[Question], annotations: Iterable[Annotation], sourc
 
 
 def check_same_questions(found: Iterable[int], expected: Iterable[int], name: str) -> None:
-    """Raise an InputError unless two sets of question ids are equal.
-
-    Args:
-        found: The ids to check.
-        expected: The ids of the annotations.
-        name: File of the ids to check, for error messages.
-    """
+    """Raise an InputError, about the file ``name``, unless it has the expected question ids."""
     found, expected = set(found), set(expected)
     missing, extra = expected - found, found - expected
     if missing:
@@ -133,10 +113,7 @@ def check_same_questions(found: Iterable[int], expected: Iterable[int], name: st
 
 
 def read_results(path: Path) -> dict[int, str]:
-    """Read predictions in the official results format, ``[{"question_id": int, "answer": str}, ...]``.
-
-    Returns:
-        The answer to each question, in the file's order.
+    """Read the answer to each question in the official results format, ``[{"question_id": int, "answer": str}, ...]``.
 
     Raises:
         InputError: A record is malformed, or a question is answered twice.

@@ -13,9 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
-
-from updn_common.console import plain_console
+from updn_common.data.prepared_writer import print_summary
 from updn_common.errors import InputError
 from updn_common.files.json_fields import as_id
 from updn_common.files.reading import read_json, read_text
@@ -165,15 +163,11 @@ def _print_summary(
     if published and published != {name: len(part) for name, part in ids.items()}:
         sizes = " and ".join(f"{count:,} {name}" for name, count in published.items())
         notes.append(f"VQA-CP {config.version} as published has {sizes} questions: this is another split.")
-    table = Table(title=f"{config.out}: VQA-CP {config.version}")
     types = sorted({annotation.answer_type for _, annotation in known.values()})
-    for column in ("part", "questions", "images", *types):
-        table.add_column(column, justify="left" if column == "part" else "right")
+    counts = {}
     for name, part in ids.items():
         by_type = Counter(known[question_id][1].answer_type for question_id in part)
         images = len({known[question_id][0].image_id for question_id in part})
-        table.add_row(name, f"{len(part):,}", f"{images:,}", *(f"{by_type[kind]:,}" for kind in types))
-    console = plain_console()
-    console.print(table)
-    for note in notes:
-        console.print(note, soft_wrap=True)
+        counts[name] = {"questions": len(part), "images": images} | {kind: by_type[kind] for kind in types}
+    columns = {heading: heading for heading in ("questions", "images", *types)}
+    print_summary(f"{config.out}: VQA-CP {config.version}", columns, counts, notes)

@@ -61,14 +61,7 @@ def question_arrays(split: Split, answers: AnswerVocabulary, words: QuestionVoca
 def hint_arrays(
     questions: Sequence[Question], source: HintSource | None, geometry: Callable[[int], Geometry], K: int
 ) -> Arrays:
-    """Human importance of the proposals for each question that has a hint.
-
-    Args:
-        questions: The questions of a split.
-        source: The hints, if there are any.
-        geometry: Returns the proposals of an image.
-        K: Largest number of proposals of an image.
-    """
+    """Human importance of up to K proposals for each question that has a hint."""
 
     def importance(question: Question) -> Tensor | None:
         if source is None:
@@ -87,15 +80,7 @@ def relevance_arrays(
     K: int,
     files: Sequence[Path],
 ) -> Arrays:
-    """The proposals that show what a question asks about, for each question that has boxes.
-
-    Args:
-        questions: The questions of a split.
-        boxes: Boxes around the objects that a question asks about.
-        geometry: Returns the proposals of an image.
-        K: Largest number of proposals of an image.
-        files: The files that the boxes were read from, for error messages.
-    """
+    """The proposals that show what a question asks about, for each question with boxes from ``files``."""
 
     def relevance(question: Question) -> Tensor | None:
         asked = boxes.get(question.question_id)

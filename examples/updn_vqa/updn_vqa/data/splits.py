@@ -51,16 +51,13 @@ def read_splits(files: Mapping[str, SplitFiles]) -> dict[str, Split]:
 def keep_images(
     splits: Mapping[str, Split], images: Collection[int], source: str, *, drop: bool
 ) -> tuple[dict[str, Split], int]:
-    """Keep the questions about given images.
+    """Keep the questions about images that have proposals; return them and the number of dropped ones.
 
     Args:
         splits: The splits.
         images: The images that have proposals.
         source: Files of the proposals, for error messages.
-        drop: Whether to leave out other questions instead of raising an error.
-
-    Returns:
-        The kept questions, and the number of dropped ones.
+        drop: Whether to drop other questions instead of raising an error.
 
     Raises:
         InputError: There are other questions and ``drop`` is false, or a split keeps none.
@@ -83,12 +80,7 @@ def keep_images(
 
 
 def hold_out_development(splits: Mapping[str, Split], share: float, seed: int) -> dict[str, Split]:
-    """Move a random share of the train images, with all their questions, to `SELECTION_SPLIT`, unless that exists.
-
-    Args:
-        splits: The splits, ``"train"`` among them.
-        share: Share of the images; 0 moves none. Otherwise, at least one image moves and one stays.
-        seed: Seed of the random choice.
+    """Move a share of the train images, with all their questions, to `SELECTION_SPLIT`, unless that exists.
 
     Raises:
         InputError: There is only one image.

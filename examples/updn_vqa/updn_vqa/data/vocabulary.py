@@ -169,14 +169,9 @@ class QuestionVocabulary:
         write_json(path, list(self.words))
 
     def encode(self, texts: Sequence[str], length: int = 14) -> Int64[np.ndarray, "N {length}"]:
-        """Encode questions, padded on the *left* so that a recurrent network ends on the last word.
+        """Encode N questions, padded on the *left* so that a recurrent network ends on the last word.
 
-        Args:
-            texts: N questions.
-            length: Maximum number of words; longer questions lose their end.
-
-        Returns:
-            Word indices, shape (N, length).
+        Longer questions lose their end.
         """
         tokens = np.full((len(texts), length), PADDING, dtype=np.int64)
         for row, text in zip(tokens, texts, strict=True):

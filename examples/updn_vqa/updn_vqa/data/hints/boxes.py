@@ -47,11 +47,9 @@ class BoxHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return self.boxes
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """See :class:`HintSource`."""
         drawn = self.boxes.get(question.question_id)
         if drawn is None:
             return None
@@ -67,15 +65,9 @@ class BoxHints:
 
 
 def read_question_boxes(path: Path) -> dict[int, Float32[Tensor, "M 4"]]:
-    """Read ``{"<question id>": [[x1, y1, x2, y2], ...]}``, boxes in pixels.
+    """Read the boxes of each question that has any, ``{"<question id>": [[x1, y1, x2, y2], ...]}`` in pixels.
 
     A box may also be written as in GQA's scene graphs, ``{"x": left, "y": top, "w": width, "h": height, ...}``.
-
-    Args:
-        path: The JSON file.
-
-    Returns:
-        The boxes of each question that has any.
 
     Raises:
         InputError: The file has another format, or a box is inverted, empty or not finite.

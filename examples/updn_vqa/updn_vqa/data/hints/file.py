@@ -65,11 +65,7 @@ class FileHints:
 
     @classmethod
     def read(cls, files: Sequence[Path], names: Path | None) -> FileHints:
-        """Read one or more files.
-
-        Args:
-            files: The files.
-            names: File of the detector's object names, which hints from words need.
+        """Read one or more files; hints from words need ``names``, the file of the detector's object names.
 
         Raises:
             InputError: A line is malformed, a question has two hints, or object names are missing.
@@ -96,10 +92,7 @@ class FileHints:
         return cls(found["importance"], BoxHints(boxes, files), words, features, files, "; ".join(about))
 
     def check_features(self, sources: Iterable[Mapping[str, str]]) -> None:
-        """Check that the scores belong to the given features.
-
-        Args:
-            sources: Names and checksums of the feature files.
+        """Check that the scores belong to features with the given names and checksums.
 
         Raises:
             InputError: The hint files name other features.
@@ -113,11 +106,9 @@ class FileHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return {*self.scores, *self.boxes.boxes, *(self.words.texts if self.words else ())}
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """See :class:`HintSource`."""
         scores = self.scores.get(question.question_id)
         if scores is None:
             s = self.boxes.importance(question, image)

@@ -45,11 +45,6 @@ class HatHints:
         A map belongs to every question that has the same text and the same image as the VQA v1 question. VQA v1 asks
         some questions twice about one image: their maps are averaged.
 
-        Args:
-            folders: Folders of ``<VQA v1 question id>_<map>.png``.
-            v1_files: The question files of VQA v1, train and validation.
-            questions: The questions to find maps for.
-
         Raises:
             InputError: No map belongs to any of the questions.
         """
@@ -74,7 +69,6 @@ class HatHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return self.maps
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
@@ -118,7 +112,6 @@ class SaliconHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return ()
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:

@@ -45,13 +45,7 @@ class HintSource(Protocol):
 
 
 def fitting_scale(size: tuple[float, float], image: Geometry, image_id: int, where: str) -> Float32[Tensor, 2]:
-    """The factors that scale x and y of a hint to the resolution of an image.
-
-    Args:
-        size: Width and height of the image that the hint was made on.
-        image: The proposals of the image.
-        image_id: COCO id of the image, for error messages.
-        where: The file of the hint, for error messages.
+    """The factors that scale x and y of a hint, made on an image of the given size, to the image of the proposals.
 
     Raises:
         InputError: The aspect ratios differ.
@@ -68,12 +62,7 @@ def fitting_scale(size: tuple[float, float], image: Geometry, image_id: int, whe
 def read_all(
     read: Callable[[Path], Mapping[int, Item]], paths: Iterable[Path], *, of: str = "question"
 ) -> dict[int, Item]:
-    """Read several files and merge their items, which are keyed by question or image.
-
-    Args:
-        read: Reads one file.
-        paths: The files.
-        of: What the keys are, for error messages.
+    """Read several files and merge their items, which are keyed by question or image (``of``, for error messages).
 
     Raises:
         InputError: Two files have the same key.

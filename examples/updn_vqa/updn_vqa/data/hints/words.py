@@ -151,7 +151,6 @@ class WordHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return self.texts
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
@@ -179,10 +178,7 @@ class WordHints:
 
 
 def read_explanations(path: Path) -> dict[int, list[str]]:
-    """Read VQA-X explanations, ``{"<question id>": ["because ...", ...]}``.
-
-    Returns:
-        The explanations of each question that has any.
+    """Read VQA-X explanations of each question that has any, ``{"<question id>": ["because ...", ...]}``.
 
     Raises:
         InputError: The file has another format.
