@@ -1,4 +1,4 @@
-"""The captioning world: who goes with whom, what pictures show, and what captions say of them."""
+"""The captioning world: partners, pictures and captions."""
 
 import re
 from collections import Counter

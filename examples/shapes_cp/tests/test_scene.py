@@ -4,16 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from shapes_cp.scene import (
-    ANSWERS,
-    CLUTTER,
-    IMAGE_SIZE,
-    LEVELS,
-    OBJECTS,
-    QUESTION_SHARES,
-    UNIFORM_PRIORS,
-    sample_scene,
-)
+from shapes_cp.scene import ANSWERS, CLUTTER, IMAGE_SIZE, LEVELS, OBJECTS, QUESTION_SHARES, UNIFORM_PRIORS, sample_scene
 from shapes_cp.shapes import COLORS
 from shapes_cp.world import World
 from updn_common.errors import InputError

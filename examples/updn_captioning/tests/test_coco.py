@@ -1,4 +1,4 @@
-"""Official caption files, real and broken."""
+"""Official caption files, valid and malformed."""
 
 import gzip
 import json
@@ -9,13 +9,7 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.data.coco import (
-    Caption,
-    read_captions,
-    read_image_list,
-    read_karpathy,
-    read_robust_split,
-)
+from updn_captioning.data.coco import Caption, read_captions, read_image_list, read_karpathy, read_robust_split
 from updn_common.errors import InputError
 
 CAPTIONS = {
@@ -157,10 +151,7 @@ def test_real_record(shared_data: Path) -> None:
             [image(2, "val", sentence(1, "a", "b\u2009c"))],
             "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['a', 'b\\u2009c'].",
         ),
-        (
-            [image(2, "val", sentence(1, "a", raw=" ."))],
-            "{}, image 0, sentence 0: " + NO_WORDS.format(" ."),
-        ),
+        ([image(2, "val", sentence(1, "a", raw=" ."))], "{}, image 0, sentence 0: " + NO_WORDS.format(" .")),
         (
             [image(2, "val", sentence(1, "a"), sentence(1, "b"))],
             "{}: caption 1 occurs twice. Caption ids must be unique.",

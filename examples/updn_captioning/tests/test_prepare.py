@@ -1,4 +1,4 @@
-"""From official files to a prepared directory, whole or not at all."""
+"""Preparation of official files, which is either complete or leaves nothing."""
 
 import base64
 import hashlib

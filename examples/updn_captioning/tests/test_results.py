@@ -1,4 +1,4 @@
-"""Caption results and references: their shapes, and what is wrong with them."""
+"""Caption results and references: their formats and errors."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Masks of single objects: polygons and run lengths, whole and broken."""
+"""Masks of single objects: polygons and run lengths, valid and malformed."""
 
 import copy
 import json

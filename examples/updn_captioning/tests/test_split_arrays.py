@@ -91,7 +91,7 @@ def test_importance_by_hand(instances: Instances) -> None:
     """
     images = {7: Geometry(BOXES, *SIZE), 8: Geometry(BOXES[:2], *SIZE)}
     arrays = both(instances, images, named_only=True)
-    assert arrays["pairs"].tolist() == [[0, 0], [0, 2]]  # nobody names the hot dog of image 8
+    assert arrays["pairs"].tolist() == [[0, 0], [0, 2]]  # no caption names the hot dog of image 8
     assert arrays["objects"].tolist() == [[0, 0], [0, 2], [1, 1]]
     np.testing.assert_allclose(arrays["hints"][0], [1, 0, 0.5, 14 / 15, np.nan])
     assert np.isnan(arrays["hints"][1]).all()  # a dog without a pixel

@@ -1,4 +1,4 @@
-"""Which image is in which split, from either file or the lists, checked against the captions."""
+"""Splits of images from Karpathy's file, his lists or the robust split, checked against the captions."""
 
 import json
 import shutil

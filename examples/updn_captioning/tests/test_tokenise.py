@@ -1,4 +1,4 @@
-"""Tokenisation without Java: what the official Java program makes of real and of odd captions."""
+"""Tokenisation equals that of the official Java program on real and odd captions."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def java(captions: Iterable[str]) -> list[str]:
     except InputError as error:
         pytest.skip(str(error))
     command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    lines = "".join(f"{caption}\nx\n" for caption in captions)  # what comes next may change the end of a caption
+    lines = "".join(f"{caption}\nx\n" for caption in captions)  # the next line may change the end of a caption
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
     return [
         " ".join(token for token in line.rstrip().split(" ") if token not in PUNCTUATION)

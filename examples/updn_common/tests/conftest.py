@@ -47,11 +47,7 @@ def tsv_cells() -> Callable[..., list[str]]:
 @pytest.fixture(scope="session")
 def assert_same_image() -> Callable[[ImageProposals, ImageProposals], None]:
     def check(found: ImageProposals, expected: ImageProposals) -> None:
-        assert (found.image_id, found.width, found.height) == (
-            expected.image_id,
-            expected.width,
-            expected.height,
-        )
+        assert (found.image_id, found.width, found.height) == (expected.image_id, expected.width, expected.height)
         assert found.boxes.dtype == found.features.dtype == np.float32
         np.testing.assert_array_equal(found.boxes, expected.boxes)
         np.testing.assert_array_equal(found.features, expected.features)

@@ -47,14 +47,8 @@ def test_npz(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSam
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [
-        (
-            {"num_bbox": 5},
-            "x (3, 4) and bbox (3, 4) do not fit num_bbox 5; expected (n, D) or (D, n), and (n, 4).",
-        ),
-        (
-            {"x": np.ones((3, 3), np.float32)},
-            "x (3, 3) is square, so it may or may not be transposed.",
-        ),
+        ({"num_bbox": 5}, "x (3, 4) and bbox (3, 4) do not fit num_bbox 5; expected (n, D) or (D, n), and (n, 4)."),
+        ({"x": np.ones((3, 3), np.float32)}, "x (3, 3) is square, so it may or may not be transposed."),
         (
             {"x": np.ones((3, 4), int)},
             "not a readable npz of plain arrays (expected floating-point values, found int64).",
@@ -63,10 +57,7 @@ def test_npz(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSam
             {"x": np.array([{}] * 3, dtype=object)},
             "not a readable npz of plain arrays (Object arrays cannot be loaded when allow_pickle=False).",
         ),
-        (
-            {"image_h": 79.5},
-            "not a readable npz of plain arrays (image_h should be a whole number, found 79.5).",
-        ),
+        ({"image_h": 79.5}, "not a readable npz of plain arrays (image_h should be a whole number, found 79.5)."),
         ({"image_w": 20}, None),
     ],
 )

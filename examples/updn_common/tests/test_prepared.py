@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from updn_common.data.prepared import Limits, load_arrays, position_of, rows_or_empty
+from updn_common.data.prepared import Limits, load_arrays
 from updn_common.errors import InputError
 
 
@@ -46,14 +46,6 @@ def test_arrays_are_checked(tmp_path: Path, name: str, values: torch.Tensor | No
     save_file(changed, path)
     with pytest.raises(InputError, match=f"{re.escape(message)} Prepare it again"):
         load_arrays(path, same_length, limits)
-
-
-def test_rows_that_are_missing_are_empty() -> None:
-    positions = position_of(torch.tensor([3, 0]), 4)
-    assert positions.tolist() == [1, -1, -1, 0]
-    values = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert rows_or_empty(values, positions, 9).tolist() == [[3, 4], [9, 9], [9, 9], [1, 2]]
-    assert rows_or_empty(values[:0], torch.tensor([[-1]]), 9).tolist() == [[[9, 9]]]
 
 
 def test_reading_does_not_import_what_prepares() -> None:

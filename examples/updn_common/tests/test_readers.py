@@ -45,11 +45,7 @@ def test_real_lxmert_tsv_matches_its_goldens(shared_data: Path) -> None:
     images = list(read_proposals(path))
     assert len(images) == len(goldens) == 10
     for image, golden in zip(images, goldens, strict=True):
-        assert (image.image_id, image.width, image.height) == (
-            golden["image_id"],
-            golden["img_w"],
-            golden["img_h"],
-        )
+        assert (image.image_id, image.width, image.height) == (golden["image_id"], golden["img_w"], golden["img_h"])
         assert image.boxes.shape == (golden["num_boxes"], 4)
         assert image.features.shape == (36, 2048)
         assert image.boxes[0].tolist() == golden["box0"]
@@ -160,22 +156,13 @@ def test_tsv_is_read_lazily(tmp_path: Path, make_image: MakeImage, tsv_cells: Ts
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [
-        (
-            {"image_id": "dog.jpg"},
-            "image 'dog.jpg' is neither an integer nor a COCO file name.",
-        ),
+        ({"image_id": "dog.jpg"}, "image 'dog.jpg' is neither an integer nor a COCO file name."),
         ({"image_w": "0"}, "image_w is '0'; expected a positive integer."),
         ({"image_h": "-4"}, "image_h is '-4'; expected a positive integer."),
         ({"num_boxes": "9" * 5000}, f"num_boxes is '{'9' * 20}'; expected a positive integer."),
         ({"num_boxes": "4"}, "boxes hold 12 numbers; num_boxes 4 needs 16."),
-        (
-            {"boxes": "AA$AA"},
-            "boxes are not base64; the line is damaged or truncated.",
-        ),
-        (
-            {"features": "AAAAA"},
-            "features are not base64; the line is damaged or truncated.",
-        ),
+        ({"boxes": "AA$AA"}, "boxes are not base64; the line is damaged or truncated."),
+        ({"features": "AAAAA"}, "features are not base64; the line is damaged or truncated."),
         ({"features": "AAAA"}, "features are 3 bytes, not a whole number of float32 values."),
         ({"features": encode(*range(13))}, "features hold 13 numbers, not a multiple of num_boxes 3."),
         ({"features": ""}, "features hold 0 numbers, not a multiple of num_boxes 3."),

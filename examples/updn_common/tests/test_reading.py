@@ -30,14 +30,8 @@ def test_read_json_real_gzip(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            b'{"a": 1,\n "b": }',
-            ", line 2, column 7: malformed JSON (Expecting value); repair or fetch the file again.",
-        ),
-        (
-            b'{"a": "b\xff"}',
-            " is not UTF-8 text (byte 8); expected a JSON file.",
-        ),
+        (b'{"a": 1,\n "b": }', ", line 2, column 7: malformed JSON (Expecting value); repair or fetch the file again."),
+        (b'{"a": "b\xff"}', " is not UTF-8 text (byte 8); expected a JSON file."),
         (
             gzip.compress(b"[1, 2, 3]" * 99, mtime=0)[:-12],
             " is a damaged gzip file (Compressed file ended before the end-of-stream marker was reached); "

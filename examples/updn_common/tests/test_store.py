@@ -166,11 +166,7 @@ def test_float16(tmp_path: Path, images: list[ImageProposals]) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    counts=st.lists(st.integers(1, 12), min_size=1, max_size=8),
-    feature_size=st.integers(1, 5),
-    data=st.data(),
-)
+@given(counts=st.lists(st.integers(1, 12), min_size=1, max_size=8), feature_size=st.integers(1, 5), data=st.data())
 def test_any_store_round_trips(
     make_image: MakeImage, counts: list[int], feature_size: int, data: st.DataObject
 ) -> None:

@@ -153,10 +153,7 @@ class Worker:
     def __init__(self, context: str, path: Path) -> None:
         code = WORKER.format(context=context)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         assert self.process.stdout
         assert self.process.stdout.readline() == "ready\n"

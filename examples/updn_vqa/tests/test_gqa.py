@@ -10,7 +10,8 @@ import torch
 
 from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.data.hints import Geometry, read_gqa
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import read_gqa
 from updn_vqa.data.questions import Question
 
 GRAPHS: dict[str, Any] = {

@@ -16,7 +16,8 @@ from hypothesis.extra.numpy import arrays
 
 from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.data.hints import FileHints, Geometry, write_hints
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import FileHints, write_hints
 from updn_vqa.data.questions import Question
 
 HEADER = {"format": "hints", "version": 1, "about": "clicks"}
@@ -78,9 +79,7 @@ def test_several_files_plain_and_gzipped(lines: Callable[..., Path], tmp_path: P
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
-        st.integers(0, 2**62),
-        arrays(np.float32, st.integers(1, 40), elements=st.floats(0, 1, width=32)),
-        max_size=5,
+        st.integers(0, 2**62), arrays(np.float32, st.integers(1, 40), elements=st.floats(0, 1, width=32)), max_size=5
     )
 )
 def test_round_trip_is_bitwise(tmp_path_factory: pytest.TempPathFactory, scores: dict[int, Any]) -> None:
@@ -138,14 +137,8 @@ EXPECTED = '{}, line 2: expected {{"question_id": integer}} with one of "importa
             {"question_id": 7, "words": ["a"], "boxes": []},
             EXPECTED + '{{"question_id": 7, "words": ["a"], "boxes": []}}.',
         ),
-        (
-            {"question_id": 7, "importance": 1},
-            "{}, line 2: question 7 has 1. Expected a list of numbers from 0 to 1.",
-        ),
-        (
-            {"question_id": 7, "importance": [0, 1.5]},
-            "{}, line 2: question 7 has 1.5. Expected numbers from 0 to 1.",
-        ),
+        ({"question_id": 7, "importance": 1}, "{}, line 2: question 7 has 1. Expected a list of numbers from 0 to 1."),
+        ({"question_id": 7, "importance": [0, 1.5]}, "{}, line 2: question 7 has 1.5. Expected numbers from 0 to 1."),
         (
             {"question_id": 7, "importance": [0, float("nan")]},
             "{}, line 2: question 7 has nan. Expected numbers from 0 to 1.",
@@ -160,10 +153,7 @@ EXPECTED = '{}, line 2: expected {{"question_id": integer}} with one of "importa
             "{}, line 2: question 7 has [[0, 0, 0, 1]]. "
             "Expected a list of boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2.",
         ),
-        (
-            {"question_id": 7, "boxes": []},
-            "{}, line 2: question 7 has no boxes. Leave out questions without a hint.",
-        ),
+        ({"question_id": 7, "boxes": []}, "{}, line 2: question 7 has no boxes. Leave out questions without a hint."),
         (
             {"question_id": 7, "words": "dog"},
             "{}, line 2: the words for question 7 should be a list of texts, found 'dog'.",

@@ -12,7 +12,8 @@ from PIL import Image
 
 from hint_loss import human_importance, human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.data.hints import BoxHints, Geometry, HatHints, SaliconHints, read_question_boxes
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import BoxHints, HatHints, SaliconHints, read_question_boxes
 from updn_vqa.data.questions import Question
 
 SIZE = (30, 40)

@@ -1,4 +1,4 @@
-"""The rehearsal on ten photos of one's own, as the README tells it."""
+"""The trial run of the README on ten photos."""
 
 import csv
 import json

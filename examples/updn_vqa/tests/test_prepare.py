@@ -46,7 +46,7 @@ def test_content(config: Configure, world: Path, capsys: pytest.CaptureFixture[s
     prepare(options)
     out = options.out
     assert {path.name for path in out.iterdir()} == {
-        *("prepared.json", "proposals", "answers.json", "words.json", "train", "dev", "test"),
+        *("prepared.json", "proposals", "answers.json", "words.json", "train", "dev", "test")
     }
     record = json.loads((out / "prepared.json").read_text())
     assert record["format_version"] == 3

@@ -132,7 +132,7 @@ def test_hints_from_scene_graphs(config: Configure, world: Path) -> None:
     prepare(options)
     s = hints(options.out)
     assert s.keys() == {1000}
-    assert s[1000] == pytest.approx([1, 0, 0.5, 1 / (1 + 275 / 1175)])  # the last is inside of what is asked for
+    assert s[1000] == pytest.approx([1, 0, 0.5, 1 / (1 + 275 / 1175)])  # the last proposal is inside the asked object
 
 
 @pytest.mark.parametrize("kind", ["hat", "boxes", "explanations"])

@@ -10,7 +10,8 @@ import torch
 
 from updn_common.errors import InputError
 from updn_common.proposals.readers import read_proposals
-from updn_vqa.data.hints import Geometry, ObjectNames, WordHints
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import ObjectNames, WordHints
 from updn_vqa.data.hints.words import read_explanations, words
 from updn_vqa.data.questions import Annotation, Question
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 from torch import Tensor
 
 from updn_captioning.data.splits import SELECTION_SPLIT
 from updn_captioning.data.visual_words import VisualWords
 from updn_captioning.data.vocabulary import PAD, CaptionVocabulary
-from updn_common.data.prepared import Limits, PreparedDirectory, PreparedSplit, rows_or_empty
+from updn_common.data.prepared import Limits, PreparedDirectory, PreparedSplit
 from updn_common.errors import InputError
 from updn_common.files.json_fields import by_id
 from updn_common.files.reading import read_json
@@ -127,7 +127,7 @@ class CaptionSplit(PreparedSplit):
 
     def _indices(self, wanted: Bool[Tensor, " P"]) -> Int64[Tensor, " M"]:
         """The captions that have a visual word about one of the wanted pairs."""
-        return rows_or_empty(wanted[:, None], self._arrays["word_pairs"], False).any(2).any(1).nonzero()[:, 0]
+        return _rows_or_empty(wanted[:, None], self._arrays["word_pairs"], False).any(2).any(1).nonzero()[:, 0]
 
     def positions(self, image_ids: Sequence[int]) -> Int64[Tensor, " B"]:
         """Positions of images in ``image_ids``.
@@ -166,8 +166,8 @@ class CaptionSplit(PreparedSplit):
             tokens=tokens[:, :T],
             word_spans=self._arrays["word_spans"][at, :W].long(),
             word_categories=categories[:, :W],
-            human=rows_or_empty(self.hints if hints is None else hints, pairs, torch.nan)[..., :K],
-            relevant=rows_or_empty(self.relevant, pairs, False)[..., :K],
+            human=_rows_or_empty(self.hints if hints is None else hints, pairs, torch.nan)[..., :K],
+            relevant=_rows_or_empty(self.relevant, pairs, False)[..., :K],
         )
 
 
@@ -198,3 +198,10 @@ class PreparedData(PreparedDirectory[CaptionSplit]):
 
     def _read_split(self, directory: Path) -> CaptionSplit:
         return CaptionSplit(directory, self.store, self.categories, len(self.vocabulary))
+
+
+def _rows_or_empty(values: Shaped[Tensor, "P K"], rows: Int32[Tensor, "N W"], empty: float) -> Shaped[Tensor, "N W K"]:
+    """The given rows of ``values``, filled with ``empty`` for row -1."""
+    if len(values) == 0:
+        return values.new_full((*rows.shape, values.shape[1]), empty)
+    return values[rows.long()].masked_fill((rows < 0)[..., None], empty)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
-from jaxtyping import Int, Int64, Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -132,17 +131,3 @@ def load_arrays(path: Path, same_length: Sequence[Sequence[str]], limits: Limits
         if array.numel() and not (low <= array.min() and array.max() < end):
             raise InputError(f"{path}: {name!r} holds numbers outside {low} to {end - 1}. Prepare it again.")
     return arrays
-
-
-def rows_or_empty(values: Shaped[Tensor, "M K"], rows: Int[Tensor, "*B"], empty: float) -> Shaped[Tensor, "*B K"]:
-    """The given rows of ``values``, filled with ``empty`` for row -1."""
-    if len(values) == 0:
-        return values.new_full((*rows.shape, values.shape[1]), empty)
-    return values[rows.long()].masked_fill((rows < 0)[..., None], empty)
-
-
-def position_of(rows: Int64[Tensor, " M"], total: int) -> Int64[Tensor, " N"]:
-    """The position in ``rows`` of each number from 0 to ``total``, -1 for those that are not there."""
-    positions = torch.full((total,), -1, dtype=torch.int64)
-    positions[rows] = torch.arange(len(rows))
-    return positions

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 from torch import Tensor
 
-from updn_common.data.prepared import Limits, PreparedDirectory, PreparedSplit, position_of, rows_or_empty
+from updn_common.data.prepared import Limits, PreparedDirectory, PreparedSplit
 from updn_common.data.stream import generator
 from updn_common.errors import InputError
 from updn_common.proposals.store import ProposalStore
@@ -88,8 +88,11 @@ class VqaSplit(PreparedSplit):
         self._num_answers = num_answers
         self._image_rows: Int64[np.ndarray, " N"] = self._arrays["image_rows"].numpy()
         self.hinted_indices: Int64[Tensor, " M"] = self._arrays["hint_rows"]
-        self._hint_of = position_of(self.hinted_indices, len(self))
-        self._relevant_of = position_of(self._arrays["relevant_rows"], len(self))
+        # The position of each question in these two; -1, for questions without one, is their last row, which is empty.
+        self._hint_of, self._hints = _with_empty_row(self.hinted_indices, self.hints, len(self), torch.nan)
+        self._relevant_of, self._relevant = _with_empty_row(
+            self._arrays["relevant_rows"], self._arrays["relevant"], len(self), False
+        )
 
     def __len__(self) -> int:
         return len(self._arrays["question_ids"])
@@ -151,8 +154,8 @@ class VqaSplit(PreparedSplit):
             sizes=proposals.sizes,
             answer_scores=self._dense_scores(at),
             ground_truth=self._arrays["ground_truth"][at],
-            human=rows_or_empty(self.hints, self._hint_of[at], torch.nan)[:, :K],
-            relevant=rows_or_empty(self._arrays["relevant"], relevant_of, False)[:, :K],
+            human=self._hints[self._hint_of[at], :K],
+            relevant=self._relevant[relevant_of, :K],
             grounded=relevant_of >= 0,
         )
 
@@ -206,3 +209,12 @@ class PreparedData(PreparedDirectory[VqaSplit]):
 
     def _read_split(self, directory: Path) -> VqaSplit:
         return VqaSplit(directory, self.store, len(self.answers), len(self.words))
+
+
+def _with_empty_row(
+    rows: Int64[Tensor, " M"], values: Shaped[Tensor, "M K"], total: int, empty: float
+) -> tuple[Int64[Tensor, " N"], Shaped[Tensor, "M+1 K"]]:
+    """Append an empty row to ``values``, and find the position of ``total`` questions in it: -1 for most."""
+    position = torch.full((total,), -1, dtype=torch.int64)
+    position[rows] = torch.arange(len(rows))
+    return position, torch.cat([values, values.new_full((1, values.shape[1]), empty)])

@@ -6,7 +6,6 @@ proposals; see :mod:`updn_vqa.data.hints.words`. :mod:`updn_vqa.data.hints.file`
 any kind.
 """
 
-from updn_common.proposals.store import Geometry
 from updn_vqa.data.hints.boxes import BoxHints, read_question_boxes
 from updn_vqa.data.hints.file import FileHints, write_hints
 from updn_vqa.data.hints.gqa import read_gqa
@@ -18,7 +17,6 @@ __all__ = [
     "SALICON_SIGMA",
     "BoxHints",
     "FileHints",
-    "Geometry",
     "HatHints",
     "HintSource",
     "ObjectNames",
