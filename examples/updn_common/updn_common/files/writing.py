@@ -56,7 +56,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Temporary files that a killed process left are deleted. The mode of the file follows the umask.
 
     Raises:
-        InputError: If the disk is full.
+        InputError: The disk is full.
     """
     for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
         if not _is_running(left.name.rpartition("-")[2]):

@@ -124,9 +124,7 @@ class SaliconHints:
                 f"{joined(self.files)}: the fixations in image {question.image_id} are on "
                 f"{fixations.width} x {fixations.height} pixels, but the proposals on {image.width} x {image.height}."
             )
-        points = torch.from_numpy(
-            fixations.points + 0.5
-        )  # from pixel centres at whole numbers to pixel corners at whole numbers
+        points = torch.from_numpy(fixations.points + 0.5)  # now pixel corners, not centres, are whole numbers
         return human_importance_from_points(points, image.boxes, image_size=image.size, sigma=self.sigma).float()
 
     def record(self) -> dict[str, Any]:
