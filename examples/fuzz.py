@@ -1,14 +1,13 @@
-"""Damaged files, by the thousand, for every reader: each loads, or raises an InputError; ``make fuzz``.
+"""Fuzz every reader with thousands of damaged files: each must load or raise an InputError; ``make fuzz``.
 
-Two tiny worlds are rendered, prepared, trained on and evaluated. Then each of their files, and of those that users
-bring, is damaged at random and read again: bytes are changed, cut, doubled or exchanged, and values within JSON
-replaced by others. A reader has ten seconds and four GiB. What ends otherwise is reported with the seed that makes it
-again, and kept.
+Two tiny worlds are rendered, prepared, trained on and evaluated. Then each of their files, and one of each other kind
+of input file, is damaged at random and read: bytes are changed, cut, doubled or exchanged, and values in JSON replaced.
+A reader has ten seconds and four GiB. Other outcomes are reported with the number of the mutant, whose file is kept.
 
-HDF5 files with rows of unlike lengths are left out: in a damaged heap of theirs, HDF5's own code can loop for ever.
+HDF5 files with rows of variable length are left out: HDF5's own code can loop for ever on a damaged heap.
 
-    python fuzz.py --mutants 50000             # of all readers together
-    python fuzz.py --only store --mutants 500  # of those whose name has this in it
+    python fuzz.py --mutants 50000             # divided among all readers
+    python fuzz.py --only store --mutants 500  # readers with "store" in their names
 """
 
 import argparse
@@ -32,14 +31,15 @@ import h5py
 import numpy as np
 import torch
 
+from shapes_cp.pairs import PairWorld
 from shapes_cp.world import World
 from shapes_cp.write import write_world
+from shapes_cp.write_pairs import write_pair_world
 from updn_captioning.data import coco, results
 from updn_captioning.data import prepare as captions
 from updn_captioning.data.instances import Instances
 from updn_captioning.data.prepared import PreparedData as CaptionData
 from updn_captioning.data.visual_words import VisualWords
-from updn_captioning.data.vocabulary import CaptionVocabulary
 from updn_common.data.attention_maps import read_attention_map, read_salicon
 from updn_common.errors import InputError
 from updn_common.proposals.hdf5 import read_image_ids
@@ -53,7 +53,6 @@ from updn_vqa.data.prepared import PreparedData
 from updn_vqa.data.questions import read_annotations, read_questions
 from updn_vqa.data.questions import read_results as read_answers
 from updn_vqa.data.rebuild import read_question_ids
-from updn_vqa.data.vocabulary import AnswerVocabulary, QuestionVocabulary
 from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_vqa.training.config import TrainConfig
 from updn_vqa.training.measure import load_model
@@ -65,7 +64,7 @@ JSON_SUFFIXES = (".json", ".jsonl")
 
 
 class Target(NamedTuple):
-    """A file, and what reads it."""
+    """A file, and a function that reads it."""
 
     name: str
     path: Path
@@ -73,9 +72,9 @@ class Target(NamedTuple):
 
 
 def make_seeds(folder: Path) -> None:
-    """Files of every kind, small ones."""
+    """Write small files of every kind."""
     write_world(folder / "world", World(seed=0), "tiny", workers=1)
-    write_world(folder / "pairs", World(seed=0, kind="pairs"), "tiny", workers=1)
+    write_pair_world(folder / "pairs", PairWorld(seed=0), "tiny", workers=1)
     prepared = folder / "prepared"
     options = {"min_answer_occurrences": 1, "hints": "hat"}
     questions.prepare(questions.PrepareConfig(data=folder / "world", out=prepared, **options))  # type: ignore[arg-type]
@@ -95,32 +94,34 @@ def make_seeds(folder: Path) -> None:
         np.savez(small / "npz" / f"{image.image_id}.npz", x=image.features, bbox=image.boxes, **size)  # type: ignore[arg-type]
     with h5py.File(small / "a.hdf5", "w") as file:
         scale_of = [np.array([i.width, i.height] * 2, dtype=np.float32) for i in images]
-        file["image_features"], file["image_bb"] = (
-            np.stack([getattr(i, n) for i in images]) for n in ("features", "boxes")
-        )
+        file["image_features"] = np.stack([image.features for image in images])
+        file["image_bb"] = np.stack([image.boxes for image in images])
         sides = [np.concatenate([i.boxes, i.boxes[:, 2:] - i.boxes[:, :2]], 1) for i in images]
         file["spatial_features"] = np.stack([x / s[[0, 1, 2, 3, 0, 1]] for x, s in zip(sides, scale_of, strict=True)])
-    (small / "a.ids.json").write_text(json.dumps([image.image_id for image in images]))
     about = {"format": "hints", "version": 1, "about": "a test"}
     hints = [{"question_id": 1, "boxes": [[0, 0, 9, 9]]}, {"question_id": 2, "importance": [0.1, 0.9]}]
-    (small / "hints.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [about, *hints]))
     graph = {"width": 90, "height": 60, "objects": {"5": {"name": "cat", "x": 1, "y": 2, "w": 30, "h": 20}}}
     asked = {"question": "Is it a cat?", "answer": "yes", "imageId": "7", "annotations": {"question": {"0": "5"}}}
-    (small / "sceneGraphs.json").write_text(json.dumps({"7": graph}))
-    (small / "gqa.json").write_text(json.dumps({"3": asked}))
     fixations = {"image_id": 1, "fixations": [[3, 4], [5, 6]]}
-    document = {"images": [{"id": 1, "width": 40, "height": 30}], "annotations": [fixations]}
-    (small / "salicon.json").write_text(json.dumps(document))
+    documents = {
+        "a.ids": [image.image_id for image in images],
+        "sceneGraphs": {"7": graph},
+        "gqa": {"3": asked},
+        "salicon": {"images": [{"id": 1, "width": 40, "height": 30}], "annotations": [fixations]},
+        "explanations": {"1": ["because of the cat"], "2": ["it is", "a dog"]},
+        "answers": [{"question_id": 1, "answer": "red"}],
+        "ids": [1, 2, 3],
+        "results": [{"image_id": 1, "caption": "a cat"}],
+    }
+    for name, document in documents.items():
+        (small / f"{name}.json").write_text(json.dumps(document))
+    (small / "hints.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [about, *hints]))
     (small / "objects.txt").write_text("cat\ndog,puppy\nhot dog\n")
-    (small / "explanations.json").write_text(json.dumps({"1": ["because of the cat"], "2": ["it is", "a dog"]}))
-    (small / "answers.json").write_text(json.dumps([{"question_id": 1, "answer": "red"}]))
-    (small / "ids.json").write_text("[1, 2, 3]")
-    (small / "results.json").write_text(json.dumps([{"image_id": 1, "caption": "a cat"}]))
     (small / "words.txt").write_text("person, man\ndog, puppy\n! hot dog\n+ baby: dog\n")
 
 
 def find_targets(folder: Path) -> Iterator[Target]:
-    """Every file that a reader reads."""
+    """All files with their readers."""
     small, world, pairs = folder / "small", folder / "world", folder / "pairs"
     lone: dict[str, tuple[Path, Callable[[Path], object]]] = {
         "features, TSV": (small / "a.tsv", lambda path: list(read_proposals(path))),
@@ -142,14 +143,11 @@ def find_targets(folder: Path) -> Iterator[Target]:
         "instances": (next(pairs.glob("instances*.json")), lambda path: Instances.read([path])),
         "results of captions": (small / "results.json", results.read_results),
         "visual words": (small / "words.txt", VisualWords.read_list),
+        "captions": (next(pairs.glob("captions_*.json")), coco.read_captions),
+        "Karpathy's captions": (pairs / "dataset_coco.json", coco.read_karpathy),
         "configuration": (folder / "run" / "config.json", lambda path: read_config(path.parent)),
         "metrics": (folder / "run" / "metrics.jsonl", lambda path: read_metrics(path.parent)),
     }
-    karpathy, plain = pairs / "dataset_coco.json", sorted(pairs.glob("captions_*.json"))
-    if karpathy.exists():
-        lone["Karpathy's captions"] = karpathy, coco.read_karpathy
-    if plain:
-        lone["captions"] = plain[0], coco.read_captions
     for name, (path, read) in lone.items():
         yield Target(name, path, lambda path=path, read=read: read(path))  # type: ignore[misc]
 
@@ -177,8 +175,7 @@ def _vqa(directory: Path) -> object:
     for name in data.split_names:
         split = data.split(name)
         _ = split.batch([0, 1]), split.questions, split.annotations, split.hints
-    words = QuestionVocabulary.read(directory / "words.json").encode(["what is it"])
-    return AnswerVocabulary.read(directory / "answers.json"), words
+    return data.words.encode(["what is it"])
 
 
 def _captions(directory: Path) -> object:
@@ -186,11 +183,11 @@ def _captions(directory: Path) -> object:
     for name in data.split_names:
         split = data.split(name)
         _ = split.batch([0, 1]), split.references
-    return CaptionVocabulary.read(directory / "vocabulary.json"), data.visual_words.find(["a", "cat"])
+    return data.visual_words.find(["a", "cat"])
 
 
 def damage(content: bytes, is_json: bool, rng: random.Random) -> bytes:
-    """A file's content with something wrong, mostly at one place."""
+    """Damage the content of a file, mostly at one place."""
     if is_json and rng.random() < 0.6:
         lines = content.split(b"\n")
         at = rng.randrange(len(lines))
@@ -206,10 +203,8 @@ def damage(content: bytes, is_json: bool, rng: random.Random) -> bytes:
         begin = rng.randrange(len(changed) + 1)
         end = min(len(changed), begin + rng.choice((0, 1, 1, 4, 64, 4096)))
         piece = bytes(changed[begin:end])
-        insert = rng.choice(
-            (b"", piece * 2, piece[::-1], rng.randbytes(len(piece)), b"\0" * len(piece), b"\xff" * len(piece))
-        )
-        changed[begin:end] = insert
+        noise, n = rng.randbytes(len(piece)), len(piece)
+        changed[begin:end] = rng.choice((b"", piece * 2, piece[::-1], noise, b"\0" * n, b"\xff" * n))
     return bytes(changed[: rng.randrange(len(changed) + 1)] if rng.random() < 0.1 else changed)
 
 
@@ -220,7 +215,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def _changed(value: Any, rng: random.Random) -> Any:
-    """JSON with one value, or one key, replaced, left out or doubled."""
+    """Replace, delete or double one value or key of a JSON document."""
     if not isinstance(value, dict | list) or not value or rng.random() < 0.1:
         return rng.choice(VALUES)
     if isinstance(value, list):
@@ -258,14 +253,13 @@ def limited() -> Iterator[None]:
 
 
 def attack(target: Target, mutants: int, seed: int, kept: Path) -> dict[str, Any]:
-    """Read damaged files, and count how that ended."""
+    """Read damaged files, and count the outcomes."""
     content, ends, faults = target.path.read_bytes(), {"loaded": 0, "refused": 0}, []
-    links = target.path.stat().st_nlink > 1  # a store that is shared
     progress = kept / "at"
     for number in range(mutants):
         progress.write_text(str(number))
         mutant = damage(content, target.path.suffix in JSON_SUFFIXES, random.Random(f"{seed} {target.name} {number}"))
-        if links:
+        if target.path.stat().st_nlink > 1:  # a file of a shared store
             target.path.unlink()
         target.path.write_bytes(mutant)
         try:
@@ -276,19 +270,19 @@ def attack(target: Target, mutants: int, seed: int, kept: Path) -> dict[str, Any
             str(error).encode("utf-8", "surrogateescape")
             ends["refused"] += 1
         except (Exception, SystemExit) as error:
-            told = f"{type(error).__name__}: {error}"[:200]
-            if told.split(":")[0] not in {fault["error"].split(":")[0] for fault in faults} or len(faults) < 5:
+            message = f"{type(error).__name__}: {error}"[:200]
+            if message.split(":")[0] not in {fault["error"].split(":")[0] for fault in faults} or len(faults) < 5:
                 path = kept / f"{len(faults)}-{target.path.name}"
                 path.write_bytes(mutant)
-                faults.append({"number": number, "error": told, "kept": str(path)})
+                faults.append({"number": number, "error": message, "kept": str(path)})
     target.path.write_bytes(content)
     return {"target": target.name, **ends, "other": mutants - sum(ends.values()), "faults": faults}
 
 
 def watched(target: Target, mutants: int, seed: int, kept: Path) -> dict[str, Any]:
-    """The same in a process of its own, which may crash, or hang where no alarm is heard."""
+    """Run `attack` in a separate process, which may crash or hang."""
     kept.mkdir(parents=True, exist_ok=True)
-    content, context = target.path.read_bytes(), multiprocessing.get_context("fork")  # all is imported already
+    content, context = target.path.read_bytes(), multiprocessing.get_context("fork")  # everything is imported already
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_attack, args=(sending, target, mutants, seed, kept))
     process.start()
@@ -307,9 +301,14 @@ def watched(target: Target, mutants: int, seed: int, kept: Path) -> dict[str, An
         shutil.copy(target.path, kept / f"fatal-{target.path.name}")
         target.path.write_bytes(content)
         fault = {"number": int(at or 0), "error": f"the process hung, or ended with {process.exitcode}"}
-        found = {"target": target.name, "loaded": 0, "refused": 0, "other": int(at or 0) + 1, "faults": [fault]}
+        found = failure(target, int(at or 0) + 1, fault)
     process.join()
     return found
+
+
+def failure(target: Target, mutants: int, fault: dict[str, Any]) -> dict[str, Any]:
+    """The result for a reader that did not finish."""
+    return {"target": target.name, "loaded": 0, "refused": 0, "other": mutants, "faults": [fault]}
 
 
 def _attack(sending: Any, *arguments: Any) -> None:
@@ -319,11 +318,11 @@ def _attack(sending: Any, *arguments: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mutants", type=int, default=50_000, help="of all readers together")
-    parser.add_argument("--only", default="", help="readers whose name has this in it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=30.0, help="no reader begins later")
-    parser.add_argument("--kept", type=Path, default=Path("runs/fuzz"), help="where the files that broke a reader go")
+    parser.add_argument("--mutants", type=int, default=50_000, help="number of damaged files for all readers together")
+    parser.add_argument("--only", default="", help="part of the names of the readers to run")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damage")
+    parser.add_argument("--minutes", type=float, default=30.0, help="time after which no more readers are started")
+    parser.add_argument("--kept", type=Path, default=Path("runs/fuzz"), help="directory of files that broke a reader")
     options = parser.parse_args()
     torch.set_num_threads(1)
     began, found = time.monotonic(), []
@@ -335,21 +334,15 @@ def main() -> None:
         each = -(-options.mutants // len(targets))
         for number, target in enumerate(targets):
             if time.monotonic() - began > 60 * options.minutes:
-                result = {
-                    "target": target.name,
-                    "loaded": 0,
-                    "refused": 0,
-                    "other": 0,
-                    "faults": [{"error": "no time"}],
-                }
+                result = failure(target, 0, {"error": "no time"})
             else:
                 result = watched(target, each, options.seed, options.kept / str(number))
             found.append(result)
             sys.stdout.write(json.dumps(result) + "\n")
             sys.stdout.flush()
     total = {end: sum(result[end] for result in found) for end in ("loaded", "refused", "other")}
-    told = f"{sum(total.values()):,} mutants of {len(targets)} files: {total}"
-    sys.stdout.write(f"{told}, {time.monotonic() - began:.0f} s\n")
+    seconds = time.monotonic() - began
+    sys.stdout.write(f"{sum(total.values()):,} mutants of {len(targets)} files: {total}, {seconds:.0f} s\n")
     sys.exit(bool(any(result["faults"] for result in found)))
 
 

@@ -11,10 +11,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from shapes_cp.pairs import PairWorld, Strength
+from shapes_cp.pairs import PairPicture, PairWorld, Strength
+from shapes_cp.scene import Scene
 from shapes_cp.world import Size, SplitName, World
-from shapes_cp.write import Drawn, write_world
-from shapes_cp.write_pairs import DrawnPair, write_pair_world
+from shapes_cp.write import write_world
+from shapes_cp.write_coco import Drawn
+from shapes_cp.write_pairs import write_pair_world
 from updn_common.errors import InputError
 
 
@@ -23,20 +25,20 @@ class Arguments:
     """Render a small world under changing priors and write it in the official VQA and COCO formats."""
 
     out: Path
-    """The directory to make."""
+    """Path of the new directory."""
     size: Size = "medium"
     """Images in train / val / dev / test: tiny 24/16/16/16, small 300/200/200/200,
     medium 3,000/1,000/1,000/1,000, large 30,000/5,000/5,000/5,000."""
     seed: int = 0
-    """Decides everything random, which answers are frequent and which shapes go together included."""
+    """Seed of everything random, including which answers are frequent and which shapes occur together."""
     world: Literal["cue", "light", "prior", "pairs"] = "cue"
-    """cue: a rendered sign often agrees with the answer in train and val. light: the background's light does, and there
-    is no sign. prior: neither; only priors shift. pairs: a world for captioning, in which shapes go together in train
-    and val."""
+    """Kind of world. cue: in train and val, a rendered sign often agrees with the answer. light: the light of the
+    background does, and there is no sign. prior: neither; only priors shift. pairs: a world for captioning, in which
+    some shapes occur together in train and val."""
     strength: Strength | None = None
-    """How firmly shapes go together in the world pairs: strong (the default) or weak."""
+    """How often shapes occur together in the world pairs. Default: strong."""
     workers: int = os.cpu_count() or 1
-    """Processes that draw; the files do not depend on it."""
+    """Number of processes; the files do not depend on it."""
 
 
 def main() -> None:
@@ -49,7 +51,7 @@ def main() -> None:
 
 
 def _make(arguments: Arguments) -> Table:
-    """Makes the world and tells what is in it."""
+    """Write the world and return a summary."""
     out, kind = arguments.out, arguments.world
     if kind == "pairs":
         world = PairWorld(arguments.seed, arguments.strength or "strong")
@@ -59,16 +61,16 @@ def _make(arguments: Arguments) -> Table:
     return _summary(out, write_world(out, World(arguments.seed, kind), arguments.size, arguments.workers))
 
 
-def _summary(out: Path, splits: Mapping[SplitName, list[Drawn]]) -> Table:
+def _summary(out: Path, splits: Mapping[SplitName, list[Drawn[Scene]]]) -> Table:
     table = Table("split", "images", "questions", "cue agrees", caption=_bytes_in(out))
     for name, drawn in splits.items():
-        agrees = sum(one.scene.cue_agrees for one in drawn) / len(drawn)
-        has_cue = drawn[0].scene.shown is not None
+        agrees = sum(one.picture.cue_agrees for one in drawn) / len(drawn)
+        has_cue = drawn[0].picture.shown is not None
         table.add_row(name, f"{len(drawn):,}", f"{len(drawn):,}", f"{agrees:.0%}" if has_cue else "no cue")
     return table
 
 
-def _pair_summary(out: Path, world: PairWorld, splits: Mapping[SplitName, list[DrawnPair]]) -> Table:
+def _pair_summary(out: Path, world: PairWorld, splits: Mapping[SplitName, list[Drawn[PairPicture]]]) -> Table:
     table = Table("robust split", "images", "captions", "pairs of partners", caption=_bytes_in(out))
     for name, drawn in splits.items():
         partners = sum(world.partners_are(one.picture) for one in drawn) / len(drawn)

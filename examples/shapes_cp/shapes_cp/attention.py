@@ -1,4 +1,4 @@
-"""Synthetic human attention: a noisy blob on the asked object and stray glances elsewhere."""
+"""Synthetic human attention: a noisy blob on the asked object and weaker blobs elsewhere."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,11 @@ STRAY_BLOBS = 1.0  # mean number
 
 
 def attention_map(asked: Item, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draws the map that a person asked about ``asked`` might leave.
-
-    Args:
-        asked: The object that the question asks about.
-        rng: The only source of randomness.
+    """Sample an attention map of a person who was asked about an object.
 
     Returns:
-        Grey levels (IMAGE_SIZE, IMAGE_SIZE) with at least one of 255 before interpolation: computed on a
-        GRID x GRID lattice and enlarged bilinearly.
+        Grey levels (IMAGE_SIZE, IMAGE_SIZE), computed on a GRID x GRID lattice with a maximum of 255 and enlarged with
+        bilinear interpolation.
     """
     x, y = rng.normal((asked.x, asked.y), 0.12 * asked.size)
     attention = rng.uniform(0.7, 1.0) * _blob(x, y, asked.size * rng.uniform(0.35, 0.55))
@@ -33,7 +29,7 @@ def attention_map(asked: Item, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _blob(x: float, y: float, deviation: float) -> NDArray[np.float64]:
-    """An unnormalised Gaussian about a point of the image on the lattice, (GRID, GRID)."""
+    """An unnormalised Gaussian around a point of the image, on the lattice (GRID, GRID)."""
     centers = (np.arange(GRID) + 0.5) * (IMAGE_SIZE / GRID)
     across = np.exp(-((centers - x) ** 2) / (2 * deviation**2))
     down = np.exp(-((centers - y) ** 2) / (2 * deviation**2))

@@ -1,4 +1,4 @@
-"""Five plain sentences about where objects of a scene stand to each other."""
+"""Five plain sentences about the positions of objects relative to each other."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def describe(scene: Scene, rng: np.random.Generator) -> list[str]:
 
 
 def relation(a: Item, b: Item) -> str:
-    """Where ``a`` stands as seen from ``b``, along the axis on which they are farther apart."""
+    """Position of ``a`` relative to ``b``, along the axis on which they are farther apart."""
     right, down = a.x - b.x, a.y - b.y
     if max(abs(right), abs(down)) < 1.5 * max(a.size, b.size):
         return "next to"
@@ -30,7 +30,7 @@ def relation(a: Item, b: Item) -> str:
 
 
 def noun_phrase(item: Item, attributes: int = 2) -> str:
-    """Such as "an orange star" or "a striped blue star": a shape with none, one (its colour) or both attributes."""
+    """A phrase such as "an orange star": the shape with no attribute, its colour (1), or colour and texture (2)."""
     words = [item.color, item.shape] if attributes else [item.shape]
     if attributes == 2 and item.texture != "plain":
         words.insert(0, item.texture)

@@ -1,7 +1,7 @@
-"""The frozen stand-in for a detector: a small convolutional network on 16 x 16 crops, and the box.
+"""Features of proposals, in place of a detector: a small convolutional network on 16 x 16 crops, and the box.
 
-Its weights ship with the package. ``python -m shapes_cp.encoder --out FILE`` trains them again, from images of
-their own: uniform answers, no signs.
+The weights are part of the package. ``python -m shapes_cp.encoder --out FILE`` trains them again, on separate images
+with uniform answers and without signs.
 """
 
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ from updn_common.progress import track
 CROP_SIZE = 16
 APPEARANCE_SIZE = 128
 FEATURE_SIZE = APPEARANCE_SIZE + 5
-_BACKGROUND_CROPS = 4  # an image, in training
-_STREAM = 6  # of random numbers: the splits have others
+_BACKGROUND_CROPS = 4  # per image, in training
+_STREAM = 6  # separates the random numbers from those of the splits
 
 
 class Encoder(nn.Module):
-    """Crops to non-negative features: three convolutions, one fully connected layer, ReLU throughout.
+    """Maps crops to non-negative features: three convolutions and one fully connected layer, each with ReLU.
 
     Attributes:
         scale: Standard deviation of each feature over the training proposals, (FEATURE_SIZE,).
@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         self.register_buffer("scale", torch.ones(FEATURE_SIZE))
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Crops (N, 3, CROP_SIZE, CROP_SIZE) in [0, 1] to appearance features (N, APPEARANCE_SIZE)."""
+        """Map crops (N, 3, CROP_SIZE, CROP_SIZE) in [0, 1] to appearance features (N, APPEARANCE_SIZE)."""
         features: Tensor = self.layers(crops - 0.45)
         return features
 
@@ -82,14 +82,14 @@ class Encoder(nn.Module):
 
 @cache
 def load_encoder() -> Encoder:
-    """The encoder with the weights that ship with the package."""
+    """The encoder with the weights of the package."""
     encoder = Encoder()
     encoder.load_state_dict(load(resources.files("shapes_cp").joinpath("encoder.safetensors").read_bytes()))
     return encoder.eval()
 
 
 def crop(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Tensor:
-    """Cuts boxes (K, 4) out of an image, bilinearly; returns (K, 3, CROP_SIZE, CROP_SIZE) in [0, 1]."""
+    """Crop boxes (K, 4) out of an image with bilinear resampling: (K, 3, CROP_SIZE, CROP_SIZE) in [0, 1]."""
     corners = torch.from_numpy(boxes)
     steps = (torch.arange(CROP_SIZE) + 0.5) / CROP_SIZE
     x = corners[:, 0:1] + (corners[:, 2:3] - corners[:, 0:1]) * steps
@@ -103,16 +103,16 @@ def crop(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Tensor:
 
 @dataclass(frozen=True)
 class TrainEncoder:
-    """Trains the encoder from scratch and writes its weights and scale.
+    """Train the encoder from scratch and write its weights and scale.
 
     Raises:
-        InputError: If there are too few images to hold some out, or no epoch.
+        InputError: There are too few images to hold some out, or no epochs.
     """
 
     out: Path
     """The safetensors file to write."""
     images: int = 1500
-    """Separate images to cut crops from; the first tenth is held out."""
+    """Number of images to cut crops from; the first tenth is held out."""
     epochs: int = 14
     seed: int = 0
 
@@ -122,16 +122,16 @@ class TrainEncoder:
 
 
 def train_encoder(config: TrainEncoder) -> tuple[Encoder, dict[str, float]]:
-    """Trains an encoder to name shape, colour and texture of crops.
+    """Train an encoder to classify shape, colour and texture of crops.
 
     Returns:
-        The encoder, and the share of held-out crops that it names right, by attribute.
+        The encoder, and its accuracy on held-out crops for each attribute.
     """
     torch.manual_seed(config.seed)
     examples = [_example(config.seed, i) for i in track(range(config.images), "rendering")]
     held_out, training = examples[: config.images // 10], examples[config.images // 10 :]
     encoder = Encoder()
-    # One linear classifier for each attribute; the last class is background.
+    # One linear classifier per attribute; the last class is background.
     heads = nn.ModuleList(nn.Linear(APPEARANCE_SIZE, len(names) + 1) for names in (SHAPES, COLORS, TEXTURES))
     optimizer = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], lr=2e-3)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.85)
@@ -143,19 +143,19 @@ def train_encoder(config: TrainEncoder) -> tuple[Encoder, dict[str, float]]:
             features = encoder(crops[rows])
             losses = [F.cross_entropy(h(features), label) for h, label in zip(heads, labels[rows].T, strict=True)]
             optimizer.zero_grad()
-            torch.autograd.backward(losses)  # of their sum
+            torch.autograd.backward(losses)  # the gradient of their sum
             optimizer.step()
         schedule.step()
     encoder.eval()
     unscaled = [encoder.encode(example.image, example.boxes) for example in training]
     scale = torch.from_numpy(np.concatenate(unscaled).std(0))
-    encoder.scale.copy_(torch.where(scale > 0, scale, 1))  # a ReLU that never fires stays zero
+    encoder.scale.copy_(torch.where(scale > 0, scale, 1))  # features that are always zero are not scaled
     return encoder, _accuracy(encoder, heads, *_gather(held_out))
 
 
 @dataclass(frozen=True)
 class _Example:
-    """An image with its proposals; ``chosen`` of them, with labels (N, 3), train the encoder."""
+    """An image with its proposals; the ``chosen`` ones, with labels (N, 3), train the encoder."""
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
@@ -164,7 +164,7 @@ class _Example:
 
 
 def _example(seed: int, index: int) -> _Example:
-    """An image of the unbiased world: every proposal of an object, and a few of the background."""
+    """An image of the unbiased world; all proposals of objects and a few of the background are chosen."""
     rng = np.random.default_rng((0, _STREAM, seed, index))
     scene = sample_scene(rng, UNIFORM_PRIORS, cue=None)
     image = decode_image(encode_jpeg(render(scene, rng)))
@@ -178,7 +178,7 @@ def _example(seed: int, index: int) -> _Example:
 
 
 def _label(item: Item | None) -> tuple[int, int, int]:
-    """Shape, colour and texture as class numbers; background is the class after the last."""
+    """Class numbers of shape, colour and texture; the last class is background."""
     if item is None:
         return len(SHAPES), len(COLORS), len(TEXTURES)
     return list(SHAPES).index(item.shape), list(COLORS).index(item.color), TEXTURES.index(item.texture)
@@ -198,7 +198,7 @@ def _accuracy(encoder: Encoder, heads: nn.ModuleList, crops: Tensor, labels: Ten
 
 def main() -> None:
     config = tyro.cli(TrainEncoder, description=__doc__)
-    torch.set_num_threads(1)  # the same weights on any number of cores
+    torch.set_num_threads(1)  # for the same weights on any number of cores
     encoder, accuracy = train_encoder(config)
     config.out.write_bytes(save(dict(encoder.state_dict())))
     table = Table("held-out accuracy", *accuracy)

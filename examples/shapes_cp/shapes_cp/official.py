@@ -1,4 +1,4 @@
-"""Scenes as records of the official VQA and COCO files."""
+"""Convert scenes to records of the official VQA and COCO files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,17 +16,17 @@ CATEGORIES = [{"supercategory": "shape", "id": i, "name": name} for i, name in e
 
 
 def v2_question_id(image_id: int) -> int:
-    """VQA v2 numbers an image's first question so."""
+    """The id of the first question about an image in VQA v2."""
     return image_id * 1000
 
 
 def v1_question_id(image_id: int) -> int:
-    """VQA v1, and so VQA-HAT, numbers the same question so."""
+    """The id of the same question in VQA v1, which VQA-HAT uses too."""
     return image_id * 10
 
 
 def file_name(image_id: int, coco_split: str) -> str:
-    """COCO's name of an image file."""
+    """The name of an image file in COCO."""
     return f"COCO_{coco_split}_{image_id:012d}.jpg"
 
 
@@ -43,8 +43,8 @@ def vqa_cp_question(image_id: int, coco_split: str, question: Question) -> Recor
 def vqa_cp_annotation(image_id: int, coco_split: str, question: Question) -> Record:
     """A record of ``vqacp_v2_*_annotations.json``.
 
-    Ten people answer alike, or nine of them where there is a second answer: by the official leave-one-out rule
-    the answer scores 1 and the second answer 0.3.
+    All ten people give the same answer, or one of them the second answer. By the official leave-one-out rule, the
+    answer then scores 1 and the second answer 0.3.
     """
     answers = [question.answer] * 10
     if question.second_answer is not None:
@@ -63,7 +63,7 @@ def vqa_cp_annotation(image_id: int, coco_split: str, question: Question) -> Rec
 
 
 def vqa_v1_questions(coco_split: str, scenes: Sequence[tuple[int, Scene]]) -> Record:
-    """``OpenEnded_mscoco_*_questions.json``: the header, and a question for each ``(image id, scene)``."""
+    """``OpenEnded_mscoco_*_questions.json``, from pairs of an image id and a scene."""
     questions = [
         {"image_id": image_id, "question": scene.question.text, "question_id": v1_question_id(image_id)}
         for image_id, scene in scenes
@@ -79,7 +79,7 @@ def vqa_v1_questions(coco_split: str, scenes: Sequence[tuple[int, Scene]]) -> Re
 
 
 def coco_instances(coco_split: str, pictures: Sequence[tuple[int, Picture]]) -> Record:
-    """``instances_*.json``: every object with the polygon that was drawn; the sign and clutter are background."""
+    """``instances_*.json``: the polygon of every object. The sign and clutter are background."""
     annotations = []
     for image_id, picture in pictures:
         for i, item in enumerate(picture.objects):
@@ -111,7 +111,7 @@ def coco_captions(coco_split: str, captions: Sequence[tuple[int, list[str]]]) ->
 
 
 def caption_id(image_id: int, index: int) -> int:
-    """The number of an image's caption, in COCO's and Karpathy's files."""
+    """The id of an image's caption in COCO's and Karpathy's files."""
     return image_id * 10 + index
 
 

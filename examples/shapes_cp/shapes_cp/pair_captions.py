@@ -6,8 +6,8 @@ The grammar, with alternatives and their weights::
     THING    -> a SHAPE (2) | a COLOR SHAPE (2) | a [TEXTURE] COLOR SHAPE (1)
     RELATION -> above | below | to the left of | to the right of | next to, as the picture shows it
 
-Each sentence begins with either of the two, so that the one named second is what the sentence's beginning lets expect,
-or what the picture shows. A plain texture is not said.
+Each sentence begins with either of the two, so that a model can guess the second one from the beginning of the
+sentence, or see it in the picture. A plain texture is not mentioned.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from shapes_cp.scene import Item
 
 _RELATION_SHARE = 0.6
 _CONJUNCTIONS = ("and", "with")
-_ATTRIBUTES = (0, 0, 1, 1, 2)  # that are said of an object, each as likely
+_ATTRIBUTES = (0, 0, 1, 1, 2)  # numbers of attributes of an object that are mentioned, equally likely
 
 
 def describe_pair(picture: PairPicture, rng: np.random.Generator) -> list[str]:

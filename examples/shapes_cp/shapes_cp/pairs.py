@@ -1,4 +1,4 @@
-"""The captioning world: which shapes go together, and pictures of two large objects among small ones."""
+"""The captioning world: shapes that occur together, and pictures of two large objects among small ones."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,16 +21,17 @@ Strength = Literal["weak", "strong"]
 
 LARGE = (30.0, 38.0)  # pixels: the two objects that captions are about
 SMALL = (13.0, 18.0)  # the others
-_PARTNER_STREAM, _IMAGE_STREAM, _DEAL_STREAM = 7, 8, 9  # of random numbers: the other worlds have others
+_PARTNER_STREAM, _IMAGE_STREAM, _DEAL_STREAM = 7, 8, 9  # separate the random numbers from those of other worlds
 
 
 @dataclass(frozen=True)
 class CoOccurrence:
-    """How firmly shapes go together.
+    """How often shapes occur together.
 
     Attributes:
-        group: Shapes that are partners of each other.
-        share: How often a large object's fellow is a partner, where pairs are not shifted; else it is any other shape.
+        group: Number of shapes that are partners of each other.
+        share: Probability, in splits that are not shifted, that the second large object is a partner of the first;
+            otherwise it is any other shape.
     """
 
     group: int
@@ -42,7 +43,7 @@ STRENGTHS: dict[Strength, CoOccurrence] = {"weak": CoOccurrence(4, 0.8), "strong
 
 @dataclass(frozen=True)
 class PairPicture(Picture):
-    """A picture whose first two objects are large: captions are about these."""
+    """A picture whose first two objects are large; captions are about these."""
 
     @property
     def pair(self) -> tuple[Item, Item]:
@@ -52,10 +53,10 @@ class PairPicture(Picture):
 
 @dataclass(frozen=True)
 class PairWorld:
-    """One captioning world: who is whose partner depends on ``seed``.
+    """A captioning world. The seed determines everything random, including which shapes are partners.
 
     Raises:
-        InputError: If the seed is negative.
+        InputError: The seed is negative.
     """
 
     seed: int = 0
@@ -74,11 +75,11 @@ class PairWorld:
         return {shape: group - {shape} for group in groups for shape in group}
 
     def generator(self, name: SplitName, index: int) -> np.random.Generator:
-        """Random numbers of image ``index`` of a split: they depend on nothing else, the size included."""
+        """Random numbers for image ``index`` of a split. They do not depend on the size of the world."""
         return np.random.default_rng((self.seed, _IMAGE_STREAM, SPLITS[name].stream, index))
 
     def sample_pair(self, rng: np.random.Generator, *, shifted: bool) -> tuple[str, str]:
-        """Draws the shapes of the two large objects; shifted, they are never partners."""
+        """Sample the shapes of the two large objects. If shifted, they are never partners."""
         first: str = rng.choice(list(SHAPES)).item()
         others, partners = [shape for shape in SHAPES if shape != first], self.partners[first]
         if shifted:
@@ -90,7 +91,7 @@ class PairWorld:
         return first, rng.choice(candidates).item()
 
     def sample_picture(self, rng: np.random.Generator, *, shifted: bool) -> PairPicture:
-        """Draws a picture: the large pair, and small objects of other shapes."""
+        """Sample a picture: the large pair, and small objects of other shapes."""
         pair = self.sample_pair(rng, shifted=shifted)
         others = [shape for shape in rng.permutation(list(SHAPES)).tolist() if shape not in pair]
         shapes = [*pair, *others[: OBJECTS - 2]]
@@ -106,7 +107,7 @@ class PairWorld:
         return second.shape in self.partners[first.shape]
 
     def deal(self, images: dict[SplitName, list[int]]) -> dict[SplitName, list[int]]:
-        """The standard split: all images of all splits, dealt anew at random into splits of the same sizes."""
+        """The standard split: the images of all splits, distributed at random over splits of the same sizes."""
         pool = sorted(image_id for of_split in images.values() for image_id in of_split)
         order = np.random.default_rng((self.seed, _DEAL_STREAM)).permutation(pool).tolist()
         ends = np.cumsum([len(of_split) for of_split in images.values()]).tolist()

@@ -1,4 +1,4 @@
-"""Thirty-six proposals of a picture: what a detector would have found, with its inaccuracy."""
+"""Thirty-six proposals for a picture, as inaccurate as those of a detector."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ JITTER = 0.05  # standard deviation of an edge, in units of the item's size
 
 
 def propose(picture: Picture, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Two jittered boxes for each object and the sign, one for each piece of clutter, the rest background.
+    """Two jittered boxes for each object and the sign, one for each piece of clutter, and boxes in the background.
 
     Returns:
         Boxes (PROPOSALS, 4) in random order: x1, y1, x2, y2 in pixels, inside the image.

@@ -1,4 +1,4 @@
-"""Scene to image: Pillow draws every polygon at eight times the resolution, numpy blends it into the image."""
+"""Render pictures: Pillow draws every polygon at eight times the resolution, and NumPy blends it into the image."""
 
 import io
 import math
@@ -19,15 +19,7 @@ _RECTANGLE = np.array([(-1.0, -1.0), (1, -1), (1, 1), (-1, 1)])
 
 
 def render(picture: Picture, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Renders a picture.
-
-    Args:
-        picture: What to draw: clutter first, then the objects and the sign.
-        rng: Source of the pixel noise.
-
-    Returns:
-        The image, (IMAGE_SIZE, IMAGE_SIZE, 3).
-    """
+    """Render a picture (clutter first, then the objects and the sign) with pixel noise: (IMAGE_SIZE, IMAGE_SIZE, 3)."""
     along = (np.arange(IMAGE_SIZE) / IMAGE_SIZE)[:, None]
     corner, right, down = picture.background
     canvas = (corner + (along * right)[None, :] + (along * down)[:, None]).astype(np.float32)
@@ -41,19 +33,19 @@ def render(picture: Picture, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """The file that is saved. Without chroma subsampling, which would wash out the textures' colours."""
+    """Encode an image as JPEG, without chroma subsampling, which would blur the colours of textures."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """The image that a reader of the file sees, (height, width, 3)."""
+    """Decode an image file: (height, width, 3)."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def coverage(polygon: Polygon) -> NDArray[np.float32]:
-    """The share of each pixel that the polygon covers as drawn, (IMAGE_SIZE, IMAGE_SIZE)."""
+    """The share of each pixel that the drawn polygon covers, (IMAGE_SIZE, IMAGE_SIZE)."""
     image = np.zeros((IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
     mask, (rows, columns) = _fill(polygon)
     image[rows, columns] = _shrink(mask)
@@ -89,18 +81,18 @@ Window = tuple[slice, slice]  # rows, columns of the image
 
 
 def _fill(polygon: Polygon) -> tuple[Image.Image, Window]:
-    """Draws a polygon, supersampled, into the smallest window of the image that holds it."""
+    """Draw a supersampled polygon into the smallest window of the image that contains it."""
     low = np.floor(polygon.min(0)).clip(0, IMAGE_SIZE - 1).astype(int)
     high = np.ceil(polygon.max(0)).clip(low + 1, IMAGE_SIZE).astype(int)
     mask = Image.new("L", tuple((high - low) * SUPERSAMPLING))
-    # Pillow truncates coordinates to whole pixels, whose centres have the whole numbers.
+    # Pillow truncates coordinates to whole pixels, whose centres are at whole numbers.
     points = np.rint((polygon - low) * SUPERSAMPLING - 0.5)
     ImageDraw.Draw(mask).polygon(points.ravel().tolist(), fill=255)
     return mask, (slice(low[1], high[1]), slice(low[0], high[0]))
 
 
 def _texture(name: str, item: Item | Clutter, size: tuple[int, int], window: Window) -> Image.Image:
-    """The texture's swatch, turned with the item about its centre, as seen through the window."""
+    """The swatch of a texture, rotated with the item around its centre and cut to the window."""
     cos, sin = math.cos(item.angle), math.sin(item.angle)
     x = (window[1].start - item.x) * SUPERSAMPLING
     y = (window[0].start - item.y) * SUPERSAMPLING
@@ -111,7 +103,7 @@ def _texture(name: str, item: Item | Clutter, size: tuple[int, int], window: Win
 
 @cache
 def _swatch(name: str) -> Image.Image:
-    """Brightness of a texture about the middle of a supersampled square."""
+    """Brightness of a texture in a supersampled square, whose centre is the origin."""
     x = (np.arange(_SWATCH_SIZE * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - _SWATCH_SIZE / 2
     y = x[:, None]
     match name:
@@ -129,13 +121,13 @@ def _swatch(name: str) -> Image.Image:
 
 
 def _shrink(mask: Image.Image) -> NDArray[np.float32]:
-    """Averages supersampled pixels; returns shares in [0, 1]."""
+    """Average supersampled pixels to shares in [0, 1]."""
     return np.asarray(mask.reduce(SUPERSAMPLING), dtype=np.float32) / np.float32(255)
 
 
 def _blend(
     canvas: NDArray[np.float32], window: Window, tint: RGB, alpha: NDArray[np.float32], ink: NDArray[np.float32]
 ) -> None:
-    """Lets the canvas through where ``alpha`` is small and adds ``ink`` times the colour."""
+    """Multiply the canvas by ``1 - alpha`` and add ``ink`` times the colour."""
     canvas[window] *= 1 - alpha[..., None]
     canvas[window] += ink[..., None] * np.asarray(tint, dtype=np.float32)

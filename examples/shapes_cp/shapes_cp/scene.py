@@ -1,4 +1,4 @@
-"""A picture as pure data: objects, clutter, the sign; and a scene: a picture with one question and its answer."""
+"""Pictures as data (objects, clutter, the sign), and scenes: pictures with a question and its answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Look = tuple[str, str, str]  # shape, colour, texture
 SizeRange = tuple[float, float]  # from, to, in pixels
 QuestionKind = Literal["color", "pattern", "yes/no"]
-Carrier = Literal["sign", "light"]  # what shows a colour and a texture that may be those of the asked object
+Carrier = Literal["sign", "light"]  # shows a colour and a texture, which may be those of the asked object
 AnswerPriors = Mapping[QuestionKind, NDArray[np.float64]]
 
 ANSWERS: dict[QuestionKind, tuple[str, ...]] = {
@@ -29,7 +29,7 @@ ANSWERS: dict[QuestionKind, tuple[str, ...]] = {
 }
 QUESTION_SHARES: dict[QuestionKind, float] = {"color": 0.40, "pattern": 0.25, "yes/no": 0.35}
 SECOND_ANSWER_SHARE = 0.15
-LEVELS = {"plain": 0.2, "striped": 0.35, "dotted": 0.5, "checked": 0.65}  # how bright the light of a texture is
+LEVELS = {"plain": 0.2, "striped": 0.35, "dotted": 0.5, "checked": 0.65}  # brightness of the light, by texture
 UNIFORM_PRIORS: AnswerPriors = {kind: np.full(len(a), 1 / len(a)) for kind, a in ANSWERS.items()}
 
 
@@ -40,7 +40,7 @@ class Item:
     shape: str
     color: str
     texture: str
-    tint: RGB  # the colour as painted: the named one, slightly off
+    tint: RGB  # the painted colour, which differs slightly from the named one
     x: float
     y: float
     size: float
@@ -48,7 +48,7 @@ class Item:
 
     @property
     def box(self) -> Box:
-        """The upright square that the unit square of the shape occupies before it is turned."""
+        """The square around the shape before its rotation."""
         half = self.size / 2
         return self.x - half, self.y - half, self.x + half, self.y + half
 
@@ -60,7 +60,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Clutter:
-    """Something in the background that no question asks about."""
+    """A stroke, blob or speckle in the background, which no question asks about."""
 
     kind: Literal["stroke", "blob", "speckle"]
     tint: RGB
@@ -71,14 +71,14 @@ class Clutter:
 
     @property
     def box(self) -> Box:
-        """A square about the centre, clipped to the image."""
+        """A square around the centre, clipped to the image."""
         x, y, half = self.x, self.y, 0.6 * self.size
         return max(0.0, x - half), max(0.0, y - half), min(IMAGE_SIZE, x + half), min(IMAGE_SIZE, y + half)
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question about the scene's first object. ``second_answer`` is what one of ten people says instead."""
+    """A question about the first object of a scene. ``second_answer`` is what one of ten people answers instead."""
 
     kind: QuestionKind
     text: str
@@ -88,7 +88,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Picture:
-    """Everything that a rendering shows."""
+    """Everything that a rendered image shows."""
 
     objects: tuple[Item, ...]
     sign: Item | None
@@ -104,7 +104,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Scene(Picture):
-    """A picture and a question about ``objects[0]``. ``shown`` is the colour and texture of the sign or the light."""
+    """A picture and a question about ``objects[0]``. ``shown`` is the colour and texture of the cue, if any."""
 
     question: Question
     shown: tuple[str, str] | None
@@ -116,7 +116,7 @@ class Scene(Picture):
 
     @property
     def cue_agrees(self) -> bool:
-        """Whether the sign or the light shows the asked attribute (texture or colour) of the asked object."""
+        """Whether the cue shows the asked attribute (texture or colour) of the asked object."""
         if self.shown is None:
             return False
         color, texture = self.shown
@@ -124,14 +124,14 @@ class Scene(Picture):
 
 
 def sample_scene(rng: np.random.Generator, priors: AnswerPriors, cue: float | None, carrier: Carrier = "sign") -> Scene:
-    """Draws a scene: first the question and its answer, then an asked object that makes the answer true.
+    """Sample a scene: first the question and its answer, then an asked object that makes the answer true.
 
     Args:
         rng: The only source of randomness.
         priors: Probability of every answer of `ANSWERS`, by kind of question.
-        cue: Probability that the carrier copies the asked attribute instead of drawing it at random (so that at 0
-            it is independent of the answer); None for a scene without any.
-        carrier: What may copy it: a sign beside the objects, or the background's light, in all of the picture.
+        cue: Probability that the carrier copies the asked attribute instead of showing a random one; at 0, it is
+            independent of the answer. None for a scene without a carrier.
+        carrier: A sign beside the objects, or the light of the whole background.
     """
     shapes = rng.permutation(list(SHAPES))[:OBJECTS].tolist()
     colors = rng.choice(list(COLORS), OBJECTS).tolist()
@@ -156,7 +156,7 @@ def sample_scene(rng: np.random.Generator, priors: AnswerPriors, cue: float | No
 
 
 def sample_items(rng: np.random.Generator, looks: Sequence[Look], sizes: Sequence[SizeRange]) -> tuple[Item, ...]:
-    """Draws items of given looks and ranges of sizes, none over another."""
+    """Sample items with given looks and ranges of sizes that do not overlap."""
     squares = _sample_layout(rng, sizes)
     return tuple(
         Item(*look, _tint(rng, look[1]), *square, float(rng.uniform(-0.12, 0.12)))
@@ -165,7 +165,7 @@ def sample_items(rng: np.random.Generator, looks: Sequence[Look], sizes: Sequenc
 
 
 def sample_surroundings(rng: np.random.Generator) -> tuple[tuple[Clutter, ...], NDArray[np.float64], float]:
-    """Draws what a picture has besides items: the clutter, the background and the light."""
+    """Sample the clutter, the background and the illumination of a picture."""
     clutter = tuple(_sample_clutter(rng) for _ in range(CLUTTER))
     background = np.concatenate([rng.uniform(0.2, 0.6, (1, 3)), rng.uniform(-0.2, 0.2, (2, 3))])
     return clutter, background, float(rng.uniform(0.8, 1.15))
@@ -174,7 +174,7 @@ def sample_surroundings(rng: np.random.Generator) -> tuple[tuple[Clutter, ...], 
 def _sample_question(
     rng: np.random.Generator, priors: AnswerPriors, shape: str, color: str, texture: str
 ) -> tuple[Question, str, str]:
-    """Draws a question about a shape; returns it with the colour and texture that the shape must then have."""
+    """Sample a question about a shape; also returns the colour and texture that the answer requires of it."""
     kind: QuestionKind = rng.choice(list(QUESTION_SHARES), p=list(QUESTION_SHARES.values())).item()
     answer: str = rng.choice(ANSWERS[kind], p=priors[kind]).item()
     if kind == "yes/no":
@@ -190,7 +190,7 @@ def _sample_question(
 
 
 def _sample_layout(rng: np.random.Generator, sizes: Sequence[SizeRange]) -> list[tuple[float, float, float]]:
-    """Draws ``(x, y, size)`` of squares that do not overlap; starts over where the next one finds no room."""
+    """Sample ``(x, y, size)`` of squares that do not overlap; begins again if there is no room for the next one."""
     squares: list[tuple[float, float, float]] = []
     attempts = 0
     while len(squares) < len(sizes):
@@ -219,7 +219,7 @@ def _sample_clutter(rng: np.random.Generator) -> Clutter:
 
 
 def _light(color: str, texture: str) -> NDArray[np.float64]:
-    """A background as bright as a texture says, with a tinge of a colour."""
+    """Colour of the background for the texture (brightness) and the colour (tinge) of the cue."""
     tinge = np.array(COLORS[color])
     light: NDArray[np.float64] = LEVELS[texture] + 0.3 * (tinge - tinge.mean())
     return light

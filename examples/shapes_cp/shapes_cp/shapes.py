@@ -1,7 +1,7 @@
-"""What the world is made of: twelve shapes, eight colours, four textures.
+"""Twelve shapes, eight colours and four textures.
 
-A shape is *one* polygon in unit coordinates (x to the right, y down, inside the square from -1 to 1), so that an
-instance's official segmentation is exactly the polygon that was drawn. Holes are keyhole cuts.
+A shape is *one* polygon in unit coordinates (x to the right, y down, inside the square from -1 to 1), so that the
+official segmentation of an instance is exactly the polygon that was drawn. Holes are keyhole cuts.
 """
 
 import numpy as np
@@ -12,32 +12,32 @@ RGB = tuple[float, float, float]  # each in [0, 1]
 
 
 def _arc(radius: float, start: float, stop: float, points: int, center: float = 0.0) -> Polygon:
-    """Points of a circle about ``(center, 0)`` between two angles in radians, both ends included."""
+    """Points of a circle around ``(center, 0)`` between two angles in radians, including both ends."""
     angle = np.linspace(start, stop, points)
     return np.stack([center + radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
 def _rectangle(half_width: float, half_height: float) -> Polygon:
-    """A rectangle as a closed walk of five points, which `_ring` can cut."""
+    """A rectangle as a closed path of five points, for `_ring`."""
     corners = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1), (1, 1)], dtype=np.float64)
     return corners * (half_width, half_height)
 
 
 def _ring(*outlines: Polygon) -> Polygon:
-    """Closed outlines from outside to inside, joined by keyhole cuts: filled, hole, filled, ..."""
+    """Closed paths from outside to inside, joined by keyhole cuts: filled, hole, filled, ..."""
     inward = [walk if i % 2 == 0 else walk[::-1] for i, walk in enumerate(outlines)]
     return np.concatenate([*inward, *[walk[:1] for walk in inward[-2::-1]]])
 
 
 def _star(points: int) -> Polygon:
-    """Five round lobes, the first one up."""
+    """Five round lobes, the first at the top."""
     angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
     radius = 0.62 + 0.35 * np.cos(5 * angle)
     return np.stack([radius * np.sin(angle), -radius * np.cos(angle)], axis=1)
 
 
 def _moon(radius: float = 0.95, bite: float = 0.62, offset: float = 0.45) -> Polygon:
-    """A disc without the disc of radius ``bite`` about ``(offset, 0)``: a crescent open to the right."""
+    """A disc without the disc of radius ``bite`` around ``(offset, 0)``: a crescent that opens to the right."""
     x = (radius**2 - bite**2 + offset**2) / (2 * offset)  # the circles meet at (x, +-y)
     y = np.sqrt(radius**2 - x**2)
     outer, inner = np.arctan2(y, x), np.arctan2(y, x - offset)
@@ -53,7 +53,7 @@ def _cross(arm: float, half_width: float) -> Polygon:
 
 
 def _bowtie(half: float, waist: float) -> Polygon:
-    """Two triangles, one above the other, tip to tip; ``waist`` is half the width of their joint."""
+    """Two triangles, one above the other, that meet at their tips; ``waist`` is half the width of the joint."""
     right = np.array([(half, -half), (half, waist - half), (waist, 0), (half, half - waist), (half, half)])
     return np.concatenate([right, right[::-1] * (-1, 1)])
 
@@ -72,10 +72,10 @@ SHAPES: dict[str, Polygon] = {
     "bowtie": _bowtie(0.9, 0.08),
     "ell": np.array([(-0.9, -0.9), (-0.25, -0.9), (-0.25, 0.25), (0.9, 0.25), (0.9, 0.9), (-0.9, 0.9)]),
 }
-"""Shape names in the order of their category ids (1 to 12), each with its polygon."""
+"""The polygon of each shape, in the order of category ids (1 to 12)."""
 
 SIGN: Polygon = _ring(_rectangle(0.97, 0.97), _rectangle(0.72, 0.72), _rectangle(0.4, 0.4))
-"""The context cue: a square frame around a smaller square. No question asks about it."""
+"""The sign that shows the cue: a square frame around a smaller square. No question asks about it."""
 
 COLORS: dict[str, RGB] = {
     "red": (0.85, 0.15, 0.15),
@@ -91,7 +91,7 @@ TEXTURES: tuple[str, ...] = ("plain", "striped", "dotted", "checked")
 
 
 def place(polygon: Polygon, x: float, y: float, size: float, angle: float) -> Polygon:
-    """Puts a unit polygon into an image: centre ``(x, y)`` and ``size`` in pixels, ``angle`` in radians.
+    """Place a unit polygon in an image: centre ``(x, y)`` and ``size`` in pixels, ``angle`` in radians.
 
     Pixel coordinates are continuous: the pixel in column ``i`` covers ``[i, i + 1)``.
     """
@@ -101,6 +101,6 @@ def place(polygon: Polygon, x: float, y: float, size: float, angle: float) -> Po
 
 
 def polygon_area(polygon: Polygon) -> float:
-    """The enclosed area (shoelace formula; keyhole cuts take their holes out)."""
+    """The enclosed area without holes, by the shoelace formula."""
     x, y = polygon.T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)

@@ -1,4 +1,4 @@
-"""The world's configuration: its splits, how many images each has, and the answer priors that shift."""
+"""Configuration of a world: its splits, their numbers of images, and the answer priors that shift."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +13,18 @@ SplitName = Literal["train", "val", "dev", "test"]
 Size = Literal["tiny", "small", "medium", "large"]
 
 COCO_HALVES: tuple[Literal["train2014", "val2014"], ...] = ("train2014", "val2014")
-CUE = 0.8  # how often the sign, or the light, copies the asked attribute in train and val
+CUE = 0.8  # probability that the sign or the light copies the asked attribute in train and val
 
 
 @dataclass(frozen=True)
 class Split:
-    """``stream`` separates the split's random numbers and image ids from the others'."""
+    """A split of the world.
+
+    Attributes:
+        stream: Number that separates the random numbers and image ids of the split from those of others.
+        coco: Part of COCO that the images pretend to come from.
+        shifted: Whether frequent answers are rare in this split.
+    """
 
     stream: int
     coco: Literal["train2014", "val2014"]
@@ -43,10 +49,14 @@ SIZES: dict[Size, dict[SplitName, int]] = {
 
 @dataclass(frozen=True)
 class World:
-    """One world: what is frequent depends on ``seed``; in ``"light"``, light is the cue, and ``"prior"`` has none.
+    """A world of questions.
+
+    Attributes:
+        seed: Determines everything random, including which answers are frequent.
+        kind: The cue that agrees with the answer: a sign (``"cue"``), the light, or none (``"prior"``).
 
     Raises:
-        InputError: If the seed is negative.
+        InputError: The seed is negative.
     """
 
     seed: int = 0
@@ -56,7 +66,7 @@ class World:
         check_range(0, seed=self.seed)
 
     def priors(self, *, shifted: bool) -> AnswerPriors:
-        """Probability of every answer, by kind of question; shifted, the frequent become the rare."""
+        """Probability of every answer, by kind of question. If shifted, frequent answers become rare."""
         rng = np.random.default_rng((self.seed, _PRIOR_STREAM))
         priors = {}
         for kind, answers in ANSWERS.items():
@@ -66,18 +76,18 @@ class World:
         return priors
 
     def cue(self, *, shifted: bool) -> float | None:
-        """How often the sign or the light copies the asked attribute; None where neither does."""
+        """Probability that the sign or the light copies the asked attribute; None if there is no cue."""
         if self.kind == "prior":
             return None
         return 0.0 if shifted else CUE
 
     @property
     def carrier(self) -> Carrier:
-        """What copies it."""
+        """What shows the cue."""
         return "light" if self.kind == "light" else "sign"
 
     def generator(self, name: SplitName, index: int) -> np.random.Generator:
-        """Random numbers of image ``index`` of a split: they depend on nothing else, the size included."""
+        """Random numbers for image ``index`` of a split. They do not depend on the size of the world."""
         return np.random.default_rng((self.seed, SPLITS[name].stream, index))
 
 

@@ -34,14 +34,14 @@ def test_features_are_non_negative_and_have_unit_spread(encoded):
     np.testing.assert_allclose(spread[spread > 0], 1, atol=0.2)
 
 
-def test_the_last_five_features_are_the_box(encoded):
+def test_last_five_features_are_the_box(encoded):
     _, _, boxes, features = encoded[0]
     x1, y1, x2, y2 = boxes.T / 128
     place = np.stack([x1, y1, x2, y2, (x2 - x1) * (y2 - y1)], axis=1)
     np.testing.assert_allclose(features[:, -5:] * load_encoder().scale[-5:].numpy(), place, atol=1e-6)
 
 
-def test_a_linear_probe_reads_the_colour_off_the_shipped_features(encoded):
+def test_colour_is_linearly_decodable(encoded):
     features, colors = [], []
     for scene, image, _, _ in encoded:
         features.append(load_encoder().encode(image, np.array([i.box for i in scene.objects], dtype=np.float32)))
@@ -54,7 +54,7 @@ def test_a_linear_probe_reads_the_colour_off_the_shipped_features(encoded):
     assert ((x[half:] @ weights).argmax(1) == y[half:]).mean() > 0.85
 
 
-def test_a_crop_samples_the_box_it_is_given():
+def test_crop_samples_its_box():
     image = np.zeros((128, 128, 3), dtype=np.uint8)
     image[40:72, 16:48] = (255, 0, 51)
     image[40:72, 32:48, 1] = 255  # the right half
@@ -65,12 +65,12 @@ def test_a_crop_samples_the_box_it_is_given():
     torch.testing.assert_close(inside[0, 1], (torch.arange(16) >= 8).float().expand(16, 16))
 
 
-def test_a_proposal_does_not_depend_on_the_others(encoded):
+def test_proposals_are_encoded_independently(encoded):
     _, image, boxes, features = encoded[0]
     np.testing.assert_allclose(load_encoder().encode(image, boxes[5:6]), features[5:6], atol=1e-5)
 
 
-def test_the_shipped_weights_are_small():
+def test_weights_file_is_small():
     assert len(resources.files("shapes_cp").joinpath("encoder.safetensors").read_bytes()) < 1_000_000
 
 
@@ -82,6 +82,6 @@ def test_training_is_deterministic(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-def test_training_needs_images_to_hold_out(tmp_path):
+def test_training_needs_enough_images(tmp_path):
     with pytest.raises(InputError, match=r"^--images should be at least 10, found 9\.$"):
         TrainEncoder(tmp_path / "encoder.safetensors", images=9)

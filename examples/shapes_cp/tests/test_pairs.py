@@ -1,4 +1,4 @@
-"""The captioning world: who goes with whom, what pictures show, and what captions say of them."""
+"""The captioning world: partners, pictures and captions."""
 
 import re
 from collections import Counter
@@ -49,7 +49,7 @@ def test_shapes_are_partners_in_groups(strength):
 
 @pytest.mark.parametrize("strength", list(STRENGTHS))
 @pytest.mark.parametrize("shifted", [False, True])
-def test_pairs_co_occur_as_the_strength_says(strength, shifted):
+def test_share_of_partners_follows_the_strength(strength, shifted):
     world, rng = PairWorld(1, strength), np.random.default_rng(0)
     drawn = [world.sample_pair(rng, shifted=shifted) for _ in range(COUNT)]
     assert all(a != b for a, b in drawn)
@@ -63,8 +63,8 @@ def test_pairs_co_occur_as_the_strength_says(strength, shifted):
         np.testing.assert_allclose([counts[shape] / COUNT for shape in SHAPES], 1 / len(SHAPES), atol=0.03)
 
 
-def test_the_second_shape_follows_from_the_first_only_where_pairs_are_not_shifted():
-    """What a language prior is worth: how often the likeliest fellow in train is the true one."""
+def test_second_shape_is_predictable_only_without_shift():
+    """Accuracy of guessing the second shape from the first with the statistics of train."""
     world = PairWorld(0, "strong")
     pairs = {n: [tuple(o.shape for o in p.pair) for p in pictures(world, n, 300)] for n in ("train", "val", "test")}
     fellows = {shape: Counter(b for a, b in pairs["train"] if a == shape).most_common(1)[0][0] for shape in SHAPES}
@@ -107,7 +107,7 @@ def test_captions_follow_the_grammar_and_are_true():
 
 
 def test_captions_vary():
-    """In order, in what is said of an object, in the link, and in the opening."""
+    """In the order of objects, their attributes, the link between them, and the opening."""
     found = []
     for i, picture in enumerate(pictures(PairWorld(), "train", 300)):
         for caption in describe_pair(picture, np.random.default_rng(i)):
@@ -124,7 +124,7 @@ def test_captions_vary():
     assert shares == pytest.approx(expected, abs=0.04)
 
 
-def test_the_standard_split_deals_all_images_anew():
+def test_standard_split_distributes_all_images():
     robust = {"train": list(range(600)), "val": list(range(1000, 1100)), "test": list(range(2000, 2300))}
     dealt = PairWorld(5).deal(robust)
     assert {name: len(images) for name, images in dealt.items()} == {"train": 600, "val": 100, "test": 300}
@@ -135,12 +135,12 @@ def test_the_standard_split_deals_all_images_anew():
     assert dealt == PairWorld(5).deal(robust) != PairWorld(6).deal(robust)
 
 
-def test_a_negative_seed():
+def test_negative_seed_is_refused():
     with pytest.raises(InputError, match=r"^--seed should be at least 0, found -1\.$"):
         PairWorld(-1)
 
 
-def test_an_image_depends_on_its_number_alone():
+def test_image_depends_on_its_number_alone():
     world = PairWorld(3)
     numbers = [world.generator(name, i).random() for name in SPLITS for i in range(3)]
     assert len(set(numbers)) == len(numbers)

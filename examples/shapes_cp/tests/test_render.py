@@ -13,7 +13,7 @@ def perimeter(polygon):
 
 
 @pytest.mark.parametrize("shape", list(SHAPES))
-def test_the_segmentation_is_what_is_drawn(shape, rng):
+def test_drawn_pixels_equal_the_segmentation(shape, rng):
     for _ in range(10):
         polygon = place(SHAPES[shape], *rng.uniform(20, 100, 2), rng.uniform(22, 34), rng.uniform(-0.12, 0.12))
         # Half a supersampled pixel for the width of the outline, half for the rounding of corners.
@@ -21,7 +21,7 @@ def test_the_segmentation_is_what_is_drawn(shape, rng):
         assert coverage(polygon).sum() == pytest.approx(polygon_area(polygon), abs=error)
 
 
-def test_a_drawn_polygon_lies_where_its_coordinates_say():
+def test_position_of_a_drawn_polygon():
     rows = np.array([(30.0, 40.0), (50.0, 40.0), (50.0, 45.0), (30.0, 45.0)])  # x, y
     drawn = np.zeros((IMAGE_SIZE, IMAGE_SIZE))
     drawn[40:45, 30:50] = 1
@@ -75,7 +75,7 @@ def test_noise_comes_from_the_generator(rng):
     assert difference.std() == pytest.approx(0.03 * 255 * np.sqrt(2), rel=0.05)
 
 
-def test_the_saved_image_is_close_to_the_rendered_one(rng):
+def test_saved_image_is_close_to_the_rendered_one(rng):
     image = render(sample_scene(rng, UNIFORM_PRIORS, cue=0.8), rng)
     saved = decode_image(encode_jpeg(image))
     assert saved.shape == image.shape

@@ -4,16 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from shapes_cp.scene import (
-    ANSWERS,
-    CLUTTER,
-    IMAGE_SIZE,
-    LEVELS,
-    OBJECTS,
-    QUESTION_SHARES,
-    UNIFORM_PRIORS,
-    sample_scene,
-)
+from shapes_cp.scene import ANSWERS, CLUTTER, IMAGE_SIZE, LEVELS, OBJECTS, QUESTION_SHARES, UNIFORM_PRIORS, sample_scene
 from shapes_cp.shapes import COLORS
 from shapes_cp.world import World
 from updn_common.errors import InputError
@@ -21,7 +12,7 @@ from updn_common.errors import InputError
 COUNT = 1000
 
 
-def test_the_answer_is_true_of_the_asked_object(scenes):
+def test_answer_is_true(scenes):
     for scene in scenes(World(), "train", 300):
         asked, question = scene.asked, scene.question
         match question.kind:
@@ -86,7 +77,7 @@ def test_the_cue_copies_the_asked_attribute_in_train_and_is_independent_when_shi
 
 
 @pytest.mark.parametrize("world", ["cue", "light"])
-def test_the_cue_says_nothing_about_what_is_not_asked(scenes, world):
+def test_cue_is_independent_of_other_attributes(scenes, world):
     drawn = scenes(World(kind=world), "train", COUNT)
     texture = [scene.shown[1] == scene.asked.texture for scene in drawn if scene.question.kind != "pattern"]
     color = [scene.shown[0] == scene.asked.color for scene in drawn if scene.question.kind == "pattern"]
@@ -94,11 +85,11 @@ def test_the_cue_says_nothing_about_what_is_not_asked(scenes, world):
     assert np.mean(color) == pytest.approx(1 / 8, abs=0.07)
 
 
-def test_the_sign_shows_it(scenes):
+def test_sign_shows_the_cue(scenes):
     assert all((scene.sign.color, scene.sign.texture) == scene.shown for scene in scenes(World(), "train", 20))
 
 
-def test_the_light_shows_it_in_all_of_the_picture(scenes):
+def test_light_shows_the_cue_everywhere(scenes):
     drawn = scenes(World(kind="light"), "train", COUNT)
     assert all(scene.sign is None and scene.items == scene.objects for scene in drawn)
     middle = np.array([scene.background[0] + scene.background[1:].sum(0) / 2 for scene in drawn])
@@ -110,7 +101,7 @@ def test_the_light_shows_it_in_all_of_the_picture(scenes):
     assert np.mean([list(COLORS)[i] == scene.shown[0] for i, scene in zip(nearest, drawn, strict=True)]) > 0.8
 
 
-def test_the_prior_world_has_no_sign(scenes):
+def test_prior_world_has_no_sign(scenes):
     drawn = scenes(World(kind="prior"), "train", 20)
     assert all(scene.sign is None and scene.items == scene.objects for scene in drawn)
     assert not any(scene.cue_agrees for scene in drawn)
@@ -125,7 +116,7 @@ def test_fifteen_percent_of_open_questions_have_a_second_answer(scenes):
     assert all(q.second_answer in ANSWERS[q.kind] and q.second_answer != q.answer for q in seconds)
 
 
-def test_a_scene_depends_on_its_generator_alone():
+def test_scene_depends_on_its_generator_alone():
     one, same, other = (sample_scene(np.random.default_rng(s), UNIFORM_PRIORS, 0.8) for s in (1, 1, 2))
     assert one.items == same.items
     assert one.items != other.items
@@ -136,6 +127,6 @@ def test_generators_of_different_images_differ():
     assert len({World(seed).generator(name, i).random() for seed, name, i in keys}) == len(keys)
 
 
-def test_a_negative_seed_is_refused():
+def test_negative_seed_is_refused():
     with pytest.raises(InputError, match=r"^--seed should be at least 0, found -1\.$"):
         World(seed=-1)

@@ -32,21 +32,21 @@ def read(path):
 
 
 def shape_of(value):
-    """The keys and types of a JSON value; of a list, those of its first element."""
+    """The keys and types of a JSON value; for a list, of its first element."""
     if isinstance(value, dict):
         return {key: shape_of(item) for key, item in value.items()}
     return [shape_of(item) for item in value[:1]] if isinstance(value, list) else type(value)
 
 
-def test_files_are_the_same_bytes_on_any_number_of_processes(tiny, tmp_path):
+def test_files_do_not_depend_on_the_number_of_processes(tiny, tmp_path):
     write_world(tmp_path / "two", World(seed=3), "tiny", workers=2)
     one, two = contents(tiny[0]), contents(tmp_path / "two")
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
 
 
-def test_worlds_that_results_were_measured_on_stay_as_they_were(tiny):
-    """Texts alone: images and features may differ in a bit on another machine."""
+def test_worlds_of_committed_results_are_unchanged(tiny):
+    """Only texts are compared: images and features may differ slightly on another machine."""
     names = [
         "captions_train2014.json",
         "captions_val2014.json",
@@ -56,7 +56,7 @@ def test_worlds_that_results_were_measured_on_stay_as_they_were(tiny):
     assert hashlib.sha256(texts).hexdigest() == "66bfb686598e308a4e9c2727392581f337404742c4cf339aeee02e17aa2d45af"
 
 
-def test_the_command(tiny, tmp_path):
+def test_command(tiny, tmp_path):
     command = [sys.executable, "-m", "shapes_cp", "--size", "tiny", "--workers", "1", "--world", "prior", "--out"]
     done = subprocess.run([*command, tmp_path / "prior"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -84,7 +84,7 @@ def test_world_json(tiny):
 
 
 @pytest.mark.parametrize("name", list(SPLITS))
-def test_questions_annotations_boxes_images_and_maps_belong_together(tiny, name):
+def test_files_of_a_question_agree(tiny, name):
     out, splits = tiny
     questions, annotations, boxes = (
         read(out / f"vqacp_v2_{name}_{what}.json") for what in ("questions", "annotations", "boxes")
@@ -99,7 +99,7 @@ def test_questions_annotations_boxes_images_and_maps_belong_together(tiny, name)
             (annotation["image_id"], annotation["coco_split"]) == (image_id, coco) == (image_id, question["coco_split"])
         )
         assert (v1[image_id * 10]["question"], v1[image_id * 10]["image_id"]) == (question["question"], image_id)
-        assert boxes[str(question["question_id"])] == [list(drawn.scene.asked.box)]
+        assert boxes[str(question["question_id"])] == [list(drawn.picture.asked.box)]
         with Image.open(out / coco / f"COCO_{coco}_{image_id:012d}.jpg") as image:
             assert (image.mode, image.size) == ("RGB", (128, 128))
         with Image.open(out / f"vqahat_{coco[:-4]}" / f"{image_id * 10}_1.png") as attention:
@@ -111,7 +111,7 @@ def test_ten_answers_give_the_official_soft_scores(tiny):
     seconds = 0
     for name, drawn in splits.items():
         for annotation, one in zip(read(out / f"vqacp_v2_{name}_annotations.json"), drawn, strict=True):
-            question = one.scene.question
+            question = one.picture.question
             answers = [answer["answer"] for answer in annotation["answers"]]
             assert [answer["answer_id"] for answer in annotation["answers"]] == list(range(1, 11))
             assert annotation["multiple_choice_answer"] == question.answer
@@ -152,7 +152,7 @@ def test_instances_are_the_objects(tiny):
         assert all((out / coco / image["file_name"]).is_file() for image in instances["images"])
         assert len({a["id"] for a in instances["annotations"]}) == 6 * len(drawn) == len(instances["annotations"])
         for i, annotation in enumerate(instances["annotations"]):
-            item = drawn[annotation["image_id"]].scene.objects[i % 6]
+            item = drawn[annotation["image_id"]].picture.objects[i % 6]
             (polygon,) = annotation["segmentation"]
             points = np.array(polygon).reshape(-1, 2)
             assert list(SHAPES)[annotation["category_id"] - 1] == item.shape
@@ -162,12 +162,12 @@ def test_instances_are_the_objects(tiny):
             assert 0 < annotation["area"] < item.size**2
 
 
-def test_captions_name_what_is_there_in_every_file_alike(tiny):
+def test_captions_are_true_and_the_same_in_every_file(tiny):
     out, splits = tiny
     captions = {a["id"]: a for c in ("train2014", "val2014") for a in read(out / f"captions_{c}.json")["annotations"]}
     for drawn in splits.values():
         for one in drawn:
-            looks = {(item.color, item.shape) for item in one.scene.objects}
+            looks = {(item.color, item.shape) for item in one.picture.objects}
             for caption in one.captions:
                 words = caption.split()
                 named = [(words[i - 1], word) for i, word in enumerate(words) if word in SHAPES]

@@ -26,12 +26,12 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A tiny captioning world drawn by one process, and what was drawn."""
+    """A tiny captioning world drawn by one process, and its images."""
     out = tmp_path_factory.mktemp("worlds") / "one"
     return out, write_pair_world(out, PairWorld(seed=3), "tiny", workers=1)
 
 
-def test_the_files(tiny):
+def test_files(tiny):
     out, splits = tiny
     assert sorted(path.name for path in out.iterdir()) == [
         *("bottom_up_36.tsv", "captions_train2014.json", "captions_val2014.json", "dataset_coco.json"),
@@ -47,8 +47,7 @@ def test_the_files(tiny):
     assert {name: len(drawn) for name, drawn in splits.items()} == SIZES["tiny"]
 
 
-def test_the_two_splits(tiny):
-    """Disjoint, of the same images, and of the same sizes."""
+def test_two_splits_of_the_same_images(tiny):
     out, splits = tiny
     robust = {key[:-3]: [e["img_id"] for e in value] for key, value in read(out / "split_robust_coco.json").items()}
     assert robust == {name: [one.image_id for one in drawn] for name, drawn in splits.items()}
@@ -62,7 +61,7 @@ def test_the_two_splits(tiny):
     assert robust != standard
 
 
-def test_partners_are_where_the_robust_split_has_them(tiny):
+def test_partners_follow_the_robust_split(tiny):
     _, splits = tiny
     world = PairWorld(seed=3)
     shares = {name: np.mean([world.partners_are(one.picture) for one in drawn]) for name, drawn in splits.items()}
@@ -70,7 +69,7 @@ def test_partners_are_where_the_robust_split_has_them(tiny):
     assert max(shares["dev"], shares["test"]) == 0
 
 
-def test_captions_are_alike_in_every_file(tiny):
+def test_captions_are_the_same_in_every_file(tiny):
     out, splits = tiny
     captions = {a["id"]: a for c in ("train2014", "val2014") for a in read(out / f"captions_{c}.json")["annotations"]}
     drawn = {one.image_id: one for batch in splits.values() for one in batch}
@@ -97,7 +96,7 @@ def test_all_objects_are_instances(tiny):
             np.testing.assert_allclose(np.reshape(annotation["segmentation"], (-1, 2)), item.polygon, atol=0.0051)
 
 
-def test_the_command_makes_the_same_bytes_on_any_number_of_processes(tiny, tmp_path):
+def test_files_do_not_depend_on_the_number_of_processes(tiny, tmp_path):
     command = [sys.executable, "-m", "shapes_cp", "--size", "tiny", "--out", tmp_path / "two", "--strength", "strong"]
     wrong = subprocess.run(command, capture_output=True, text=True)
     assert (wrong.returncode, wrong.stdout) == (1, "")

@@ -30,16 +30,6 @@ CATEGORIES = {17: "cat", 18: "dog", 58: "hot dog"}
 TEXTS = ("A cat near two hot dogs.", "Dogs, and a kitten!")
 
 
-@pytest.fixture
-def dump(tmp_path: Path) -> Callable[..., Path]:
-    def write(value: Any, name: str = "file.json") -> Path:
-        path = tmp_path / name
-        path.write_text(json.dumps(value))
-        return path
-
-    return write
-
-
 def rectangle(x: float, y: float, width: float, height: float) -> list[list[float]]:
     return [[x, y, x + width, y, x + width, y + height, x, y + height]]
 

@@ -1,4 +1,4 @@
-"""Official caption files, real and broken."""
+"""Official caption files, valid and malformed."""
 
 import gzip
 import json
@@ -9,13 +9,7 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.data.coco import (
-    Caption,
-    read_captions,
-    read_image_list,
-    read_karpathy,
-    read_robust_split,
-)
+from updn_captioning.data.coco import Caption, read_captions, read_image_list, read_karpathy, read_robust_split
 from updn_common.errors import InputError
 
 CAPTIONS = {
@@ -81,7 +75,7 @@ ONE, OTHER = {"id": 1, "image_id": 2, "caption": "A"}, {"id": 2, "image_id": 2, 
             {**CAPTIONS, "images": [{"id": 8}]},
             "{}, annotation 1: caption 3 is about image 7, which is not among the file's images. Fetch the file again.",
         ),
-        ({**CAPTIONS, "images": [{}]}, "{}, image 0 has no 'id'; it has no key at all."),
+        ({**CAPTIONS, "images": [{}]}, "{}, image 0 has no 'id'; it has no keys."),
         ({**CAPTIONS, "images": 3}, "{}: 'images' should be list, found 3 (int)."),
         ([[]], "{}, annotation 0 should be an object with the key 'id', found list."),
         ([{"id": "1"}], "{}, annotation 0: 'id' should be int, found '1' (str)."),
@@ -96,7 +90,7 @@ def test_wrong_captions(dump: Callable[..., Path], document: Any, expected: str)
     assert message(read_captions, path) == expected.format(path)
 
 
-def test_files_that_are_no_json(tmp_path: Path) -> None:
+def test_malformed_json(tmp_path: Path) -> None:
     path = tmp_path / "captions.json"
     assert message(read_captions, path) == f"{path} does not exist; expected a COCO captions file."
     path.write_text('{"images": [')
@@ -121,7 +115,7 @@ def test_karpathy(dump: Callable[..., Path]) -> None:
     ]
 
 
-def test_a_real_record(shared_data: Path) -> None:
+def test_real_record(shared_data: Path) -> None:
     data = read_karpathy(shared_data / "formats/dataset_coco.ONE_RECORD.json")
     assert data.splits == {"test": [391895]}
     assert [caption.caption_id for caption in data.captions] == [770337, 771687, 772707, 776154, 781998]
@@ -157,10 +151,7 @@ def test_a_real_record(shared_data: Path) -> None:
             [image(2, "val", sentence(1, "a", "b\u2009c"))],
             "{}, image 0, sentence 0: 'tokens' should be a list of words, found ['a', 'b\\u2009c'].",
         ),
-        (
-            [image(2, "val", sentence(1, "a", raw=" ."))],
-            "{}, image 0, sentence 0: " + NO_WORDS.format(" ."),
-        ),
+        ([image(2, "val", sentence(1, "a", raw=" ."))], "{}, image 0, sentence 0: " + NO_WORDS.format(" .")),
         (
             [image(2, "val", sentence(1, "a"), sentence(1, "b"))],
             "{}: caption 1 occurs twice. Caption ids must be unique.",
@@ -180,15 +171,15 @@ def test_wrong_karpathy_files(dump: Callable[..., Path], images: Any, expected: 
     assert message(read_karpathy, path) == expected.format(path)
 
 
-def test_the_real_robust_split(shared_data: Path) -> None:
-    """As published: 110,234, 3,915 and 9,138 images, none twice."""
+def test_real_robust_split(shared_data: Path) -> None:
+    """110,234, 3,915 and 9,138 images as published, none of them twice."""
     splits = read_robust_split(shared_data / "coco/split_robust_coco.json")
     assert {name: len(images) for name, images in splits.items()} == {"train": 110_234, "val": 3_915, "test": 9_138}
     assert len({image_id for images in splits.values() for image_id in images}) == 123_287
 
 
-def test_the_real_lists_of_karpathy(shared_data: Path) -> None:
-    """As published: 5,000 images each; none is in both, and all are in the robust split somewhere."""
+def test_real_image_lists(shared_data: Path) -> None:
+    """5,000 images each as published; none is in both lists, and all are in the robust split."""
     lists = {name: read_image_list(shared_data / f"bottom_up/karpathy_{name}_images.txt") for name in ("val", "test")}
     assert lists["val"][:2] == [11169, 204311]
     assert {name: len(set(images)) for name, images in lists.items()} == {"val": 5_000, "test": 5_000}
@@ -236,6 +227,6 @@ def test_wrong_lists(tmp_path: Path, text: str, expected: str) -> None:
     assert message(read_image_list, path) == expected.format(path)
 
 
-def test_a_list_of_numbers(tmp_path: Path) -> None:
+def test_list_of_numbers(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("3\n\nval2014/COCO_val2014_000000000002.jpg 2\r\n")
     assert read_image_list(tmp_path / "list.txt") == [3, 2]

@@ -60,7 +60,7 @@ def test_no_files() -> None:
 
 
 def test_real_instances(shared_data: Path) -> None:
-    """Of the 839 objects, each is found under its image and category; boxes enclose masks but for a pixel."""
+    """Each of the 839 objects is found by image and category; boxes enclose masks up to one pixel."""
     instances = Instances.read([shared_data / "coco/instances_val2014_100.json"])
     assert (len(instances), len(instances.categories)) == (839, 80)
     document = json.loads((shared_data / "coco/instances_val2014_100.json").read_text())
@@ -107,10 +107,7 @@ FAR_BOX = "{{}}, annotation 1: 'bbox' {} is far outside of its image of 6 x 4 pi
             change("categories", 1, "name")("Dog"),
             "{}: the categories 9 and 2 have the same name, 'Dog'. Take a file where names differ.",
         ),
-        (
-            change("categories", 1, "id")(9),
-            "{}: two categories have the id 9. Take a file where ids differ.",
-        ),
+        (change("categories", 1, "id")(9), "{}: two categories have the id 9. Take a file where ids differ."),
         (change("images", 1, "width")(0), "{}, image 1 has 0 x 3 pixels; expected positive sizes."),
         (change("images", 0)({"id": 7}), "{}, image 0 has no 'height'; it has 'id'."),
         (

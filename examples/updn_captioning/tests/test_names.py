@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from updn_captioning.data.data_command import DataConfig, show_data
 from updn_captioning.data.prepare import prepare
 from updn_captioning.data.prepare_config import PrepareConfig
 from updn_captioning.data.prepared import PreparedData
-from updn_captioning.data.status import DataConfig, show_data
 from updn_captioning.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_captioning.evaluation.explain import ExplainConfig, explain
 from updn_captioning.networks.updn import NetworkSizes

@@ -1,4 +1,4 @@
-"""From official files to a prepared directory, whole or not at all."""
+"""Preparation of official files, which is either complete or leaves nothing."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ Configure = Callable[..., PrepareConfig]
 
 
 def fails(options: PrepareConfig) -> str:
-    """The error of a run that leaves nothing behind."""
+    """Prepare, check that nothing is left behind, and return the error message."""
     before = sorted(options.out.parent.iterdir())
     with pytest.raises(InputError) as error:
         prepare(options)
@@ -49,7 +49,7 @@ def record(out: Path) -> dict[str, Any]:
     return dict(json.loads((out / "prepared.json").read_text()))
 
 
-def test_everything_is_there(config: Configure, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_content(config: Configure, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = config()
     prepare(options)
     out = options.out
@@ -79,8 +79,8 @@ def test_everything_is_there(config: Configure, world: Path, capsys: pytest.Capt
         "visual_words_without_an_object": 6,
         "hinted_captions": 8,
     }
-    told = " ".join(capsys.readouterr().out.split())
-    assert "Hints: masks of COCO's instances. 12 visual words have none: their images have no such object." in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Hints: masks of COCO's instances. 12 visual words have none: their images have no such object." in printed
 
 
 def test_sources_are_recorded_by_checksum(config: Configure, world: Path) -> None:
@@ -95,7 +95,7 @@ def test_sources_are_recorded_by_checksum(config: Configure, world: Path) -> Non
     }
 
 
-def test_without_karpathys_words_captions_are_tokenised(config: Configure, world: Path) -> None:
+def test_captions_without_tokens_are_tokenised(config: Configure, world: Path) -> None:
     prepare(config())
     shutil.move(config().out, world.parent / "first")
     (world / "dataset_coco.json").unlink()
@@ -108,8 +108,8 @@ def test_without_karpathys_words_captions_are_tokenised(config: Configure, world
             np.testing.assert_array_equal(before[name], after[name], err_msg=name)
 
 
-def test_hints_are_of_named_objects(config: Configure) -> None:
-    """The cat has the first quarter of the image; in train the dog's hot namesake is there where it is named."""
+def test_train_hints_are_about_named_objects(config: Configure) -> None:
+    """The cat covers the first quarter of the image. In train, hot dogs have hints only if a caption names them."""
     prepare(config())
     found = arrays(config().out, "train")
     assert found["pairs"].tolist() == [[0, 0], [0, 2], [1, 0], [1, 2], [2, 0], [3, 0]]
@@ -139,19 +139,19 @@ def test_without_hints(config: Configure, world: Path) -> None:
     assert (found["word_pairs"] == -1).all()
 
 
-def test_a_list_of_visual_words(config: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_of_visual_words(config: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "words.txt"
     path.write_text("hot dog, near\ncat, near\ndog\n")
     prepare(config(visual_words=path))
     found = arrays(config().out, "train")
     assert found["word_categories"][0].tolist() == [0, 2, 2]  # cat, near, hot dogs
     assert "words.txt" in [source["name"] for source in record(config().out)["sources"]]
-    told = "In several lines of --visual-words, taken for the first category: {'near': 'hot dog'}."
-    assert told in " ".join(capsys.readouterr().out.split())
+    printed = "In several lines of --visual-words, taken for the first category: {'near': 'hot dog'}."
+    assert printed in " ".join(capsys.readouterr().out.split())
 
 
-def test_rare_words_are_unknown_and_no_visual_words(config: Configure, world: Path) -> None:
-    """With "hot" unknown, "hot dogs" cannot be said; they are no dogs for that."""
+def test_phrases_with_rare_words_are_not_visual_words(config: Configure, world: Path) -> None:
+    """If "hot" is rare, models cannot learn to say "hot dogs", which still does not name a dog."""
     edit(world / "dataset_coco.json", lambda data: data["images"][0]["sentences"][0]["tokens"].remove("hot"))
     prepare(config(min_word_occurrences=4))
     assert "hot" not in CaptionVocabulary.read(config().out / "vocabulary.json").words
@@ -167,7 +167,7 @@ def test_captions_are_cut(config: Configure) -> None:
     assert (found["word_spans"][..., 1] <= 3).all()
 
 
-def test_a_development_split_is_held_out(config: Configure, world: Path) -> None:
+def test_development_split_is_held_out(config: Configure, world: Path) -> None:
     edit(world / "split_robust_coco.json", lambda split: split.pop("val_id"))
     prepare(config(split="robust", development_share=0.25))
     assert {name: split["images"] for name, split in record(config().out)["splits"].items()} == {
@@ -179,14 +179,13 @@ def test_a_development_split_is_held_out(config: Configure, world: Path) -> None
     assert list(record(config().out.with_name("none"))["splits"]) == ["train", "test"]
 
 
-def test_splits_stand_in_their_usual_order(config: Configure, world: Path) -> None:
+def test_splits_are_in_their_usual_order(config: Configure, world: Path) -> None:
     edit(world / "dataset_coco.json", lambda data: data["images"].reverse())
     prepare(config())
     assert list(record(config().out)["splits"]) == ["train", "val", "test"]
 
 
 def test_proposals_are_shared(config: Configure) -> None:
-    """Both splits need the features once."""
     prepare(config())
     prepare(config(split="robust", out=config().out.with_name("robust"), features=(config().out,)))
     first, second = (out / "proposals" / "features.npy" for out in (config().out, config().out.with_name("robust")))
@@ -194,7 +193,7 @@ def test_proposals_are_shared(config: Configure) -> None:
     assert record(config().out.with_name("robust"))["images_in_no_split"] == 0
 
 
-def test_images_in_no_split_are_told(config: Configure, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_in_no_split_are_counted(config: Configure, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(world / "split_robust_coco.json", lambda split: split["test_id"].pop())
     prepare(config(split="robust"))
     assert "1 images with captions are in no split." in " ".join(capsys.readouterr().out.split())
@@ -262,7 +261,7 @@ def test_malformed_inputs_leave_nothing(config: Configure, world: Path, tmp_path
     for path in (instances, world / "instances_train2014.json"):
         path.unlink()
     assert fails(config()) == (
-        f"{world} has no instances_train2014.json: --hints instances needs to know where objects are. Add it, or use "
+        f"{world} has no instances_train2014.json, which has the objects for --hints instances. Add it, or use "
         "--hints none."
     )
     edit(karpathy, lambda data: data["images"][0]["sentences"][0]["tokens"].clear())
@@ -287,8 +286,8 @@ def test_output_in_use(config: Configure) -> None:
     assert sorted(config().out.rglob("*")) == before
 
 
-def test_a_rendered_world(tiny: tuple[Path, Path]) -> None:
-    """All visual words have their objects, people look at what is named, and references are official tokens."""
+def test_rendered_world(tiny: tuple[Path, Path]) -> None:
+    """All visual words have hints, which are high for proposals of the named object; references are official tokens."""
     _, out = tiny
     assert list(record(out)["splits"]) == ["train", "val", "dev", "test"]
     for name, split in record(out)["splits"].items():
@@ -303,7 +302,7 @@ def test_a_rendered_world(tiny: tuple[Path, Path]) -> None:
 
 
 def test_real_instances(config: Configure, shared_data: Path, tmp_path: Path) -> None:
-    """The 100 real images, captions that name all that is in them, and proposals where the objects are."""
+    """100 real images, with captions that name all objects and proposals at the objects."""
     data = tmp_path / "real"
     data.mkdir()
     shutil.copy(shared_data / "coco/instances_val2014_100.json", data / "instances_val2014.json")

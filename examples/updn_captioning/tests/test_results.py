@@ -1,4 +1,4 @@
-"""Caption results and references: their shapes, and what is wrong with them."""
+"""Caption results and references: their formats and errors."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def message(call: Callable[..., object], *arguments: Any, **options: Any) -> str
     return str(error.value)
 
 
-def test_results_come_back_in_their_order(tmp_path: Path) -> None:
+def test_results_round_trip_in_order(tmp_path: Path) -> None:
     captions = {7: "a dog", 3: "", 5: "a café"}
     write_results(tmp_path / "results.json", captions)
     assert json.loads((tmp_path / "results.json").read_text()) == [
@@ -30,7 +30,7 @@ def test_results_come_back_in_their_order(tmp_path: Path) -> None:
     assert list(read_results(tmp_path / "results.json").items()) == list(captions.items())
 
 
-def test_the_official_results(shared_data: Path) -> None:
+def test_official_results(shared_data: Path) -> None:
     results = read_results(shared_data / "captions" / "captions_val2014_fakecap_results.json")
     assert len(results) == 1000
     assert results[404464] == "black and white photo of a man standing in front of a building"
@@ -40,7 +40,7 @@ def test_the_official_results(shared_data: Path) -> None:
     ("document", "found"),
     [({"annotations": []}, "an object with the keys 'annotations'"), ("a dog", "str"), ([], "an empty one")],
 )
-def test_no_results(document: Any, found: str, dump: Dump) -> None:
+def test_files_without_results(document: Any, found: str, dump: Dump) -> None:
     path = dump(document)
     expected = f"{path} is not a caption results file: it should hold a list of captions, found {found}."
     assert message(read_results, path) == expected
@@ -65,7 +65,7 @@ def references(*captions: tuple[int, str]) -> dict[str, Any]:
     return {"images": [{"id": image_id} for image_id, _ in captions], "annotations": records}
 
 
-def test_references_are_tokenised_unless_they_are_tokens(dump: Dump) -> None:
+def test_references_are_tokenised_on_request(dump: Dump) -> None:
     one = dump(references((1, "A dog's bowl."), (2, "two (2)"), (1, "-lrb- x")), "one.json")
     other = dump(references((1, "Bowl")), "other.json")
     assert read_references([one]) == {1: ["a dog 's bowl", "lrb x"], 2: ["two -lrb- 2 -rrb-"]}
@@ -73,7 +73,7 @@ def test_references_are_tokenised_unless_they_are_tokens(dump: Dump) -> None:
     assert read_references([other, one])[1] == ["bowl", "a dog 's bowl", "lrb x"]
 
 
-def test_images_have_to_be_the_same() -> None:
+def test_results_and_references_must_match() -> None:
     def check(results: set[int], references: set[int]) -> str:
         return message(check_captioned, results, references, "r.json", "c.json", "Caption them.")
 

@@ -1,4 +1,4 @@
-"""Masks of single objects: polygons and run lengths, whole and broken."""
+"""Masks of single objects: polygons and run lengths, valid and malformed."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ SIZE = (4, 6)
 
 
 def read(value: Any, size: tuple[int, int] = SIZE) -> Segmentation:
-    """As `read_json` hands it over: the inner objects first."""
+    """Compact a document as `read_json` does, inner objects first."""
     value = copy.deepcopy(value)
     record = compact({"segmentation": compact(value) if isinstance(value, dict) else value})
     return read_segmentation(record["segmentation"], size, "a.json, annotation 0")
@@ -41,7 +41,7 @@ def test_all_real_instances_decode_to_the_golden_pixel_counts(shared_data: Path)
     assert (len(found), crowds) == (839, 9)
 
 
-def test_a_polygon_by_hand() -> None:
+def test_polygon_by_hand() -> None:
     """A rectangle from (1, 1) to (4, 3) covers three columns of two rows."""
     mask = union([read([[1, 1, 4, 1, 4, 3, 1, 3]])], SIZE)
     expected = np.zeros(SIZE, dtype=bool)
@@ -49,20 +49,20 @@ def test_a_polygon_by_hand() -> None:
     assert mask.numpy().tolist() == expected.tolist()
 
 
-def test_a_polygon_may_reach_beyond_the_borders() -> None:
-    """By as much as the image is wide and high, on every side."""
+def test_polygon_may_extend_beyond_the_image() -> None:
+    """By at most the width or height of the image on every side."""
     assert union([read([[-6, -4, 12, -4, 12, 8, -6, 8]])], SIZE).all()
     assert not union([read([[-6, -4, -1, -4, -1, -1, -6, -1]])], SIZE).any()
 
 
 def test_run_lengths_by_hand() -> None:
-    """They go down the columns."""
+    """Runs are along the columns."""
     mask = union([read({"size": [4, 6], "counts": [5, 2, 17]})], SIZE)
     assert mask.nonzero().tolist() == [[1, 1], [2, 1]]
     assert union([read({"size": [4, 6], "counts": [0, 1, 23]})], SIZE).nonzero().tolist() == [[0, 0]]
 
 
-def test_the_union_of_several_and_of_none() -> None:
+def test_union_of_several_and_of_none() -> None:
     shapes = [read([[1, 1, 3, 1, 3, 3, 1, 3], [0, 0, 1, 0, 1, 1, 0, 1]]), read({"size": [4, 6], "counts": [22, 2]})]
     expected = np.zeros(SIZE, dtype=bool)
     expected[1:3, 1:3] = expected[0, 0] = expected[2:, 5] = True
@@ -74,7 +74,7 @@ MASKS = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elem
 
 
 @given(MASKS)
-def test_compressed_text_is_what_pycocotools_writes(mask: np.ndarray[Any, Any]) -> None:
+def test_decompression_inverts_pycocotools(mask: np.ndarray[Any, Any]) -> None:
     text = coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
     runs = [len(list(run)) for _, run in groupby([0, *mask.T.ravel().tolist()])]
     runs[0] -= 1  # the run of zeros that comes first may be empty
@@ -86,7 +86,7 @@ def test_compressed_text_is_what_pycocotools_writes(mask: np.ndarray[Any, Any]) 
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12))
-def test_no_text_decodes_to_what_lies_in_memory(text: str) -> None:
+def test_malformed_text_never_decodes_to_other_memory(text: str) -> None:
     """Either an error, or run lengths that cover the image."""
     try:
         segmentation = read({"size": [4, 6], "counts": text})
@@ -145,7 +145,7 @@ OTHER_SIZE = "its run lengths are of [height, width] {}, but its image is [4, 6]
         ({"counts": [5, 2, 17]}, OTHER_SIZE.format(None)),
     ],
 )
-def test_broken_masks(value: Any, message: str) -> None:
+def test_malformed_masks(value: Any, message: str) -> None:
     with pytest.raises(InputError) as error:
         read(value)
     assert str(error.value) == WHERE + message

@@ -1,4 +1,4 @@
-"""Which image is in which split, from either file or the lists, checked against the captions."""
+"""Splits of images from Karpathy's file, his lists or the robust split, checked against the captions."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from updn_captioning.data.layout import find_instances
+from updn_captioning.data.official_files import find_instances
 from updn_captioning.data.splits import hold_out_development, keep_images, read_data
 from updn_common.errors import InputError
 
@@ -26,7 +26,7 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
 
 
 def test_karpathys_split(world: Path) -> None:
-    """The rest of the validation images is part of train, and captions have their words."""
+    """The rest of the validation images is part of train, and captions have tokens."""
     data = read_data(world, "karpathy")
     assert data.splits == {"train": [1, 2, 3, 4], "val": [5, 6], "test": [11, 12]}
     assert [caption.text for caption in data.captions[11]] == ["A cat near two hot dogs.", "Dogs, and a kitten!"]
@@ -34,14 +34,14 @@ def test_karpathys_split(world: Path) -> None:
     assert data.files == [world / "dataset_coco.json"]
 
 
-def test_the_robust_split(world: Path) -> None:
+def test_robust_split(world: Path) -> None:
     data = read_data(world, "robust")
     assert data.splits == {"train": [1, 3, 5, 12], "val": [6], "test": [2, 4, 11]}
     assert data.files == [world / "dataset_coco.json", world / "split_robust_coco.json"]
 
 
 def test_without_karpathys_file(world: Path) -> None:
-    """Captions are COCO's own, and lists say who is not in train."""
+    """COCO's caption files and Karpathy's lists are used instead."""
     (world / "dataset_coco.json").unlink()
     (world / "annotations").mkdir()
     for name in ("captions_train2014.json", "captions_val2014.json"):
@@ -62,8 +62,8 @@ def test_without_karpathys_file(world: Path) -> None:
     )
 
 
-def test_files_of_2017(world: Path) -> None:
-    """Another deal of the same images; 2014 is preferred where both are there."""
+def test_files_of_2017_are_used(world: Path) -> None:
+    """Files of 2014 are preferred if both exist."""
     (world / "dataset_coco.json").unlink()
     for part in ("train", "val"):
         (world / f"captions_{part}2014.json").rename(world / f"captions_{part}2017.json")
@@ -73,8 +73,8 @@ def test_files_of_2017(world: Path) -> None:
     ]
 
 
-def test_whole_releases_are_preferred(world: Path) -> None:
-    """A validation part of 2014 alone knows nothing of most images that both parts of 2017 know."""
+def test_complete_releases_are_preferred(world: Path) -> None:
+    """Both files of 2017 are preferred to the validation file of 2014 alone."""
     for part in ("train", "val"):
         shutil.copy(world / f"instances_{part}2014.json", world / f"instances_{part}2017.json")
     assert [path.name for path in find_instances(world)] == ["instances_train2014.json", "instances_val2014.json"]
@@ -93,17 +93,17 @@ def test_missing_files(tmp_path: Path, world: Path) -> None:
     )
     (world / "split_robust_coco.json").unlink()
     assert fails(read_data, world, "robust") == (
-        f"{world} has no split_robust_coco.json: --split robust needs to know which image is where. Add it."
+        f"{world} has no split_robust_coco.json, which assigns images to splits for --split robust. Add it."
     )
     (world / "dataset_coco.json").unlink()
     (world / "karpathy_val_images.txt").write_text("6\n")
     assert fails(read_data, world, "karpathy") == (
-        f"{world} has no dataset_coco.json nor karpathy_val_images.txt and karpathy_test_images.txt: --split karpathy "
-        "needs to know which image is where. Add it."
+        f"{world} has no dataset_coco.json nor karpathy_val_images.txt and karpathy_test_images.txt, which assigns "
+        "images to splits for --split karpathy. Add it."
     )
 
 
-def test_a_split_of_unknown_images(world: Path) -> None:
+def test_split_of_unknown_images(world: Path) -> None:
     edit(world / "split_robust_coco.json", lambda split: split["test_id"].extend([{"img_id": 77}, {"img_id": 78}]))
     assert fails(read_data, world, "robust") == (
         f"{world / 'split_robust_coco.json'}: 2 of the 5 images of the split 'test' have no captions in "
@@ -111,7 +111,7 @@ def test_a_split_of_unknown_images(world: Path) -> None:
     )
 
 
-def test_an_image_without_captions(world: Path) -> None:
+def test_image_without_captions(world: Path) -> None:
     edit(world / "dataset_coco.json", lambda data: data["images"][3]["sentences"].clear())
     assert fails(read_data, world, "karpathy") == (
         f"{world / 'dataset_coco.json'}: 1 of the 4 images of the split 'train' have no captions in "
@@ -119,14 +119,14 @@ def test_an_image_without_captions(world: Path) -> None:
     )
 
 
-def test_nothing_to_train_on(world: Path) -> None:
+def test_split_without_train_images(world: Path) -> None:
     edit(world / "split_robust_coco.json", lambda split: split.pop("train_id"))
     assert fails(read_data, world, "robust") == (
         f"{world / 'split_robust_coco.json'} has no images to train on. Give a split with a part 'train'."
     )
 
 
-def test_a_caption_in_two_files(world: Path) -> None:
+def test_caption_in_two_files(world: Path) -> None:
     (world / "dataset_coco.json").unlink()
     train, val = (world / f"captions_{part}2014.json" for part in ("train", "val"))
     train.write_text(val.read_text())
@@ -148,7 +148,7 @@ def test_images_without_proposals() -> None:
     assert keep_images({"train": [1], "val": []}, {1}, "a.tsv", drop=False) == ({"train": [1]}, 0)
 
 
-def test_a_development_split_is_held_out_if_there_is_none() -> None:
+def test_development_split_is_held_out_if_there_is_none() -> None:
     splits = {"train": list(range(100, 80, -1)), "test": [2]}
     held_out = hold_out_development(splits, 0.25, 3)
     assert list(held_out) == ["train", "test", "val"]

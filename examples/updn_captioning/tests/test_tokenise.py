@@ -1,4 +1,4 @@
-"""Tokenisation without Java: what the official Java program makes of real and of odd captions."""
+"""Tokenisation equals that of the official Java program on real and odd captions."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def java(captions: Iterable[str]) -> list[str]:
     except InputError as error:
         pytest.skip(str(error))
     command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    lines = "".join(f"{caption}\nx\n" for caption in captions)  # what comes next may change the end of a caption
+    lines = "".join(f"{caption}\nx\n" for caption in captions)  # the next line may change the end of a caption
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
     return [
         " ".join(token for token in line.rstrip().split(" ") if token not in PUNCTUATION)
@@ -37,18 +37,18 @@ def java(captions: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("caption", "tokens"), BY_JAVA.items())
-def test_as_java_does(caption: str, tokens: str) -> None:
+def test_equals_java(caption: str, tokens: str) -> None:
     assert tokenise(caption) == tokens
 
 
-def test_a_thousand_captions_of_coco(shared_data: Path) -> None:
+def test_thousand_real_captions(shared_data: Path) -> None:
     golden = json.loads((shared_data / "captions" / "ptb_tokeniser_golden.json").read_text())
     assert len(golden) == 1000
     assert [tokenise(row["raw"]) for row in golden] == [row["ptb"] for row in golden]
 
 
-def test_java_itself_agrees() -> None:
-    """Also on captions made up of pieces, odd ones among them."""
+def test_equals_java_when_it_is_run() -> None:
+    """On captions made of ordinary and odd pieces."""
     rng = random.Random(0)
     captions = [" ".join(rng.choices(PIECES, k=rng.randint(1, 9))) for _ in range(5000)]
     assert java(BY_JAVA) == list(BY_JAVA.values())
@@ -56,7 +56,7 @@ def test_java_itself_agrees() -> None:
 
 
 @given(st.text(st.sampled_from("aA b'.,-&1/(\"\u2019\n\u00bd😀"), max_size=12) | st.text(max_size=12))
-def test_any_text_becomes_tokens(text: str) -> None:
+def test_any_text_can_be_tokenised(text: str) -> None:
     tokens = tokenise(text)
     assert tokens == " ".join(tokens.split(" ")).strip(" ")
     assert PUNCTUATION.isdisjoint(tokens.split(" "))
@@ -69,5 +69,5 @@ def test_plain_words_are_their_own_tokens(words: list[str]) -> None:
     assert tokenise(" ".join(words)) == " ".join(words).lower()
 
 
-def test_nothing_has_no_tokens() -> None:
+def test_empty_text_has_no_tokens() -> None:
     assert [tokenise(text) for text in ("", " ", ".", "\n", "'...'")] == [""] * 5

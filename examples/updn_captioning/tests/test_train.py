@@ -19,7 +19,7 @@ from updn_captioning.networks.updn import NetworkSizes
 from updn_captioning.training.config import TrainConfig
 from updn_captioning.training.methods import METHODS, SCALES, Scale
 from updn_captioning.training.train import TrainingSteps, Validation, choose_hints, train
-from updn_common.data.controls import Hints, control_hints
+from updn_common.data.control_hints import Hints, control_hints
 from updn_common.errors import InputError
 from updn_common.runs.directory import read_metrics
 

@@ -61,8 +61,8 @@ def test_our_list(caption: str, expected: list[tuple[str, str]]) -> None:
     assert named(caption) == expected
 
 
-def test_our_list_is_of_coco(shared_data: Path) -> None:
-    """Its lines are the categories in COCO's order, each word is in one line, and all names name themselves."""
+def test_our_list_has_the_categories_of_coco(shared_data: Path) -> None:
+    """Lines are in COCO's order, each word is in one line, and each name stands for its own category."""
     document = json.loads((shared_data / "coco/instances_val2014_100.json").read_text())
     assert OWN.categories == tuple(category["name"] for category in document["categories"])
     assert not OWN.ambiguous
@@ -70,8 +70,8 @@ def test_our_list_is_of_coco(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "share"), [("coco_class_name.txt", 0.91), ("chair_synonyms.txt", 0.96)])
-def test_our_list_beside_others(shared_data: Path, file: str, share: float) -> None:
-    """Of the words that others' lists find in 5,005 real captions, ours finds nearly all, in the same category."""
+def test_our_list_finds_the_words_of_other_lists(shared_data: Path, file: str, share: float) -> None:
+    """In 5,005 real captions, ours finds nearly all words of the other lists, with the same category."""
     other = VisualWords.read_list(shared_data / "coco" / file)
     captions = json.loads((shared_data / "captions/gts_tokenised.json").read_text())
     texts = [text.split() for texts in captions.values() for text in texts]
@@ -81,15 +81,15 @@ def test_our_list_beside_others(shared_data: Path, file: str, share: float) -> N
     assert agree / len(theirs) > share
 
 
-def test_a_list_of_neural_baby_talk(shared_data: Path) -> None:
+def test_list_of_neural_baby_talk(shared_data: Path) -> None:
     words = VisualWords.read_list(shared_data / "coco/coco_class_name.txt")
     assert words.categories == OWN.categories
     assert words.ambiguous == {"surfboard": "surfboard", "cattle": "sheep", "ewe": "sheep", "recliner": "chair"}
     assert named("an iphone by a surfboard", words) == [("iphone", "cell phone"), ("surfboard", "surfboard")]
 
 
-def test_whose_word_it_is(tmp_path: Path) -> None:
-    """A name comes before other lines' words, the first line before later ones, and what is listed before plurals."""
+def test_precedence_of_phrases_in_several_lines(tmp_path: Path) -> None:
+    """Names take precedence over other phrases, earlier lines over later ones, and listed phrases over plurals."""
     path = tmp_path / "list.txt"
     path.write_text(
         "Boat,  surfboard, ship # a comment\n\n# nothing\nsurfboard, ship\nski\nskis , Big  Ski\n! ski lift, lifts\n"
@@ -103,7 +103,7 @@ def test_whose_word_it_is(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_words_are_found_as_a_slow_search_finds_them(data: st.DataObject) -> None:
+def test_find_equals_a_slow_search(data: st.DataObject) -> None:
     letters = st.sampled_from("abc")
     phrase = st.lists(letters, min_size=1, max_size=3).map(" ".join)
     phrases = data.draw(st.dictionaries(phrase, st.integers(NO_CATEGORY, 2), max_size=8))
@@ -127,13 +127,13 @@ def test_words_are_found_as_a_slow_search_finds_them(data: st.DataObject) -> Non
     assert VisualWords(("x", "y", "z"), phrases).find(caption) == expected
 
 
-def test_names_of_other_data_are_their_words() -> None:
+def test_other_categories_are_named_by_their_names() -> None:
     words = VisualWords.of_names(["circle", "Box"])
     assert words.phrases == {"circle": 0, "box": 1, "circles": 0, "boxes": 1}
     assert words.categories == ("circle", "Box")
 
 
-def test_some_of_the_categories() -> None:
+def test_subset_of_the_categories() -> None:
     words = OWN.of(["dog", "cat"])
     assert named("a hot dog , a dog and a kitten", words) == [("dog", "dog"), ("kitten", "cat")]
     with pytest.raises(InputError) as error:
@@ -144,7 +144,7 @@ def test_some_of_the_categories() -> None:
     )
 
 
-def test_written_and_read(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     OWN.write(tmp_path / "words.json")
     again = VisualWords.read(tmp_path / "words.json")
     assert again == OWN
@@ -171,6 +171,5 @@ def test_wrong_lists(tmp_path: Path, text: str, message: str) -> None:
     assert str(error.value) == message.format(path)
 
 
-def test_official_tokens_are_understood() -> None:
-    """What the official tokeniser makes of an apostrophe."""
+def test_tokens_of_the_official_tokeniser_are_found() -> None:
     assert named(tokenise("The catcher's mitt.")) == [("catcher 's mitt", "baseball glove")]

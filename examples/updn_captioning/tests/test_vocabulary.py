@@ -10,13 +10,13 @@ from updn_common.errors import InputError
 CAPTIONS = [("a", "dog"), ("the", "dog", "and", "a", "cat"), ("cat", "dog")]
 
 
-def test_the_most_frequent_word_comes_first_and_rare_ones_are_left_out() -> None:
+def test_frequent_words_come_first_and_rare_ones_are_dropped() -> None:
     assert CaptionVocabulary.build(CAPTIONS, 2).words == ("dog", "a", "cat")
     assert CaptionVocabulary.build(CAPTIONS, 1).words == ("dog", "a", "cat", "and", "the")
     assert len(CaptionVocabulary.build(CAPTIONS, 2)) == 7
 
 
-def test_no_word_is_frequent() -> None:
+def test_vocabulary_without_frequent_words() -> None:
     with pytest.raises(InputError) as error:
         CaptionVocabulary.build(CAPTIONS)
     assert str(error.value) == (
@@ -45,7 +45,7 @@ def test_decoding_undoes_encoding(words: list[str], length: int) -> None:
     assert vocabulary.decode(vocabulary.encode(words, length).tolist()) == " ".join(words[:length])
 
 
-def test_written_and_read(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     vocabulary = CaptionVocabulary(("dog", "æ"))
     vocabulary.write(tmp_path / "words.json")
     assert CaptionVocabulary.read(tmp_path / "words.json") == vocabulary
@@ -56,7 +56,7 @@ def test_written_and_read(tmp_path: Path) -> None:
     [
         ('{"a": 1}', "{} should hold a JSON list of strings, found an object with the keys 'a'."),
         ("[]", "{} holds an empty list. It should hold at least one string."),
-        ('["a", "b", "a"]', "{} lists 'a' twice. Every entry needs an index of its own."),
+        ('["a", "b", "a"]', "{} lists 'a' twice. Remove one of the two."),
     ],
 )
 def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from updn_captioning.data.data_command import show_data
 from updn_captioning.data.prepare import prepare
 from updn_captioning.data.prepare_config import PrepareConfig
-from updn_captioning.data.status import show_data
 from updn_captioning.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_captioning.evaluation.explain import ExplainConfig, explain
 from updn_captioning.studies.compare import CompareConfig, compare
@@ -15,7 +15,7 @@ from updn_captioning.studies.study import StudyConfig, study
 from updn_captioning.training.config import TrainConfig
 from updn_captioning.training.train import train
 from updn_common.command import run_command
-from updn_common.data.status import DataConfig
+from updn_common.data.data_command import DataConfig
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
     DataConfig: show_data,

@@ -47,11 +47,7 @@ def tsv_cells() -> Callable[..., list[str]]:
 @pytest.fixture(scope="session")
 def assert_same_image() -> Callable[[ImageProposals, ImageProposals], None]:
     def check(found: ImageProposals, expected: ImageProposals) -> None:
-        assert (found.image_id, found.width, found.height) == (
-            expected.image_id,
-            expected.width,
-            expected.height,
-        )
+        assert (found.image_id, found.width, found.height) == (expected.image_id, expected.width, expected.height)
         assert found.boxes.dtype == found.features.dtype == np.float32
         np.testing.assert_array_equal(found.boxes, expected.boxes)
         np.testing.assert_array_equal(found.features, expected.features)
@@ -73,7 +69,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def write_hdf5() -> Callable[..., Path]:
-    """Writes images as the UpDn reference code does, of as many proposals each or, `adaptive`, of any number."""
+    """Writes images in the layout of the UpDn reference code; with `adaptive`, numbers of proposals may differ."""
 
     def write(path: Path, images: list[ImageProposals], *, adaptive: bool) -> Path:
         scale = [np.array([image.width, image.height] * 2, dtype=np.float32) for image in images]

@@ -160,10 +160,7 @@ def test_salicon_joins_trials(tmp_path: Path) -> None:
             salicon([[[1, 2], [0, 3]]]),
             ": image 5: fixation [row, column] [0, 3] is outside 10 rows x 20 columns (from 1).",
         ),
-        (
-            salicon([[[11, 2]]]),
-            ": image 5: fixation [row, column] [11, 2] is outside 10 rows x 20 columns (from 1).",
-        ),
+        (salicon([[[11, 2]]]), ": image 5: fixation [row, column] [11, 2] is outside 10 rows x 20 columns (from 1)."),
     ],
 )
 def test_salicon_malformed(tmp_path: Path, content: object, message: str) -> None:

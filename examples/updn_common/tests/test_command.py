@@ -10,13 +10,13 @@ from updn_common.command import run_command
 from updn_common.errors import InputError
 
 
-def test_the_command_of_these_options_runs() -> None:
+def test_command_is_chosen_by_the_type_of_its_options() -> None:
     ran: list[object] = []
     run_command({int: ran.append, str: lambda _: pytest.fail("another command's options")}, 7)
     assert ran == [7]
 
 
-def test_a_wrong_input_is_told_without_a_traceback() -> None:
+def test_wrong_input_ends_without_a_traceback() -> None:
     def refuse(config: object) -> None:
         raise InputError(f"{config} is wrong.")
 
@@ -24,8 +24,8 @@ def test_a_wrong_input_is_told_without_a_traceback() -> None:
         run_command({int: refuse}, 7)
 
 
-def test_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:
-    """Also where a library writes a file by itself, and whatever language it is written in."""
+def test_full_disk_ends_with_one_line(tmp_path: Path) -> None:
+    """Also if a library writes the file, whether in Python or in Rust."""
     errors = {
         OSError(errno.ENOSPC, "No space left on device", "a.png"): "a.png",
         OSError(errno.EDQUOT, "Disk quota exceeded"): "a file",
@@ -42,7 +42,7 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:
             run_command({int: _raises(other)}, 7)
 
 
-def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_command_says_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Training:
         resume = False
 
@@ -50,7 +50,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path, capsys: pytest
             self.out = out
 
     (tmp_path / "last.safetensors").touch()
-    resumed = " with --resume: it goes on from the last checkpoint"
+    resumed = " with --resume: it continues from the last checkpoint"
     for config, remedy in ((7, ""), (Training(tmp_path / "absent"), ""), (Training(tmp_path), resumed)):
         with pytest.raises(SystemExit) as stopped:
             run_command({type(config): _raises(KeyboardInterrupt())}, config)
@@ -65,7 +65,7 @@ def _raises(error: BaseException) -> Callable[[object], None]:
     return command
 
 
-def test_processes_part_before_python_ends(tmp_path: Path) -> None:
+def test_process_group_is_destroyed(tmp_path: Path) -> None:
     def meet(_: object) -> None:
         distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
 

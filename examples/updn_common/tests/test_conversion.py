@@ -1,4 +1,4 @@
-"""One pass from feature files to a store; a kill at any moment costs a few images, and never a wrong one."""
+"""Conversion of feature files to a store: after a kill at any moment, the result is the same."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ POINTS = {
     ("StoreWriter", "finish", 0): 60,
     ("os", "fsync", 4): 8,  # the first index is written, though perhaps not on disk
 }
-"""Where a process is killed (before so many calls of a method), and after how many images the next goes on."""
+"""Where a process is killed (after this number of calls of a method), and after how many images the next continues."""
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -58,7 +58,7 @@ for point in sys.argv[2:]:
 
 
 def kill(folder: Path, *points: tuple[str, str, int]) -> list[Path]:
-    """Convert once for each point, in a process that is killed there; returns what should have been written."""
+    """Convert once for each point in a process that is killed there; returns the output directories."""
     names = [" ".join(map(str, point)) for point in points]
     done = subprocess.run([sys.executable, "-c", KILLED, str(folder), *names], capture_output=True, check=True)
     assert done.stdout.split() == [b"9"] * len(points)
@@ -69,7 +69,7 @@ def kill(folder: Path, *points: tuple[str, str, int]) -> list[Path]:
 def sources(
     tmp_path: Path, make_image: Callable[..., ImageProposals], tsv_cells: Callable[..., list[str]]
 ) -> list[Path]:
-    """Two files of 60 images each, of which every other one is wanted."""
+    """Two files of 60 images each; every other image is wanted."""
     for name, ids in (("a.tsv", range(N)), ("b.tsv", range(N, 2 * N))):
         images = [make_image(i, n=i % 5 + 1, feature_size=16) for i in ids]
         (tmp_path / name).write_text("".join("\t".join(tsv_cells(image)) + "\n" for image in images))
@@ -96,7 +96,6 @@ def test_wanted_images_of_all_files(sources: list[Path], tmp_path: Path) -> None
 
 
 def test_sources_are_read_once(sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their checksums are of what was converted, not of what a second look finds."""
     again: list[Path] = []
 
     def noted(path: Path) -> str:
@@ -111,20 +110,20 @@ def test_sources_are_read_once(sources: list[Path], tmp_path: Path, monkeypatch:
     ]
 
 
-def test_killed_anywhere_and_run_again(
+def test_killed_conversion_continues(
     sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = contents(run(sources, tmp_path / "whole").directory)
     monkeypatch.setattr(store_writer, "CHECKPOINT_EVERY", 8)
     for out, resumed_after in zip(kill(tmp_path, *POINTS), POINTS.values(), strict=True):
         assert not out.exists()
-        # A kill keeps what the system has taken; after a power failure, garbage may follow what is known to be there.
+        # After a power failure, garbage may follow the rows that are known to be on disk.
         for path in out.with_name(f"{out.name}.partial").glob("store/*.npy"):
             with path.open("ab") as file:
                 file.write(b"torn")
         capsys.readouterr()
         resumed = run(sources, out).directory
-        said = f"Going on after {resumed_after} images of an interrupted conversion." if resumed_after else ""
+        said = f"Continuing after {resumed_after} images of an interrupted conversion." if resumed_after else ""
         assert capsys.readouterr().err.strip() == said, out.name
         assert contents(resumed) == whole, out.name
 
@@ -134,7 +133,7 @@ def test_finished_store_is_not_converted_again(sources: list[Path], tmp_path: Pa
     partial = tmp_path / "out.partial" / "store"
     partial.parent.mkdir()
     (tmp_path / "whole" / "store").rename(partial)
-    (partial / "unfinished.bin").write_bytes(b"")  # what a kill may leave beside a finished store
+    (partial / "unfinished.bin").write_bytes(b"")  # a kill may leave this beside a finished store
     before = (partial / "features.npy").stat().st_mtime_ns
     store = run(sources, tmp_path / "out")
     assert (store.directory / "features.npy").stat().st_mtime_ns == before
@@ -143,7 +142,7 @@ def test_finished_store_is_not_converted_again(sources: list[Path], tmp_path: Pa
 
 @pytest.mark.parametrize("change", ["source", "wanted"])
 @pytest.mark.parametrize("finished", [False, True])
-def test_other_input_begins_anew(sources: list[Path], tmp_path: Path, change: str, finished: bool) -> None:
+def test_other_input_starts_a_new_conversion(sources: list[Path], tmp_path: Path, change: str, finished: bool) -> None:
     out = tmp_path / "out"
     if finished:
         run(sources, tmp_path / "whole")
@@ -167,7 +166,7 @@ def test_malformed_line_leaves_nothing(sources: list[Path], tmp_path: Path) -> N
 
 
 def test_full_disk_leaves_nothing(sources: list[Path], small_disk: Path) -> None:
-    """There, nothing is kept for another attempt: it needs the space."""
+    """Unlike after other interruptions, nothing is kept for the next attempt, which needs the space."""
     lines = [line.split("\t", 1) for line in sources[0].read_text().splitlines(keepends=True)]
     with sources[0].open("w") as file:
         file.writelines(f"{i}\t{lines[i % N][1]}" for i in range(20_000))
@@ -179,7 +178,7 @@ def test_full_disk_leaves_nothing(sources: list[Path], small_disk: Path) -> None
     assert list(small_disk.iterdir()) == []
 
 
-def test_no_wanted_image(sources: list[Path], tmp_path: Path) -> None:
+def test_files_without_wanted_images_are_refused(sources: list[Path], tmp_path: Path) -> None:
     message = (
         f"{sources[0]}, {sources[1]}: none of the images is among the 2 wanted ones. "
         "It holds others, such as '0'. Give the features of the right data set with --features."
@@ -188,14 +187,14 @@ def test_no_wanted_image(sources: list[Path], tmp_path: Path) -> None:
         run(sources, tmp_path / "out", range(500, 502))
 
 
-def test_image_in_two_files(sources: list[Path], tmp_path: Path) -> None:
+def test_image_in_two_files_is_refused(sources: list[Path], tmp_path: Path) -> None:
     sources[1].write_text(sources[1].read_text() + sources[0].read_text())
     with pytest.raises(InputError, match=r"^image 0 occurs twice, at .*/a.tsv, line 1 and .*/b.tsv, line 61; "):
         run(sources, tmp_path / "out")
 
 
-def test_store_shorter_than_its_index(sources: list[Path], tmp_path: Path) -> None:
-    """What no kill can do, but a broken disk can."""
+def test_store_shorter_than_its_index_is_refused(sources: list[Path], tmp_path: Path) -> None:
+    """A broken disk can cause this, a kill cannot."""
     (out,) = kill(tmp_path, ("StoreWriter", "append", 40))
     features = out.with_name(f"{out.name}.partial") / "store" / "features.npy"
     os.truncate(features, 1000)
@@ -207,7 +206,7 @@ def test_store_shorter_than_its_index(sources: list[Path], tmp_path: Path) -> No
 def test_memory_does_not_grow_with_the_data(
     tmp_path: Path, make_image: Callable[..., ImageProposals], tsv_cells: Callable[..., list[str]]
 ) -> None:
-    """64 MB of features are converted by a process that grows by much less."""
+    """Converting 64 MB of features needs much less memory."""
     line = "\t".join(tsv_cells(make_image(1, n=16, feature_size=2048))).split("\t", 1)[1]
     with (tmp_path / "a.tsv").open("w") as file:
         file.writelines(f"{i}\t{line}\n" for i in range(500))

@@ -6,7 +6,7 @@ import pytest
 from updn_common.errors import InputError, check_range
 
 
-def test_numbers_inside_of_the_range() -> None:
+def test_numbers_in_range_are_accepted() -> None:
     check_range(0, 1, share=0, other=1.0)
     check_range(1, steps=1, batch_size=math.inf)
 
@@ -20,6 +20,6 @@ def test_numbers_inside_of_the_range() -> None:
         ((0, 1), -0.5, "--batch-size should be from 0 to 1, found -0.5."),
     ],
 )
-def test_the_first_number_outside_is_named(limits: tuple[float, ...], value: float, message: str) -> None:
+def test_first_number_out_of_range_is_named(limits: tuple[float, ...], value: float, message: str) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         check_range(*limits, steps=1, batch_size=value, workers=-7)

@@ -1,4 +1,4 @@
-"""Feature files as they come: what can be read is read, and what cannot is called by its name."""
+"""Feature files with unusual or damaged content: they are read, or the error names the cause."""
 
 import base64
 import gzip
@@ -7,15 +7,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.files.layout import find_features
+from updn_common.files.finding import find_features
 from updn_common.proposals.conversion import FeatureOptions, convert
 from updn_common.proposals.image_proposals import ImageProposals
-from updn_common.proposals.readers import proposal_sources, read_proposals
+from updn_common.proposals.readers import read_proposals
 from updn_common.proposals.store import ProposalStore
 
 MakeImage = Callable[..., ImageProposals]
@@ -27,7 +26,7 @@ DEFAULT = FeatureOptions()
 
 @pytest.fixture
 def rows(make_image: MakeImage, tsv_cells: TsvCells) -> list[str]:
-    """Lines of a TSV of images 1 to 4."""
+    """Lines of a TSV with images 1 to 4."""
     return ["\t".join(tsv_cells(make_image(i))) + "\n" for i in range(1, 5)]
 
 
@@ -61,7 +60,7 @@ def lxmert(image: ImageProposals, tsv_cells: TsvCells) -> str:
     ],
 )
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_byte_order_mark_and_a_header_are_left_out(
+def test_byte_order_mark_and_header_are_skipped(
     tmp_path: Path, rows: list[str], make_image: MakeImage, assert_same_image: AssertSame, header: str, mark: bytes
 ) -> None:
     path = tmp_path / "a.tsv"
@@ -70,7 +69,7 @@ def test_a_byte_order_mark_and_a_header_are_left_out(
         assert_same_image(found, expected)
 
 
-def test_the_header_of_ten_columns(
+def test_header_of_ten_columns(
     tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells, assert_same_image: AssertSame
 ) -> None:
     path, image = tmp_path / "a.tsv", make_image(1)
@@ -83,14 +82,14 @@ def test_the_header_of_ten_columns(
 
 
 @pytest.mark.parametrize("line", ["1\t2\t3\t4\t5\t6\n", "a\tb\tc\n", "a b\tw\th\tn\tb\tf\n"])
-def test_what_is_no_header(tmp_path: Path, rows: list[str], line: str) -> None:
+def test_other_first_lines_are_not_headers(tmp_path: Path, rows: list[str], line: str) -> None:
     path = tmp_path / "a.tsv"
     path.write_text(line + rows[0])
     assert f"{path}, line 1: " in fails(path)
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         ("b'{}'", "cells are Python's b'...' of bytes: call .decode() on base64 when the file is written."),
         ('b"{}"', 'cells are Python\'s b"..." of bytes: call .decode() on base64 when the file is written.'),
@@ -98,16 +97,16 @@ def test_what_is_no_header(tmp_path: Path, rows: list[str], line: str) -> None:
         ('"{}\n"', 'cells are in quotes ("..."): use csv.QUOTE_NONE, and base64 without line breaks, when the file is'),
     ],
 )
-def test_cells_that_were_written_in_a_wrong_way(tmp_path: Path, rows: list[str], cell: str, told: str) -> None:
+def test_wrongly_written_cells_are_explained(tmp_path: Path, rows: list[str], cell: str, message: str) -> None:
     path = tmp_path / "a.tsv"
     *cells, features = rows[1].strip().split("\t")
     path.write_text(rows[0] + "\t".join([*cells, cell.format(features)]) + "\n")
-    assert fails(path).startswith(f"{path}, line 2: {told}")
+    assert fails(path).startswith(f"{path}, line 2: {message}")
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.hdf5", "1.npz"])
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "empty: fetch it again."),
         (b" \n\n", "empty: fetch it again."),
@@ -122,22 +121,22 @@ def test_cells_that_were_written_in_a_wrong_way(tmp_path: Path, rows: list[str],
         (b"BZh91AY", "compressed with bzip2: unpack it."),
     ],
 )
-def test_what_stands_in_for_a_file(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+def test_stand_ins_for_a_file_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     found = fails(tmp_path if name.endswith(".npz") else path)
-    assert found == f"{path}{':' if name.endswith('.npz') else ' is'} {told}" or (
-        name.endswith(".npz") and "unpack" in told and f"{path}: not a readable npz" in found
+    assert found == f"{path}{':' if name.endswith('.npz') else ' is'} {message}" or (
+        name.endswith(".npz") and "unpack" in message and f"{path}: not a readable npz" in found
     )
 
 
-def test_a_zip_archive_is_no_tsv(tmp_path: Path, rows: list[str]) -> None:
+def test_zip_archive_is_named(tmp_path: Path, rows: list[str]) -> None:
     with zipfile.ZipFile(tmp_path / "a.tsv", "w") as archive:
         archive.writestr("b.tsv", rows[0])
     assert fails(tmp_path / "a.tsv") == f"{tmp_path / 'a.tsv'} is a zip archive: unpack it."
 
 
-def test_a_folder_that_holds_a_tsv(tmp_path: Path, rows: list[str]) -> None:
+def test_folder_with_a_tsv_names_it(tmp_path: Path, rows: list[str]) -> None:
     folder = tmp_path / "trainval_36"
     folder.mkdir()
     (folder / "trainval.tsv").write_text(rows[0])
@@ -146,7 +145,7 @@ def test_a_folder_that_holds_a_tsv(tmp_path: Path, rows: list[str]) -> None:
     )
 
 
-def test_what_macos_leaves_beside_files(tmp_path: Path, rows: list[str], make_image: MakeImage) -> None:
+def test_companion_files_of_macos_are_skipped(tmp_path: Path, rows: list[str], make_image: MakeImage) -> None:
     (tmp_path / "a.tsv").write_text(rows[0])
     (tmp_path / "._a.tsv").write_bytes(b"\0\5\26\7Mac OS X")
     assert find_features(tmp_path) == [tmp_path / "a.tsv"]
@@ -158,112 +157,58 @@ def test_what_macos_leaves_beside_files(tmp_path: Path, rows: list[str], make_im
     assert [found.image_id for found in read_proposals(folder)] == [1]
 
 
-def own_ids(path: Path, images: list[ImageProposals]) -> Path:
-    """As updown-baseline writes them."""
-    with h5py.File(path, "w") as file:
-        for name, values in (
-            ("image_id", [image.image_id for image in images]),
-            ("width", [image.width for image in images]),
-            ("height", [image.height for image in images]),
-            ("num_boxes", [len(image.boxes) for image in images]),
-        ):
-            file[name] = np.array(values)
-        for name, arrays in (("boxes", [i.boxes for i in images]), ("features", [i.features for i in images])):
-            data = file.create_dataset(name, (len(images),), h5py.vlen_dtype(np.float32))
-            for row, array in enumerate(arrays):
-                data[row] = array.ravel()
-    return path
-
-
-def test_hdf5_with_ids_inside(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSame) -> None:
-    images = [make_image(i, n=i) for i in (4, 2, 9)]
-    path = own_ids(tmp_path / "a.h5", images)
-    assert proposal_sources(path) == [path]
-    for found, expected in zip(list(read_proposals(path)), images, strict=True):
-        assert_same_image(found, expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "told"),
-    [
-        ("num_boxes", np.array([4, 5, 9]), ", row 1: boxes hold 8 numbers, features 8; num_boxes is 5."),
-        ("num_boxes", np.array([4, 0, 9]), ", row 1: boxes hold 8 numbers, features 8; num_boxes is 0."),
-        ("width", np.ones((3, 2), dtype=np.int64), " has data sets of unlike shapes: {"),
-        ("image_id", np.ones(3), ": data set 'image_id' is of float64; expected integers."),
-    ],
-)
-def test_hdf5_with_ids_inside_that_is_wrong(
-    tmp_path: Path, make_image: MakeImage, name: str, values: np.ndarray, told: str
-) -> None:
-    path = own_ids(tmp_path / "a.h5", [make_image(i, n=i) for i in (4, 2, 9)])
-    with h5py.File(path, "a") as file:
-        del file[name]
-        file[name] = values
-    assert fails(path).startswith(f"{path}{told}")
-
-
-def test_hdf5_without_features(tmp_path: Path) -> None:
-    path = tmp_path / "cocotalk_label.h5"
-    with h5py.File(path, "w") as file:
-        file["labels"] = np.ones((5, 16), dtype=np.uint32)
-    assert fails(path) == (
-        f"{path} holds no features; it has ['labels']. Expected image_features, image_bb, spatial_features or "
-        "image_id, width, height, num_boxes, boxes, features."
-    )
-
-
-def test_images_that_nobody_asks_about_may_be_anything(
+def test_images_that_are_not_wanted_are_not_parsed(
     tmp_path: Path, rows: list[str], make_image: MakeImage, tsv_cells: TsvCells
 ) -> None:
-    """Other data sets' names, cut rows, other sizes."""
+    """Names of other data sets, truncated rows, other feature sizes."""
     other = "\t".join(tsv_cells(make_image(7, feature_size=5))) + "\n"
     store = stored(tmp_path, [rows[0], rows[1][:40] + "\n", "n161313\t90\n", other, *rows[2:]], range(1, 5, 2))
     assert store.image_ids.tolist() == [1, 3]
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         ([0, 1, -1, 2, 3], "a.tsv, line 3: 4 columns; expected 6"),
         ([0, 1, 0, 2, 3], "image 1 occurs twice, at {folder}/a.tsv, line 1 and {folder}/a.tsv, line 3; give each"),
     ],
 )
 def test_damaged_and_repeated_images_can_be_left_out(
-    tmp_path: Path, rows: list[str], capsys: pytest.CaptureFixture[str], lines: list[int], told: str
+    tmp_path: Path, rows: list[str], capsys: pytest.CaptureFixture[str], lines: list[int], message: str
 ) -> None:
-    """A cut row, of an image whose whole row follows, as the published test2014 has; and an image twice."""
+    """A truncated row before the complete row of the same image, as in the published test2014; and an image twice."""
     cut = rows[2][: rows[2].index("\t", 8) + 1] + "\n"
     chosen = [rows[i] if i >= 0 else cut for i in lines]
     with pytest.raises(InputError) as error:
         stored(tmp_path, chosen)
-    assert told.format(folder=tmp_path) in str(error.value)
+    assert message.format(folder=tmp_path) in str(error.value)
     assert str(error.value).endswith(" Or leave such images out with --skip-damaged-features.")
     store = stored(tmp_path, chosen, options=FeatureOptions(skip_damaged=True))
     assert store.image_ids.tolist() == [1, 2, 3, 4]
     printed = capsys.readouterr().err
     assert "warning: left out 1 damaged or repeated images, the first: " in printed
-    assert told.format(folder=tmp_path) in printed
+    assert message.format(folder=tmp_path) in printed
 
 
-def test_all_features_have_the_size_that_is_asked_for(tmp_path: Path, rows: list[str]) -> None:
+def test_features_must_have_the_requested_size(tmp_path: Path, rows: list[str]) -> None:
     assert stored(tmp_path, rows, options=FeatureOptions(size=4)).feature_size == 4
     with pytest.raises(InputError, match=r"a.tsv, line 1: features of 4 numbers, not of --feature-size 2048\."):
         stored(tmp_path, rows, options=FeatureOptions(size=2048))
 
 
-@pytest.mark.parametrize(("dtype", "told"), [("<f2", "a feature is "), ("<f8", "(a feature is |.* are not finite)")])
-def test_numbers_of_another_type(
-    tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells, dtype: str, told: str
+@pytest.mark.parametrize(("dtype", "message"), [("<f2", "a feature is "), ("<f8", "(a feature is |.* are not finite)")])
+def test_features_of_another_type_are_refused(
+    tmp_path: Path, make_image: MakeImage, tsv_cells: TsvCells, dtype: str, message: str
 ) -> None:
-    """As a detector gives them: mostly near 0, a few above 16."""
+    """The features are like those of a detector: mostly near 0, a few above 16."""
     features = np.abs(np.random.default_rng(0).normal(0, 8, (3, 2048))).astype(dtype)
     cells = tsv_cells(make_image(1), features=base64.b64encode(features.tobytes()).decode())
     path = tmp_path / "a.tsv"
     path.write_text("\t".join(cells) + "\n")
-    assert re.match(f"{re.escape(str(path))}, line 1: {told}", fails(path))
+    assert re.match(f"{re.escape(str(path))}, line 1: {message}", fails(path))
 
 
-def test_no_wanted_image_names_one_that_is_there(tmp_path: Path, rows: list[str]) -> None:
+def test_error_names_an_image_of_the_file(tmp_path: Path, rows: list[str]) -> None:
     with pytest.raises(
         InputError, match=r"none of the images is among the 3 wanted ones\. It holds others, such as '1'"
     ):

@@ -52,7 +52,7 @@ def test_damaged_images(tmp_path: Path, content: bytes, why: str) -> None:
         open_image(find_images(tmp_path), 7, "", (64, 64))
 
 
-def test_no_image(tmp_path: Path) -> None:
+def test_missing_image(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read_image(tmp_path / "a.png", expected="a map")
     assert str(error.value) == f"{tmp_path / 'a.png'} does not exist; expected a map."

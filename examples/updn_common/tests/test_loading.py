@@ -24,8 +24,8 @@ class Counted(Dataset[torch.Tensor]):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_batches_ahead(workers: int) -> None:
-    """However slow the consumer is: workers that could go on had time to."""
+def test_batches_are_made_ahead_but_not_many(workers: int) -> None:
+    """Even if the consumer is so slow that workers had time for more."""
     steps, batches = range(5, 25), Counted()
     assert BATCHES_AHEAD == 2
     for taken, batch in enumerate(load_ahead(batches, steps, workers=workers, pin_memory=False), start=1):

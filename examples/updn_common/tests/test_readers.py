@@ -1,16 +1,16 @@
 import base64
-import io
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.proposals.entries import read_all
+from updn_common.proposals.feature_entry import read_all
 from updn_common.proposals.image_proposals import ImageProposals
 from updn_common.proposals.readers import read_entries, read_proposals
 
@@ -38,9 +38,6 @@ def images(make_image: MakeImage) -> list[ImageProposals]:
     return [make_image(7, n=3), make_image(5, n=1), make_image(6, n=5)]
 
 
-# --- real data
-
-
 def test_real_lxmert_tsv_matches_its_goldens(shared_data: Path) -> None:
     path = shared_data / "bottom_up" / "train2014_obj36.tsv"
     goldens = json.loads(path.with_suffix(".golden.json").read_text())
@@ -48,11 +45,7 @@ def test_real_lxmert_tsv_matches_its_goldens(shared_data: Path) -> None:
     images = list(read_proposals(path))
     assert len(images) == len(goldens) == 10
     for image, golden in zip(images, goldens, strict=True):
-        assert (image.image_id, image.width, image.height) == (
-            golden["image_id"],
-            golden["img_w"],
-            golden["img_h"],
-        )
+        assert (image.image_id, image.width, image.height) == (golden["image_id"], golden["img_w"], golden["img_h"])
         assert image.boxes.shape == (golden["num_boxes"], 4)
         assert image.features.shape == (36, 2048)
         assert image.boxes[0].tolist() == golden["box0"]
@@ -72,9 +65,6 @@ def test_real_column_orders_give_identical_arrays(shared_data: Path, assert_same
     assert len(original) == 3
     for a, b in zip(original, lxmert, strict=False):
         assert_same_image(a, b)
-
-
-# --- TSV
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "karpathy_train.tsv.0"])
@@ -119,8 +109,18 @@ def test_tsv_malformed_objects(
         list(read_proposals(path))
 
 
+def npz_entries(image: ImageProposals) -> dict[str, object]:
+    return {
+        "x": image.features,
+        "bbox": image.boxes,
+        "num_bbox": len(image.boxes),
+        "image_h": image.height,
+        "image_w": image.width,
+    }
+
+
 @pytest.mark.parametrize("skip", range(4))
-def test_skipped_images_are_not_parsed(
+def test_entries_are_parsed_only_when_read(
     tmp_path: Path,
     images: list[ImageProposals],
     tsv_cells: TsvCells,
@@ -128,7 +128,6 @@ def test_skipped_images_are_not_parsed(
     skip: int,
     write_hdf5: WriteHdf5,
 ) -> None:
-    """Of all three formats; a TSV is read none the less, for its checksum."""
     nonsense = [["nonsense"]] * skip
     tsv = write_tsv(tmp_path / "a.tsv", *nonsense, *map(tsv_cells, images[skip:]))
     hdf5 = write_hdf5(tmp_path / "b.hdf5", images, adaptive=True)
@@ -139,7 +138,7 @@ def test_skipped_images_are_not_parsed(
         np.savez(npz / f"{number}.npz", **npz_entries(image) if number >= skip else {})  # type: ignore[arg-type]
     pieces: list[bytes] = []
     for path in (tsv, hdf5, npz):
-        found = list(read_all(read_entries(path, skip=skip, on_bytes=pieces.append)))
+        found = list(read_all(islice(read_entries(path, on_bytes=pieces.append), skip, None)))
         assert len(found) == 3 - skip
         for a, b in zip(found, images[skip:], strict=True):
             assert_same_image(replace(a, image_id=0), replace(b, image_id=0))
@@ -157,22 +156,13 @@ def test_tsv_is_read_lazily(tmp_path: Path, make_image: MakeImage, tsv_cells: Ts
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [
-        (
-            {"image_id": "dog.jpg"},
-            "image 'dog.jpg' is neither an integer nor a COCO file name.",
-        ),
+        ({"image_id": "dog.jpg"}, "image 'dog.jpg' is neither an integer nor a COCO file name."),
         ({"image_w": "0"}, "image_w is '0'; expected a positive integer."),
         ({"image_h": "-4"}, "image_h is '-4'; expected a positive integer."),
         ({"num_boxes": "9" * 5000}, f"num_boxes is '{'9' * 20}'; expected a positive integer."),
         ({"num_boxes": "4"}, "boxes hold 12 numbers; num_boxes 4 needs 16."),
-        (
-            {"boxes": "AA$AA"},
-            "boxes are not base64; the line is damaged or truncated.",
-        ),
-        (
-            {"features": "AAAAA"},
-            "features are not base64; the line is damaged or truncated.",
-        ),
+        ({"boxes": "AA$AA"}, "boxes are not base64; the line is damaged or truncated."),
+        ({"features": "AAAAA"}, "features are not base64; the line is damaged or truncated."),
         ({"features": "AAAA"}, "features are 3 bytes, not a whole number of float32 values."),
         ({"features": encode(*range(13))}, "features hold 13 numbers, not a multiple of num_boxes 3."),
         ({"features": ""}, "features hold 0 numbers, not a multiple of num_boxes 3."),
@@ -237,133 +227,23 @@ def test_tsv_truncated_anywhere_in_a_line_is_noticed(
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n \n"])
-def test_tsv_with_empty_lines(
+def test_tsv_empty_lines_are_skipped(
     tmp_path: Path, images: list[ImageProposals], tsv_cells: TsvCells, assert_same_image: AssertSame, end: str
 ) -> None:
-    """They are no images, neither read nor skipped."""
     path = tmp_path / "a.tsv"
     path.write_bytes(b"".join(("\t".join(tsv_cells(image)) + "\n" + end).encode() for image in images))
     for found, expected in zip(read_proposals(path), images, strict=True):
-        assert_same_image(found, expected)
-    for found, expected in zip(read_all(read_entries(path, skip=1)), images[1:], strict=True):
         assert_same_image(found, expected)
 
 
 def test_tsv_wrong_number_of_columns(tmp_path: Path) -> None:
     path = write_tsv(tmp_path / "a.tsv", ["1", "2", "3"])
     message = (
-        f"{path}, line 1: 3 columns; expected 6 (original order) or 10 (LXMERT order). The file is no bottom-up "
-        "TSV, or was truncated here."
+        f"{path}, line 1: 3 columns; expected 6 (original order) or 10 (LXMERT order). The file is not a "
+        "bottom-up TSV, or was truncated here."
     )
     with pytest.raises(InputError, match=whole(message)):
         list(read_proposals(path))
-
-
-# --- npz
-
-
-def npz_entries(image: ImageProposals) -> dict[str, object]:
-    return {
-        "x": image.features,
-        "bbox": image.boxes,
-        "num_bbox": len(image.boxes),
-        "image_h": image.height,
-        "image_w": image.width,
-    }
-
-
-@pytest.mark.parametrize("transposed", [False, True])
-def test_npz(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSame, transposed: bool) -> None:
-    images = [make_image(i, n=i) for i in (2, 3)]
-    for image in images:
-        entries = npz_entries(image) | {"info": np.array([{"a": 1}], dtype=object)}  # a pickle: never read
-        if transposed:
-            entries["x"] = image.features.T
-        np.savez(tmp_path / f"COCO_train2014_{image.image_id:012d}.jpg.npz", **entries)  # type: ignore[arg-type]
-    for found, expected in zip(read_proposals(tmp_path), images, strict=True):
-        assert_same_image(found, expected)
-        assert found.features.flags["C_CONTIGUOUS"]
-
-
-@pytest.mark.parametrize(
-    ("replaced", "message"),
-    [
-        (
-            {"num_bbox": 5},
-            "x (3, 4) and bbox (3, 4) do not fit num_bbox 5; expected (n, D) or (D, n), and (n, 4).",
-        ),
-        (
-            {"x": np.ones((3, 3), np.float32)},
-            "x (3, 3) is square, so whether it is transposed cannot be told.",
-        ),
-        (
-            {"x": np.ones((3, 4), int)},
-            "not a readable npz of plain arrays (expected floating-point values, found int64).",
-        ),
-        (
-            {"x": np.array([{}] * 3, dtype=object)},
-            "not a readable npz of plain arrays (Object arrays cannot be loaded when allow_pickle=False).",
-        ),
-        (
-            {"image_h": 79.5},
-            "not a readable npz of plain arrays (image_h should be a whole number, found 79.5).",
-        ),
-        ({"image_w": 20}, None),
-    ],
-)
-def test_npz_malformed(tmp_path: Path, make_image: MakeImage, replaced: dict[str, object], message: str | None) -> None:
-    path = tmp_path / "1.npz"
-    np.savez(path, **npz_entries(make_image(1)) | replaced)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=whole(f"{path}: {message}") if message else "leaves the 20 x 80 image"):
-        list(read_proposals(tmp_path))
-
-
-def test_npz_that_unpacks_to_too_much(tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only entries that are read count. (An array that claims more than its file holds is damaged.)"""
-    path, image = tmp_path / "1.npz", make_image(1, n=8, feature_size=512)
-    np.savez_compressed(path, **npz_entries(image) | {"info": np.zeros(2**16)})  # type: ignore[arg-type]
-    monkeypatch.setattr("updn_common.proposals.npz.unpacked_limit", lambda packed: max(2**14, 10 * packed))
-    assert len(list(read_proposals(tmp_path))) == 1
-    np.savez_compressed(path, **npz_entries(image) | {"x": np.zeros((8, 1024))})  # type: ignore[arg-type]
-    message = (
-        f"{path}: not a readable npz of plain arrays (it unpacks to more than a hundredfold, which features do not)."
-    )
-    with pytest.raises(InputError, match=whole(message)):
-        list(read_proposals(tmp_path))
-
-
-@pytest.mark.parametrize("height", [2.0**32 + 48, 2.0**62, 2.0**70, 1_000_001])
-def test_npz_of_a_size_that_no_image_has(tmp_path: Path, make_image: MakeImage, height: float) -> None:
-    np.savez(tmp_path / "1.npz", **npz_entries(make_image(1)) | {"image_h": np.array(height)})  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=rf"1.npz: the image has 100 x {int(height)} pixels; expected sizes from 1 to"):
-        list(read_proposals(tmp_path))
-
-
-def test_scaled_boxes(tmp_path: Path, make_image: MakeImage) -> None:
-    image = make_image(1)
-    scaled = image.boxes / np.array([image.width, image.height] * 2, dtype=np.float32)
-    for size in ({}, {"image_h": np.array(1), "image_w": np.array(1)}):
-        np.savez(tmp_path / "1.npz", **npz_entries(image) | {"bbox": scaled} | size)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match=r"1.npz: all boxes are in \[0, 1\], such as \[0\.\d+, .*expected pixels"):
-            list(read_proposals(tmp_path))
-
-
-def test_npz_errors(tmp_path: Path, make_image: MakeImage) -> None:
-    with pytest.raises(InputError, match=whole(f"{tmp_path} holds no .npz file; expected one for each image.")):
-        list(read_proposals(tmp_path))
-    path = tmp_path / "1.npz"
-    np.savez(path, x=np.ones((3, 4)))
-    message = "has no bbox, num_bbox, image_h, image_w; expected x, bbox, num_bbox, image_h, image_w."
-    with pytest.raises(InputError, match=whole(f"{path}: {message}")):
-        list(read_proposals(tmp_path))
-    whole_file = io.BytesIO()
-    np.savez(whole_file, **npz_entries(make_image(1)))  # type: ignore[arg-type]
-    path.write_bytes(whole_file.getvalue()[:-30])
-    with pytest.raises(InputError, match=re.escape(f"{path}: not a readable npz of plain arrays (")):
-        list(read_proposals(tmp_path))
-
-
-# --- common
 
 
 def test_unknown_and_missing_paths(tmp_path: Path) -> None:
@@ -372,7 +252,7 @@ def test_unknown_and_missing_paths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=whole(message)):
         read_proposals(path)
     path.write_bytes(b"")
-    message = f"{path} has an unknown kind; expected .tsv, .hdf5 or .h5, or a folder of npz files."
+    message = f"{path} is of an unknown format; expected .tsv, .hdf5 or .h5, or a folder of npz files."
     with pytest.raises(InputError, match=whole(message)):
         read_proposals(path)
 
@@ -407,15 +287,13 @@ def test_unknown_and_missing_paths(tmp_path: Path) -> None:
         (np.ones((1, 4)), np.ones((1, 2)), 0, "the image has 0 x 9 pixels; expected sizes from 1 to 1000000."),
     ],
 )
-def test_image_proposals_are_valid_by_construction(
-    boxes: np.ndarray, features: np.ndarray, width: int, message: str
-) -> None:
+def test_image_proposals_are_checked(boxes: np.ndarray, features: np.ndarray, width: int, message: str) -> None:
     with pytest.raises(InputError, match=whole(message)):
         ImageProposals(1, width, 9, boxes.astype(np.float32), features.astype(np.float32))
 
 
-def test_an_object_of_no_list_of_names() -> None:
-    """It would wrap where it is stored."""
+def test_object_class_too_large_to_store() -> None:
+    """It would overflow when it is stored."""
     boxes, features = np.ones((2, 4), np.float32), np.ones((2, 2), np.float32)
     ImageProposals(1, 9, 9, boxes, features, np.array([2**31 - 1, 0]))
     message = f"object {2**40 + 3} is in no detector's list of names; extract them again."

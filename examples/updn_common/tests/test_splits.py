@@ -7,7 +7,7 @@ from updn_common.errors import InputError
 
 
 @given(st.sets(st.integers(0, 999), min_size=2, max_size=50), st.floats(0.001, 0.999), st.integers(0, 9))
-def test_a_share_is_held_out(images: set[int], share: float, seed: int) -> None:
+def test_share_is_held_out(images: set[int], share: float, seed: int) -> None:
     held_out = hold_out([*images, *images], share, seed)
     assert held_out < images
     assert held_out
@@ -15,11 +15,11 @@ def test_a_share_is_held_out(images: set[int], share: float, seed: int) -> None:
     assert held_out == hold_out(sorted(images, reverse=True), share, seed)
 
 
-def test_the_seed_chooses() -> None:
+def test_choice_depends_on_the_seed() -> None:
     assert len({frozenset(hold_out(range(100), 0.5, seed)) for seed in range(5)}) == 5
 
 
-def test_one_image_cannot_be_divided() -> None:
+def test_one_image_cannot_be_split() -> None:
     with pytest.raises(InputError) as error:
         hold_out([7, 7], 0.5, 0)
     assert str(error.value) == (

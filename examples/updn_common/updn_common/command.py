@@ -1,4 +1,4 @@
-"""How a command of a pipeline runs and ends: what the user gave wrong is told without a traceback."""
+"""Run a command of a pipeline, and end it with a message instead of a traceback if the user can repair the error."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -13,15 +13,15 @@ from updn_common.files.writing import is_disk_full
 
 
 def run_command(commands: Mapping[type, Callable[[Any], None]], config: object) -> None:
-    """Run the command that takes options of this type, in each process.
+    """Run the command that takes options of this type.
 
     Args:
-        commands: Each command by the type of its options.
+        commands: The commands, by the type of their options.
         config: Options from the command line.
 
     Raises:
-        SystemExit: The command raised an InputError, whose message this shows, met a full disk, or was interrupted
-            (with the status 130, as by a shell's convention).
+        SystemExit: The command raised an InputError, the disk was full, or the command was interrupted (status 130, as
+            in shells).
     """
     try:
         commands[type(config)](config)
@@ -35,8 +35,8 @@ def run_command(commands: Mapping[type, Callable[[Any], None]], config: object) 
     except KeyboardInterrupt:
         out = getattr(config, "out", None) if hasattr(config, "resume") else None
         resumable = isinstance(out, Path) and (out / "last.safetensors").is_file()
-        remedy = " with --resume: it goes on from the last checkpoint" if resumable else ""
+        remedy = " with --resume: it continues from the last checkpoint" if resumable else ""
         sys.stderr.write(f"interrupted; run the same command again{remedy}.\n")
         sys.exit(130)
     if distributed.is_initialized():
-        distributed.destroy_process_group()  # else its threads, outliving Python, may abort a run that was done
+        distributed.destroy_process_group()  # otherwise its threads may outlive Python and abort a finished run

@@ -1,4 +1,4 @@
-"""Consoles that print text as it is: a name may look like Rich's markup, ``run[seed=1]`` or ``[/what]``."""
+"""Consoles that print text literally: names such as ``run[seed=1]`` look like Rich's markup."""
 
 from rich.console import Console
 
@@ -7,7 +7,7 @@ def plain_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     """A console without markup and emoji.
 
     Args:
-        stderr: Print there instead of on stdout.
-        soft_wrap: Leave long lines to the terminal, so that paths stay whole.
+        stderr: Print on stderr instead of stdout.
+        soft_wrap: Leave the wrapping of long lines to the terminal, so that paths are not broken.
     """
     return Console(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False)

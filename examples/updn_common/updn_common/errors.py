@@ -1,4 +1,4 @@
-"""The one exception that a command shows its user without a traceback, and the commonest reason for it."""
+"""The exception that commands show without a traceback, and checks that raise it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: the message names it, the value found, and the remedy."""
+    """Wrong input from the user. The message names the option or file, the value found, and the remedy."""
 
 
 @contextmanager
 def refused_as_input(what: str) -> Iterator[None]:
-    """Show what the library refuses in data from files as the user's error: ``what`` names the data.
+    """Turn a ValueError about data from a file into an InputError.
 
-    Raises:
-        InputError: For any other ValueError.
+    Args:
+        what: Name of the data, for the message.
     """
     try:
         yield
@@ -25,15 +25,15 @@ def refused_as_input(what: str) -> Iterator[None]:
 
 
 def check_range(low: float, high: float = math.inf, /, **options: float) -> None:
-    """Checks numbers from the command line.
+    """Check numbers from the command line.
 
     Args:
-        low: The smallest that makes sense.
-        high: The largest.
-        options: The numbers, by the names of their flags with `_` for `-`.
+        low: Smallest allowed number.
+        high: Largest allowed number.
+        options: The numbers, by the names of their options with `_` for `-`.
 
     Raises:
-        InputError: If one of them is outside, or is not a number.
+        InputError: A number is out of range or NaN.
 
     >>> check_range(1, micro_batches=0)
     Traceback (most recent call last):
@@ -46,7 +46,7 @@ def check_range(low: float, high: float = math.inf, /, **options: float) -> None
 
 
 def first_few(items: Sequence[object]) -> str:
-    """The first five of many, for an error message.
+    """The first five items, for an error message.
 
     >>> first_few(range(7))
     '0, 1, 2, 3, 4 and so on'

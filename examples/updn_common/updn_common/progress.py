@@ -1,4 +1,4 @@
-"""Progress bars on stderr, where stderr is a terminal."""
+"""Progress bars on stderr, if stderr is a terminal."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterates over `items` behind a bar that counts them; without `total` (or a length) it only counts."""
+    """Iterate over `items` with a progress bar; without `total` or a length, the bar only shows the count."""
     console = plain_console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -23,7 +23,7 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 
 def open_tracked(path: Path, description: str) -> AbstractContextManager[BinaryIO]:
-    """Opens a file for reading behind a bar that counts bytes and vanishes when the file is closed."""
+    """Open a file for reading with a bar that shows the bytes read and disappears when the file is closed."""
     console = plain_console(stderr=True)
     return rich_open(
         path, "rb", description=escape(description), console=console, transient=True, disable=not console.is_terminal

@@ -54,16 +54,6 @@ def annotation() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def dump(tmp_path: Path) -> Callable[..., Path]:
-    def write(value: Any, name: str = "file.json") -> Path:
-        path = tmp_path / name
-        path.write_text(json.dumps(value))
-        return path
-
-    return write
-
-
-@pytest.fixture
 def world(tmp_path: Path, question: Callable[..., Any], annotation: Callable[..., Any]) -> Path:
     """VQA-CP v2 files with two questions for each image; 4 or (image 2) 3 proposals of 5 features."""
     data = tmp_path / "data"

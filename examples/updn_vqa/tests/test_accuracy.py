@@ -18,7 +18,7 @@ def make_annotation(question_id: int, answers: list[str], kind: str = "other") -
 
 @pytest.mark.parametrize("version", ["2016", "2021"])
 @pytest.mark.parametrize("name", NAMES)
-def test_official_results_to_the_last_digit(shared_data: Path, name: str, version: str) -> None:
+def test_equals_the_official_results_to_the_last_digit(shared_data: Path, name: str, version: str) -> None:
     folder = shared_data / "vqa_v2"
     golden = json.loads((folder / "expected" / "expected_accuracy_sub.json").read_text())[name]
     expected = next(value for key, value in golden.items() if key.startswith(version))
@@ -34,7 +34,7 @@ def test_official_results_to_the_last_digit(shared_data: Path, name: str, versio
 
 
 @pytest.mark.parametrize(("part", "count"), [("changed_real_answers", 2934), ("handmade", 27)])
-def test_official_normalised_answers(shared_data: Path, part: str, count: int) -> None:
+def test_equals_official_normalisation(shared_data: Path, part: str, count: int) -> None:
     golden = json.loads((shared_data / "vqa_v2/expected/answer_normalisation_golden.json").read_text())[part]
     assert len(golden) == count
     assert {text: normalise_answer(text) for text in golden} == golden
@@ -88,7 +88,7 @@ def test_versions_differ_where_people_disagree() -> None:
     assert vqa_accuracy("red blue", disputed) == 1.0
 
 
-def test_report_means_are_over_questions() -> None:
+def test_report_averages_over_questions() -> None:
     annotations = [
         make_annotation(1000, ["red"] * 10),
         make_annotation(1001, ["red"] * 1 + ["blue"] * 9),
@@ -101,7 +101,7 @@ def test_report_means_are_over_questions() -> None:
     assert report.by_question == {1001: 30.0, 1000: 100.0, 1002: 0.0}
 
 
-def test_results_must_be_of_the_same_questions() -> None:
+def test_results_of_other_questions_are_refused() -> None:
     annotations = [make_annotation(1000, ["red"] * 10), make_annotation(1001, ["red"] * 10)]
     with pytest.raises(InputError) as error:
         evaluate({1001: "red"}, annotations)

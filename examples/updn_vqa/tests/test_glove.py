@@ -37,14 +37,14 @@ def text(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_known_words_have_their_vectors_and_others_zeros(text: Callable[..., Path]) -> None:
+def test_words_without_a_vector_get_zeros(text: Callable[..., Path]) -> None:
     vectors, found = read_word_vectors(text(), WORDS)
     assert found == 2
     expected = np.array([[0, 0, 0], [0, 0, 0], [1, 2.5, -0.3], [0, 0, 0], [0, 0, 0], [0, 0, 1]], dtype=np.float32)
     np.testing.assert_array_equal(vectors, expected)
 
 
-def test_header_of_word2vec_is_left_out(text: Callable[..., Path]) -> None:
+def test_header_of_word2vec_is_skipped(text: Callable[..., Path]) -> None:
     expected = read_word_vectors(text(), WORDS)[0]
     np.testing.assert_array_equal(read_word_vectors(text("5 3\n" + TEXT), WORDS)[0], expected)
 
@@ -75,7 +75,7 @@ def prepared(config: Callable[..., PrepareConfig], text: Callable[..., Path]) ->
     return options.out
 
 
-def test_prepare_keeps_them(prepared: Path) -> None:
+def test_prepare_writes_vectors(prepared: Path) -> None:
     words = json.loads((prepared / "words.json").read_text())
     vectors = load_file(prepared / "embeddings.safetensors")["vectors"]
     assert vectors.shape == (len(words) + 2, 2)
@@ -88,7 +88,7 @@ def test_prepare_keeps_them(prepared: Path) -> None:
     assert record == {"name": "glove.txt", "size": 2, "words": 2}
 
 
-def test_prepare_says_how_many_words_have_one(
+def test_prepare_prints_the_number_of_vectors(
     config: Callable[..., PrepareConfig], text: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(config(glove=text("is 0.5 0.25\ncat -1 1\nzebra 9 9\n")))
@@ -96,7 +96,7 @@ def test_prepare_says_how_many_words_have_one(
 
 
 @pytest.mark.parametrize("network", ["updn", "updn-bypass", "san"])
-def test_networks_start_from_them(prepared: Path, network: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_start_from_vectors(prepared: Path, network: Any, capsys: pytest.CaptureFixture[str]) -> None:
     vectors = load_file(prepared / "embeddings.safetensors")["vectors"]
     sizes = replace(SMALL, network=network, embedding=2, hidden=4)
     model = build_network(sizes, PreparedData.open(prepared))
@@ -109,7 +109,7 @@ def test_networks_start_from_them(prepared: Path, network: Any, capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
-def test_other_sizes_are_left_alone_and_it_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_vectors_of_another_size_are_not_used(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = UpDn(replace(SMALL, embedding=3), words=13, answers=3, feature_size=5)
     before = model.get_parameter("embedding.weight").detach().clone()
     capsys.readouterr()
@@ -121,7 +121,7 @@ def test_other_sizes_are_left_alone_and_it_is_said(prepared: Path, capsys: pytes
     )
 
 
-def test_training_starts_from_them(prepared: Path, tmp_path: Path) -> None:
+def test_training_starts_from_vectors(prepared: Path, tmp_path: Path) -> None:
     scale = replace(
         SCALES["shapes"], model=replace(SMALL, embedding=2, hidden=4), steps=1, evaluate_every=1, learning_rate=0.0
     )

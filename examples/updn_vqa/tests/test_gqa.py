@@ -10,7 +10,8 @@ import torch
 
 from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.data.hints import Geometry, read_gqa
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import read_gqa
 from updn_vqa.data.questions import Question
 
 GRAPHS: dict[str, Any] = {
@@ -47,7 +48,7 @@ def files(dump: Callable[..., Path]) -> Callable[..., list[Path]]:
     return write
 
 
-def test_boxes_of_the_objects_that_question_and_answer_name(files: Callable[..., list[Path]]) -> None:
+def test_hints_are_boxes_of_named_objects(files: Callable[..., list[Path]]) -> None:
     hints = read_gqa(files())
     boxes = {key: value.tolist() for key, value in hints.boxes.items()}
     assert boxes == {2930152: [[0, 0, 10, 15], [30, 20, 40, 30]]}  # cut to the image; nothing is left of the third
@@ -58,7 +59,7 @@ def test_boxes_of_the_objects_that_question_and_answer_name(files: Callable[...,
     assert hints.record()["about"].startswith("GQA: the boxes of the objects")
 
 
-def test_one_kind_of_file(files: Callable[..., list[Path]], dump: Callable[..., Path]) -> None:
+def test_both_kinds_of_files_are_needed(files: Callable[..., list[Path]], dump: Callable[..., Path]) -> None:
     graphs, questions = files()
     for given, missing, path in (("scene graphs", "questions", graphs), ("questions", "scene graphs", questions)):
         with pytest.raises(InputError) as error:
@@ -90,18 +91,18 @@ def test_malformed(files: Callable[..., list[Path]], change: Callable[[Any, Any]
     paths = files(change)
     with pytest.raises(InputError) as error:
         read_gqa(paths)
-    assert str(error.value).startswith(f"{paths[0]}, {paths[1]}: not as GQA's files are ({message}")
+    assert str(error.value).startswith(f"{paths[0]}, {paths[1]}: not in the format of GQA ({message}")
     assert str(error.value).endswith("). Take questions and scene graphs of the same release and part.")
 
 
-def test_ids_that_are_none_or_the_same(files: Callable[..., list[Path]], dump: Callable[..., Path]) -> None:
+def test_wrong_and_repeated_ids(files: Callable[..., list[Path]], dump: Callable[..., Path]) -> None:
     def message(paths: list[Path]) -> str:
         with pytest.raises(InputError) as error:
             read_gqa(paths)
         return str(error.value)
 
     graphs, questions = files(lambda q, g: q.update(x1=q.pop("02930152")))
-    assert message([graphs, questions]) == f"{questions}: 'x1' is no question id. Keys are question ids."
+    assert message([graphs, questions]) == f"{questions}: 'x1' is not a question id. Keys should be question ids."
     graphs, questions = files(lambda q, g: q.update({"2930152": q["02930154"]}))
     assert message([graphs, questions]) == (
         f"{questions} has question 2930152 twice, once as '2930152'. Keep one of the two or, if they are "
@@ -110,11 +111,11 @@ def test_ids_that_are_none_or_the_same(files: Callable[..., list[Path]], dump: C
     graphs, questions = files()
     more = dump({"2930153": QUESTIONS["02930153"]}, "val_balanced_questions.json")
     assert message([graphs, questions, more]) == (
-        f"{more} has question 2930153, which a file before it has too. Keep one of the two."
+        f"{more} has question 2930153, which an earlier file has too. Keep one of the two."
     )
 
 
-def test_object_that_is_in_no_graph(files: Callable[..., list[Path]]) -> None:
+def test_object_missing_from_the_graph(files: Callable[..., list[Path]]) -> None:
     with pytest.raises(InputError) as error:
         read_gqa(files(lambda questions, graphs: graphs["2407890"]["objects"].pop("275312")))
     assert str(error.value) == (

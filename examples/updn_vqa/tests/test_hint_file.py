@@ -16,7 +16,8 @@ from hypothesis.extra.numpy import arrays
 
 from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.data.hints import FileHints, Geometry, write_hints
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import FileHints, write_hints
 from updn_vqa.data.questions import Question
 
 HEADER = {"format": "hints", "version": 1, "about": "clicks"}
@@ -78,12 +79,10 @@ def test_several_files_plain_and_gzipped(lines: Callable[..., Path], tmp_path: P
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
-        st.integers(0, 2**62),
-        arrays(np.float32, st.integers(1, 40), elements=st.floats(0, 1, width=32)),
-        max_size=5,
+        st.integers(0, 2**62), arrays(np.float32, st.integers(1, 40), elements=st.floats(0, 1, width=32)), max_size=5
     )
 )
-def test_what_is_written_is_read_bitwise(tmp_path_factory: pytest.TempPathFactory, scores: dict[int, Any]) -> None:
+def test_round_trip_is_bitwise(tmp_path_factory: pytest.TempPathFactory, scores: dict[int, Any]) -> None:
     path = tmp_path_factory.mktemp("hints") / "hints.jsonl"
     sources = [{"name": "a.tsv", "sha256": "0a"}]
     write_hints(path, scores.items(), about="a line\u2028that ends", features=sources)
@@ -95,7 +94,7 @@ def test_what_is_written_is_read_bitwise(tmp_path_factory: pytest.TempPathFactor
     assert (hints.features, hints.about) == ({"0a": "a.tsv"}, "a line\u2028that ends")
 
 
-def test_numbers_are_short(tmp_path: Path) -> None:
+def test_numbers_are_written_in_short_form(tmp_path: Path) -> None:
     write_hints(tmp_path / "a", [(7, np.float32([0.1, 1, 1 / 3]))], about="test")
     assert (tmp_path / "a").read_text().splitlines()[1] == '{"question_id": 7, "importance": [0.1, 1.0, 0.33333334]}'
 
@@ -138,14 +137,8 @@ EXPECTED = '{}, line 2: expected {{"question_id": integer}} with one of "importa
             {"question_id": 7, "words": ["a"], "boxes": []},
             EXPECTED + '{{"question_id": 7, "words": ["a"], "boxes": []}}.',
         ),
-        (
-            {"question_id": 7, "importance": 1},
-            "{}, line 2: question 7 has 1. Expected a list of numbers from 0 to 1.",
-        ),
-        (
-            {"question_id": 7, "importance": [0, 1.5]},
-            "{}, line 2: question 7 has 1.5. Expected numbers from 0 to 1.",
-        ),
+        ({"question_id": 7, "importance": 1}, "{}, line 2: question 7 has 1. Expected a list of numbers from 0 to 1."),
+        ({"question_id": 7, "importance": [0, 1.5]}, "{}, line 2: question 7 has 1.5. Expected numbers from 0 to 1."),
         (
             {"question_id": 7, "importance": [0, float("nan")]},
             "{}, line 2: question 7 has nan. Expected numbers from 0 to 1.",
@@ -160,10 +153,7 @@ EXPECTED = '{}, line 2: expected {{"question_id": integer}} with one of "importa
             "{}, line 2: question 7 has [[0, 0, 0, 1]]. "
             "Expected a list of boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2.",
         ),
-        (
-            {"question_id": 7, "boxes": []},
-            "{}, line 2: question 7 has no boxes. Leave out questions without a hint.",
-        ),
+        ({"question_id": 7, "boxes": []}, "{}, line 2: question 7 has no boxes. Leave out questions without a hint."),
         (
             {"question_id": 7, "words": "dog"},
             "{}, line 2: the words for question 7 should be a list of texts, found 'dog'.",
@@ -185,9 +175,8 @@ def test_malformed_files(lines: Callable[..., Path], tmp_path: Path) -> None:
         return str(error.value)
 
     path = tmp_path / "hints.jsonl"
-    no_header = (
-        'no file of hints. Its first line should be {"format": "hints", "version": 1, "about": "where they come from"}.'
-    )
+    header = '{"format": "hints", "version": 1, "about": "where they come from"}'
+    no_header = f"not a file of hints. Its first line should be {header}."
     assert message(path) == f"{path} does not exist; expected a file of hints."
     path.write_text("")
     assert message(path) == f"{path}: {no_header}"
@@ -207,7 +196,7 @@ def test_malformed_files(lines: Callable[..., Path], tmp_path: Path) -> None:
         rf"{path}, line 2, column \d+: malformed JSON \(.*\); repair or fetch the file again\.", message(path)
     )
     record = {"question_id": 7, "importance": [0, 1]}
-    twice = "question 7 has a hint already. Keep one of the two."
+    twice = "question 7 has another hint in an earlier line. Keep one of the two."
     assert message(lines(HEADER, record, {"question_id": 7, "boxes": [[0, 0, 1, 1]]})) == f"{path}, line 3: {twice}"
     other = lines(HEADER, record, name="other.jsonl")
     assert message(lines(HEADER, record), other) == f"{other}, line 2: {twice}"

@@ -12,7 +12,8 @@ from PIL import Image
 
 from hint_loss import human_importance, human_importance_from_boxes
 from updn_common.errors import InputError
-from updn_vqa.data.hints import BoxHints, Geometry, HatHints, SaliconHints, read_question_boxes
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import BoxHints, HatHints, SaliconHints, read_question_boxes
 from updn_vqa.data.questions import Question
 
 SIZE = (30, 40)
@@ -43,7 +44,7 @@ def v1_file(dump: Callable[..., Path]) -> Path:
     return dump({"questions": records}, "v1.json")
 
 
-def test_hat_maps_follow_the_exact_text_on_the_same_image(tmp_path: Path, v1_file: Path) -> None:
+def test_hat_maps_need_the_same_text_and_image(tmp_path: Path, v1_file: Path) -> None:
     folder = tmp_path / "maps"
     paths = [save_map(folder, f"{name}.png", spot(0, 0)) for name in ("10_1", "10_2", "11_1", "20_1", "99_1")]
     questions = [
@@ -67,7 +68,7 @@ def test_hat_maps_follow_the_exact_text_on_the_same_image(tmp_path: Path, v1_fil
 
 
 def test_hat_maps_of_questions_asked_twice_are_averaged(tmp_path: Path, dump: Callable[..., Path]) -> None:
-    """VQA v1 asks some questions twice of an image, under two ids."""
+    """VQA v1 asks some questions twice about an image, with two ids."""
     v1 = [{"image_id": 1, "question": CAT, "question_id": i} for i in (10, 11)]
     paths = [save_map(tmp_path / "maps", f"{name}.png", spot(0, 0)) for name in ("10_1", "10_2", "11_1")]
     hints = HatHints.match([tmp_path / "maps"], [dump({"questions": v1})], [Question(1000, 1, CAT)])
@@ -75,8 +76,7 @@ def test_hat_maps_of_questions_asked_twice_are_averaged(tmp_path: Path, dump: Ca
     assert (hints.matched, hints.unmatched) == (2, 0)
 
 
-def test_one_question_in_two_files(tmp_path: Path, dump: Callable[..., Path], v1_file: Path) -> None:
-    """Nobody knows which is right; it is not simply the last one."""
+def test_question_in_two_files_is_refused(tmp_path: Path, dump: Callable[..., Path], v1_file: Path) -> None:
     first = dump({"7": [[0, 0, 1, 5]], "8": []}, "a.json")
     second = dump({"8": [[0, 0, 1, 5]], "7": [[3, 3, 4, 5]]}, "b.json")
     with pytest.raises(InputError) as error:
@@ -93,7 +93,7 @@ def test_one_question_in_two_files(tmp_path: Path, dump: Callable[..., Path], v1
     assert str(error.value) == f"{files[1]} has image 1, which {files[0]} has too. Keep one of the two."
 
 
-def test_a_question_twice_in_one_file(tmp_path: Path) -> None:
+def test_question_twice_in_one_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text('{"1": [[0, 0, 1, 5]], "1": [[3, 3, 4, 5]]}')
     with pytest.raises(InputError) as error:
@@ -176,8 +176,8 @@ def test_boxes_as_in_scene_graphs(dump: Callable[..., Path]) -> None:
     ("document", "message"),
     [
         ([], "{} should hold an object from question ids to boxes, found list."),
-        ({"x1": []}, "{}: 'x1' is no question id. Keys are question ids."),
-        ({"1" * 20: []}, f"{{}}: '{'1' * 20}' is no question id. Keys are question ids."),
+        ({"x1": []}, "{}: 'x1' is not a question id. Keys should be question ids."),
+        ({"1" * 20: []}, f"{{}}: '{'1' * 20}' is not a question id. Keys should be question ids."),
         (
             {"1": [], "01": []},
             "{} has question 1 twice, once as '01'. Keep one of the two or, if they are two questions, give one of "
@@ -203,7 +203,7 @@ def test_malformed_boxes(dump: Callable[..., Path], document: Any, message: str)
     assert str(error.value) == message.replace("{}", str(path))
 
 
-def test_drawn_box_outside_of_its_image(dump: Callable[..., Path]) -> None:
+def test_drawn_box_outside_its_image(dump: Callable[..., Path]) -> None:
     path = dump({"1000": [[0, 0, 10, 10], [0, 0, 40, 50]]})
     with pytest.raises(InputError) as error:
         BoxHints.read([path]).importance(Question(1000, 1, CAT), IMAGE)
@@ -213,7 +213,7 @@ def test_drawn_box_outside_of_its_image(dump: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("boxes", "told"),
+    ("boxes", "message"),
     [
         (
             [[0.1, 0.1, 0.6, 0.5]],
@@ -228,13 +228,13 @@ def test_drawn_box_outside_of_its_image(dump: Callable[..., Path]) -> None:
     ],
 )
 def test_drawn_boxes_in_another_unit_or_beyond_the_edge(
-    dump: Callable[..., Path], boxes: list[list[float]], told: str
+    dump: Callable[..., Path], boxes: list[list[float]], message: str
 ) -> None:
-    """Also within the tolerance, nothing of such a box is to be seen."""
+    """Also if a box is within the tolerance but completely outside the image."""
     path = dump({"1000": boxes})
     with pytest.raises(InputError) as error:
         BoxHints.read([path]).importance(Question(1000, 1, CAT), IMAGE)
-    assert str(error.value).startswith(f"{path}: question 1000: {told}")
+    assert str(error.value).startswith(f"{path}: question 1000: {message}")
 
 
 @pytest.mark.parametrize("scale", [1, 2, 7.5])
@@ -265,12 +265,12 @@ def test_fixations_are_the_same_for_all_questions_of_an_image(dump: Callable[...
     with pytest.raises(InputError) as error:
         hints.importance(Question(1000, 1, CAT), Geometry(BOXES, 40, 30))
     assert str(error.value) == (
-        f"{hints.files[0]}: fixations on image 1 are on 40 x 30 pixels, but the proposals on 30 x 40."
+        f"{hints.files[0]}: the fixations in image 1 are on 40 x 30 pixels, but the proposals on 30 x 40."
     )
 
 
 def test_real_fixations_agree_with_the_official_map(shared_data: Path) -> None:
-    """On real gaze, where the official map is brightest s is high, and in the darkest corner it is low."""
+    """Importance is high where the official map is brightest, and low in its darkest corner."""
     import json
 
     golden = json.loads((shared_data / "attention/salicon_fixmap_golden.json").read_text())["images"]

@@ -1,4 +1,4 @@
-"""The rehearsal on ten photos of one's own, as the README tells it."""
+"""The trial run of the README on ten photos."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Ten photos of a rectangle on grass, one of them stored on its side, each with two questions."""
+    """Ten photos of a rectangle on grass with two questions each; one photo is stored rotated."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_rehearsal_of_the_readme(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_the_readme(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert REHEARSAL
     lines = [line.split() for line in REHEARSAL[1].splitlines() if line.startswith(("python ", "updn-vqa "))]
     own, *commands = lines
@@ -70,7 +70,7 @@ def test_the_rehearsal_of_the_readme(photos: Path, tmp_path: Path, monkeypatch: 
         ("photo,question,answer\n1,Why?,so\n", "questions about 1 photos. At least 5 are needed: 3 are for testing."),
     ],
 )
-def test_what_is_wrong_is_said(photos: Path, tmp_path: Path, lines: str, message: str) -> None:
+def test_malformed_questions(photos: Path, tmp_path: Path, lines: str, message: str) -> None:
     (photos / "questions.csv").write_text(lines)
     with pytest.raises(InputError) as error:
         make_data_set(photos, tmp_path / "ten")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.files.layout import find_features
+from updn_common.files.finding import find_features
 from updn_common.proposals.store import ProposalStore
 from updn_vqa.data.prepared import PreparedData
 from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate

@@ -1,4 +1,4 @@
-"""From official files to a prepared directory, whole or not at all."""
+"""Preparation of official files, which is either complete or leaves nothing."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
 
 
 def fails(config: PrepareConfig) -> str:
-    """The message that preparing ends with; nothing may be left behind."""
+    """Prepare, check that nothing is left behind, and return the error message."""
     with pytest.raises(InputError) as error:
         prepare(config)
     assert not list(config.out.parent.glob(f"{config.out.name}*"))
@@ -46,7 +46,7 @@ def test_content(config: Configure, world: Path, capsys: pytest.CaptureFixture[s
     prepare(options)
     out = options.out
     assert {path.name for path in out.iterdir()} == {
-        *("prepared.json", "proposals", "answers.json", "words.json", "train", "dev", "test"),
+        *("prepared.json", "proposals", "answers.json", "words.json", "train", "dev", "test")
     }
     record = json.loads((out / "prepared.json").read_text())
     assert record["format_version"] == 3
@@ -70,7 +70,7 @@ def test_content(config: Configure, world: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_checksums_of_all_features(config: Configure, world: Path, tmp_path: Path) -> None:
-    """Also of a folder's npz, and of the image ids beside an HDF5."""
+    """Including the npz files of a folder, and the image ids beside an HDF5 file."""
     first, *others = read_proposals(world / "features.tsv")
     (world / "features.tsv").unlink()
     folder, hdf5, ids = tmp_path / "npz", tmp_path / "b.hdf5", tmp_path / "b.ids.json"
@@ -123,30 +123,7 @@ def test_relevant_proposals(config: Configure) -> None:
     assert not (options.out / "dev").exists()
 
 
-def test_hat_hints(config: Configure, capsys: pytest.CaptureFixture[str]) -> None:
-    options = config(hints="hat", development_share=0)
-    prepare(options)
-    arrays = split_arrays(options.out, "train")
-    assert arrays["question_ids"][arrays["hint_rows"]].tolist() == [1000, 2001]
-    np.testing.assert_allclose(arrays["hints"][0], [1.0, 0.0, 0.5, 0.0])
-    np.testing.assert_allclose(arrays["hints"][1], [0.0, 1.0, 0.5, np.nan])  # image 2 has three proposals
-    record = json.loads((options.out / "prepared.json").read_text())["hints"]
-    assert (record["matched_v1_questions"], record["unmatched_v1_questions"]) == (2, 2)
-    assert (
-        "Hints: VQA-HAT attention maps, made with the question in view. 2 questions have one; read: 2 matched v1 "
-        "questions, 2 unmatched v1 questions."
-    ) in " ".join(capsys.readouterr().out.split())
-
-
-def test_box_hints_are_found(config: Configure) -> None:
-    options = config(hints="boxes", development_share=0)
-    prepare(options)
-    arrays = split_arrays(options.out, "train")
-    assert arrays["question_ids"][arrays["hint_rows"]].tolist() == [1000, 2001]
-    assert arrays["hints"][0][0] == 1.0
-
-
-def test_development_part_shares_no_image_with_train(config: Configure, tmp_path: Path) -> None:
+def test_development_split_shares_no_image_with_train(config: Configure, tmp_path: Path) -> None:
     def images(name: str, **changes: Any) -> dict[str, set[int]]:
         options = config(out=tmp_path / name, **changes)
         prepare(options)
@@ -186,36 +163,19 @@ def test_vocabularies_come_from_train_alone(config: Configure, world: Path) -> N
     assert record["splits"]["test"]["unknown_words"] == 2
 
 
-def test_official_vqa_v2_names(config: Configure, world: Path) -> None:
-    for split, coco in (("train", "train2014"), ("test", "val2014")):
-        for kind, name in (("questions", "v2_OpenEnded_mscoco"), ("annotations", "v2_mscoco")):
-            records = json.loads((world / f"vqacp_v2_{split}_{kind}.json").read_text())
-            for record in records:
-                record.pop("coco_split", None)
-            (world / f"{name}_{coco}_{kind}.json").write_text(json.dumps({"data_subtype": coco, kind: records}))
-    assert fails(config()) == f"{world} holds several data sets: vqacp_v2, vqa_v2. Choose one with --dataset."
-    options = config(dataset="vqa_v2")
-    prepare(options)
-    assert {path.name for path in options.out.iterdir() if path.is_dir()} == {"train", "dev", "val", "proposals"}
-    assert {item.coco_split for item in read_questions(options.out / "val" / "questions.json")} == {"val2014"}
-
-
 def test_fixed_answers(config: Configure, dump: Callable[..., Path]) -> None:
     options = config(answers=dump(["dark red", "no", "red"], "answers.json"))
     prepare(options)
     assert split_arrays(options.out, "test")["answer_indices"][:2, :2].tolist() == [[2, 0], [1, -1]]
     assert AnswerVocabulary.read(options.out / "answers.json").answers == ("dark red", "no", "red")
-
-
-def test_answers_that_nobody_gave(config: Configure, dump: Callable[..., Path]) -> None:
     answers = dump(["blue", "green"], "answers.json")
-    assert fails(config(answers=answers)) == (
-        f"None of the 2 answers in {answers} is one that people gave to a train question, so there is nothing to "
-        "learn. Check --answers."
+    assert fails(config(answers=answers, out=options.out.parent / "other")) == (
+        f"Nobody gave any of the 2 answers in {answers} to a train question, so there is nothing to learn. Check "
+        "--answers."
     )
 
 
-def test_word_vectors_that_are_no_file(config: Configure, tmp_path: Path) -> None:
+def test_missing_word_vectors(config: Configure, tmp_path: Path) -> None:
     for name, found in (("folder", "is a directory"), ("absent", "does not exist")):
         path = tmp_path / name
         if name == "folder":
@@ -266,7 +226,7 @@ def test_split_without_any_proposals(config: Configure, world: Path) -> None:
         ),
         (
             {"min_answer_occurrences": 5},
-            "No answer stands at 5 train questions or more, the most frequent one at 3. Give a lower "
+            "No answer belongs to 5 or more train questions; the most frequent belongs to 3. Give a lower "
             "--min-answer-occurrences (1 keeps every answer), or a fixed list with --answers.",
         ),
     ],
@@ -299,7 +259,7 @@ def test_missing_files(config: Configure, world: Path, tmp_path: Path) -> None:
     )
     (world / "vqacp_v2_test_annotations.json").unlink()
     assert fails(config()) == (
-        f"{world / 'vqacp_v2_test_questions.json'} is there, but its vqacp_v2_test_annotations.json is not. Add it."
+        f"{world / 'vqacp_v2_test_questions.json'} is there, but vqacp_v2_test_annotations.json is missing. Add it."
     )
     (world / "vqacp_v2_train_questions.json").unlink()
     assert fails(config()) == f"{world} lacks vqacp_v2_train_questions.json: there is nothing to train on."
@@ -308,11 +268,18 @@ def test_missing_files(config: Configure, world: Path, tmp_path: Path) -> None:
 
 
 def test_malformed_inputs_leave_nothing(config: Configure, world: Path) -> None:
+    features = world / "features.tsv"
+    original = features.read_bytes()
+    *wanted, _ = original.splitlines(keepends=True)
+    features.write_bytes(b"".join(wanted)[:-150])
+    assert f"{features}, line 6" in fails(config())
+    features.write_bytes(original)
+
     questions = world / "vqacp_v2_test_questions.json"
-    original = questions.read_text()
-    questions.write_text(original[:-20])
+    text = questions.read_text()
+    questions.write_text(text[:-20])
     assert "malformed JSON" in fails(config())
-    questions.write_text(original)
+    questions.write_text(text)
 
     edit(questions, lambda records: records.pop())
     assert fails(config()) == (
@@ -326,43 +293,7 @@ def test_malformed_inputs_leave_nothing(config: Configure, world: Path) -> None:
     )
 
 
-def test_truncated_features_leave_nothing(config: Configure, world: Path) -> None:
-    *wanted, _ = (world / "features.tsv").read_bytes().splitlines(keepends=True)
-    (world / "features.tsv").write_bytes(b"".join(wanted)[:-150])
-    assert f"{world / 'features.tsv'}, line 6" in fails(config())
-
-
-def test_hints_for_no_question(config: Configure, dump: Callable[..., Path]) -> None:
-    path = dump({"77000": [[0, 0, 5, 5]]}, "hints.json")
-    assert fails(config(hints="boxes", hint_paths=(path,))) == (
-        "No question has a hint from 'boxes'. Check --hint-paths and --features, or use --hints none. "
-        "Hints that are not used: 1 for questions that are not given."
-    )
-
-
-def test_hints_for_dropped_and_unknown_questions(
-    config: Configure, world: Path, dump: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Image 2 has no features: hints of its questions are lost, which is another matter than a wrong file of hints."""
-    lines = (world / "features.tsv").read_bytes().splitlines(keepends=True)
-    (world / "features.tsv").write_bytes(b"".join(line for line in lines if not line.startswith(b"2\t")))
-    boxes = {str(key): [[0, 0, 5, 5]] for key in (2000, 2001, 77000, 78000, 79000)}
-    options = {"hints": "boxes", "drop_questions_without_proposals": True}
-    assert fails(config(**options, hint_paths=(dump(boxes, "lost.json"),))) == (
-        "No question has a hint from 'boxes'. Check --hint-paths and --features, or use --hints none. Hints that are "
-        "not used: 3 for questions that are not given, 2 for questions whose images have no proposals."
-    )
-    kept = config(**options, hint_paths=(dump(boxes | {"1000": [[0, 0, 5, 5]]}, "kept.json"),))
-    prepare(kept)
-    assert json.loads((kept.out / "prepared.json").read_text())["idle_hints"] == {"unknown": 3, "dropped": 2}
-    summary = " ".join(capsys.readouterr().out.split())
-    assert (
-        "1 questions have one; read: 6 questions. Hints that are not used: 3 for questions that are not given,"
-        in summary
-    )
-
-
-def test_one_image_cannot_be_divided(config: Configure, world: Path) -> None:
+def test_one_image_cannot_be_split(config: Configure, world: Path) -> None:
     for kind in ("questions", "annotations"):
         path = world / f"vqacp_v2_train_{kind}.json"
         path.write_text(json.dumps([item for item in json.loads(path.read_text()) if item["image_id"] == 1]))
@@ -376,9 +307,8 @@ def test_output_in_use(config: Configure) -> None:
     options = config()
     prepare(options)
     before = sorted(options.out.rglob("*"))
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError, match=f"{options.out} already holds files: choose another directory or delete it"):
         prepare(options)
-    assert str(error.value) == f"{options.out} already holds files: choose another directory or delete it."
     assert sorted(options.out.rglob("*")) == before
 
 
@@ -402,8 +332,8 @@ def test_real_questions_on_real_features(shared_data: Path, tmp_path: Path) -> N
     assert len(ProposalStore.open(options.out / "proposals")) == 5
 
 
-def test_shapes_cp_world(tiny: tuple[Path, Path]) -> None:
-    """The generated world goes in as it comes out, and people look at what is asked for."""
+def test_rendered_world(tiny: tuple[Path, Path]) -> None:
+    """In the rendered world, human importance is high for proposals of the asked object."""
     _, out = tiny
     record = json.loads((out / "prepared.json").read_text())
     assert set(record["splits"]) == {"train", "val", "dev", "test"}

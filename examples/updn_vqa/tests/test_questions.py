@@ -1,4 +1,4 @@
-"""Readers of the official VQA files, and what they say about malformed ones."""
+"""Readers of the official VQA files, and their errors for malformed files."""
 
 import gzip
 import json
@@ -46,7 +46,7 @@ def test_annotations(annotation: Make, dump: Make, header: bool) -> None:
     ]
 
 
-def test_gzip_whatever_the_name(question: Make, tmp_path: Path) -> None:
+def test_gzip_under_any_name(question: Make, tmp_path: Path) -> None:
     path = tmp_path / "questions.json"
     path.write_bytes(gzip.compress(json.dumps([question(1000)]).encode()))
     assert [item.question_id for item in read_questions(path)] == [1000]
@@ -75,7 +75,7 @@ def test_written_files_are_official_and_read_back(question: Make, annotation: Ma
     write_annotations(tmp_path / "a.json", annotations, "dev")
     assert read_questions(tmp_path / "q.json") == questions
     assert read_annotations(tmp_path / "a.json") == annotations
-    # What the official evaluator looks up when it loads the two files and a results file.
+    # The entries that the official evaluator reads.
     header = {"info", "license", "data_type", "data_subtype"}
     assert set(json.loads((tmp_path / "q.json").read_text())) == header | {"task_type", "questions"}
     written = json.loads((tmp_path / "a.json").read_text())
@@ -94,10 +94,7 @@ def test_results_round_trip_in_order(tmp_path: Path) -> None:
     [
         ({"1000": "red"}, "{} is not a VQA results file: it should hold a list, found an object with the keys '1000'."),
         ([{"question_id": 1000}], "{}, record 0 has no 'answer'; it has 'question_id'."),
-        (
-            [{"question_id": "1000", "answer": "red"}],
-            "{}, record 0: 'question_id' should be int, found '1000' (str).",
-        ),
+        ([{"question_id": "1000", "answer": "red"}], "{}, record 0: 'question_id' should be int, found '1000' (str)."),
         (
             [{"question_id": 1000, "answer": "red"}] * 2,
             "{}, record 1: question 1000 is answered twice. Keep one of the answers.",
@@ -116,15 +113,12 @@ def test_malformed_results(dump: Make, results: Any, message: str) -> None:
     [
         (lambda records: records.clear(), "{} holds no questions. Give a file with at least one record."),
         (lambda records: records.append(7), "{}, record 2 should be an object with the key 'question_id', found int."),
-        (lambda records: records.append({}), "{}, record 2 has no 'question_id'; it has no key at all."),
+        (lambda records: records.append({}), "{}, record 2 has no 'question_id'; it has no keys."),
         (
             lambda records: records[1].pop("question"),
             "{}, record 1 has no 'question'; it has 'image_id', 'question_id', 'coco_split'.",
         ),
-        (
-            lambda records: records[1].update(image_id=2.0),
-            "{}, record 1: 'image_id' should be int, found 2.0 (float).",
-        ),
+        (lambda records: records[1].update(image_id=2.0), "{}, record 1: 'image_id' should be int, found 2.0 (float)."),
         (
             lambda records: records[1].update(question_id=True),
             "{}, record 1: 'question_id' should be int, found True (bool).",
@@ -177,7 +171,7 @@ def test_malformed_annotations(annotation: Make, dump: Make, changes: dict[str, 
     assert str(error.value) == message.format(path)
 
 
-def test_a_header_of_another_type(question: Make, dump: Make) -> None:
+def test_header_of_the_wrong_type(question: Make, dump: Make) -> None:
     path = dump({"data_subtype": 2014, "questions": [question(1000)]})
     with pytest.raises(InputError) as error:
         read_questions(path)
@@ -213,7 +207,7 @@ def test_other_kinds_of_file(dump: Make, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_questions_and_annotations_must_fit(
+def test_questions_and_annotations_must_match(
     question: Make, annotation: Make, dump: Make, questions: list[int], annotations: list[int], message: str
 ) -> None:
     read = read_questions(dump([question(i) for i in questions]))

@@ -32,7 +32,7 @@ DRAWN = {
     "578174002": [[515, 157, 560, 221], [250, 182, 329, 237]],
     "131486002": [[123, 115, 263, 470]],
 }
-"""Boxes drawn by hand around what five of the six questions on photos with features are about."""
+"""Boxes drawn by hand around what five of the six questions about photos with features ask about."""
 DRAW = 2
 TINY = replace(
     SCALES["shapes"],
@@ -47,7 +47,7 @@ TINY = replace(
 
 @pytest.fixture
 def real(shared_data: Path, tmp_path: Path) -> Callable[..., PrepareConfig]:
-    """The real questions, with features and hints to be chosen."""
+    """Options to prepare the real questions; arguments choose features and hints."""
 
     def make(**options: object) -> PrepareConfig:
         return PrepareConfig(
@@ -88,7 +88,7 @@ def run_all(prepared: PrepareConfig, photos: Path, out: Path) -> PreparedData:
 
 
 def accuracy_as_published(result: str, answers: list[str]) -> float:
-    """The official evaluator of 2016, line by line; `normalise_answer` has real answers of its own to agree with."""
+    """The official evaluator of 2016, line by line, apart from the normalisation, which has a test of its own."""
     marks = [";", "/", "[", "]", '"', "{", "}", "(", ")", "=", "+", "\\", "_", "-", ">", "<", "@", "`", ",", "?", "!"]
     if len(set(answers)) > 1:
         for i, given in enumerate(answers):
@@ -105,7 +105,7 @@ def accuracy_as_published(result: str, answers: list[str]) -> float:
 
 
 def check(data: PreparedData, out: Path) -> None:
-    """The accuracy is the official one of the answers that were written; there is a picture of each question."""
+    """Check the accuracy against the official evaluator, and that there is a picture of each question."""
     for name in data.split_names:
         split = data.split(name)
         folder = out / "hint" / "evaluation" / name
@@ -138,7 +138,7 @@ def test_photos_with_bottom_up_features_and_drawn_boxes(
             hinted.add(question_id)
             drawn, boxes = torch.tensor(DRAWN[question_id]), batch.boxes[row][:, None]
             sides = torch.minimum(boxes[..., 2:], drawn[:, 2:]) - torch.maximum(boxes[..., :2], drawn[:, :2])
-            touches = (sides > 0).all(-1).any(-1)  # proposals that have anything of what was drawn
+            touches = (sides > 0).all(-1).any(-1)  # proposals that overlap a drawn box
             assert torch.equal(batch.human[row] > 0, touches)
             untouched += int((~touches).sum())
     assert hinted == DRAWN.keys()
@@ -148,7 +148,7 @@ def test_photos_with_bottom_up_features_and_drawn_boxes(
 def test_both_column_orders_prepare_the_same(
     real: Callable[..., PrepareConfig], shared_data: Path, dump: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """LXMERT's ten columns and the original six; the file of the latter holds the first three photos."""
+    """LXMERT's ten columns and the original six, with the first three photos."""
     splits = []
     for name in ("train2014_obj36.tsv", "trainval_resnet101_faster_rcnn_genome_36.first3.DERIVED.tsv"):
         features = (shared_data / "bottom_up" / name,)
@@ -165,7 +165,7 @@ def test_both_column_orders_prepare_the_same(
 def test_photos_with_salicon_fixations_and_synthetic_features(
     real: Callable[..., PrepareConfig], shared_data: Path, tmp_path: Path
 ) -> None:
-    """No image here has both: photos, questions and fixations are real, but proposals are made up for this test.
+    """Photos, questions and fixations are real, but no image with fixations has features: proposals are made up.
 
     They are a grid of boxes with random features.
     """
@@ -201,7 +201,7 @@ def test_photos_with_salicon_fixations_and_synthetic_features(
 
 
 def test_all_real_questions_without_images(shared_data: Path, tmp_path: Path) -> None:
-    """48,061 questions to train on, from files that are gzipped under official names; answers from questions alone."""
+    """Question-only training on 48,061 questions, from files that are gzipped under official names."""
     data, out = tmp_path / "data", tmp_path / "prepared"
     data.mkdir()
     for split, part in {"train": "train", "val": "valid", "test": "test"}.items():
@@ -250,7 +250,7 @@ def test_result_files_have_their_official_accuracies(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    """`evaluate --results` prints what the official evaluators say; of the proposals, it needs none to be real."""
+    """`evaluate --results` prints the accuracies of the official evaluators; the proposals are made up."""
     monkeypatch.setenv("COLUMNS", "120")
     folder = shared_data / "vqa_v2"
     annotations = read_annotations(folder / "v2_mscoco_train2014_annotations.sub.json")

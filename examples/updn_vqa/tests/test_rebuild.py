@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from updn_common.errors import InputError
-from updn_vqa.data.layout import find_splits
+from updn_vqa.data.official_files import find_splits
 from updn_vqa.data.questions import read_annotations, read_questions
 from updn_vqa.data.rebuild import RebuildConfig, read_question_ids, rebuild
 
@@ -100,7 +100,7 @@ def test_counts_are_printed(
 
 
 def test_real_questions(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The real sample of VQA v2, dealt out by the ids in a VQA-CP file."""
+    """The real sample of VQA v2, split by the ids in a VQA-CP file."""
     folder = shared_data / "vqa_v2"
     sample = shared_data / "formats" / "vqacp_v2_questions.FORMAT_SAMPLE.json"
     questions = folder / "v2_OpenEnded_mscoco_train2014_questions.sub.json"
@@ -137,16 +137,16 @@ def test_lists_of_ids(tmp_path: Path, content: bytes) -> None:
 
 
 EXPECTED = (
-    "Expected the ids of one part: one a line, as a JSON list, or in an official file of questions or annotations."
+    "Expected the ids of one part: one per line, as a JSON list, or in an official file of questions or annotations."
 )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1\n2.5\n", "{}, entry 2: '2.5' is no question id. Expected one a line, or a JSON list."),
-        ("[1, true]", "{}, entry 2: True is no question id. Expected one a line, or a JSON list."),
-        ('[{"id": 1}]', "{}, entry 1: None is no question id. Expected one a line, or a JSON list."),
+        ("1\n2.5\n", "{}, entry 2: '2.5' is not a question id. Expected one per line, or a JSON list."),
+        ("[1, true]", "{}, entry 2: True is not a question id. Expected one per line, or a JSON list."),
+        ('[{"id": 1}]', "{}, entry 1: None is not a question id. Expected one per line, or a JSON list."),
         ('{"ids": [1]}', "{} holds a JSON object with the keys 'ids'. " + EXPECTED),
         ('{"train": [1], "test": [2]}', "{} holds a JSON object with the keys 'train', 'test'. " + EXPECTED),
         (
@@ -154,8 +154,8 @@ EXPECTED = (
             "{} holds a JSON object with the keys '1', '2', '3' .... " + EXPECTED,
         ),
         ('{"questions": {"1": 2}}', "{} holds a JSON object with the keys 'questions'. " + EXPECTED),
-        ("9" * 5000, "{}, entry 1: '" + "9" * 59 + " is no question id. Expected one a line, or a JSON list."),
-        (f"[{2**63}]", f"{{}}, entry 1: {2**63} is no question id. Expected one a line, or a JSON list."),
+        ("9" * 5000, "{}, entry 1: '" + "9" * 59 + " is not a question id. Expected one per line, or a JSON list."),
+        (f"[{2**63}]", f"{{}}, entry 1: {2**63} is not a question id. Expected one per line, or a JSON list."),
         ("", "{} holds no question ids."),
         ("[]", "{} holds no question ids."),
         ("1\n2\n1\n1", "{} lists question 1 3 times. Keep one of them."),
@@ -174,8 +174,8 @@ def test_wrong_ids(config: Callable[..., RebuildConfig], tmp_path: Path) -> None
         "Every question belongs to one part."
     )
     assert fails(config(test=(1001, 77, 78))) == (
-        f"{tmp_path / 'test.txt'}: 2 of 3 ids are of no given question, the first is 77. VQA-CP v2 needs the questions "
-        "of VQA v2, train and validation."
+        f"{tmp_path / 'test.txt'}: 2 of 3 ids are not in the given question files, the first is 77. VQA-CP v2 needs "
+        "questions of VQA v2, train and validation."
     )
     (tmp_path / "train.txt").unlink()
     missing = RebuildConfig(tmp_path / "train.txt", tmp_path / "test.txt", tmp_path / "out")
@@ -190,7 +190,7 @@ def test_wrong_files(config: Callable[..., RebuildConfig], vqa: Path) -> None:
     answers = vqa / "v2_mscoco_train2014_annotations.json"
     assert fails(config(questions=(train,))) == ("--questions and --annotations belong together: found 1 and 0 files.")
     assert fails(config(questions=(train, train), annotations=(answers, answers))) == (
-        f"{train}: question 1000 is in a file before it too. Give each once."
+        f"{train}: question 1000 is in an earlier file too. Give each once."
     )
     text = train.read_text()
     train.write_text(text.replace('"data_subtype": "train2014", ', ""))

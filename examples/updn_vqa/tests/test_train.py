@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from updn_common.data.controls import Hints, control_hints
+from updn_common.data.control_hints import Hints, control_hints
 from updn_common.errors import InputError
 from updn_common.runs.directory import read_metrics
 from updn_vqa.data.prepared import PreparedData, VqaSplit

@@ -26,7 +26,7 @@ def make_annotation(question_id: int, answers: list[str]) -> Annotation:
     return Annotation(question_id, 1, "", "other", answers[0], tuple(answers))
 
 
-def test_the_ground_truth_is_the_annotated_answer_though_soft_scores_tie() -> None:
+def test_ground_truth_is_the_annotated_answer() -> None:
     vocabulary = AnswerVocabulary(("yes", "no", "maybe"))
     split_vote = Annotation(1, 1, "", "yes/no", "no", ("yes",) * 4 + ("no",) * 6)
     assert set(soft_scores(split_vote).values()) == {1.0}
@@ -42,7 +42,7 @@ def test_the_ground_truth_is_the_annotated_answer_though_soft_scores_tie() -> No
     assert ground_truth(make_annotation(5, ["No.", "no"]), vocabulary) == 1
 
 
-def test_soft_scores_of_the_reference(shared_data: Path) -> None:
+def test_soft_scores_equal_the_reference_code(shared_data: Path) -> None:
     folder = shared_data / "vqa_v2"
     golden = json.loads((folder / "expected/soft_targets_golden.json").read_text())["targets"]
     vocabulary = AnswerVocabulary.read(folder / "trainval_ans2label.json")
@@ -67,8 +67,8 @@ def test_both_files_of_lxmert_are_the_same_vocabulary(shared_data: Path) -> None
     assert listed.answers[listed.index["net"]] == "net"
 
 
-def test_frequent_answers_are_those_of_the_real_vocabulary(shared_data: Path) -> None:
-    """9,000 questions know 71 answers, and all of them are among the 3,129 of the whole data set."""
+def test_frequent_answers_are_in_the_real_vocabulary(shared_data: Path) -> None:
+    """The 71 frequent answers of 9,000 questions are among the 3,129 of the whole data set."""
     built = AnswerVocabulary.build(read_annotations(shared_data / "vqa_v2/vqa_annotatons_valid.gzip"))
     assert len(built) == 71
     assert built.answers[:2] == ("yes", "no")
@@ -81,7 +81,7 @@ def test_soft_scores() -> None:
     assert soft_scores(make_annotation(1, ["Red."] * 10)) == {"Red.": 1.0}
 
 
-def test_answers_are_counted_normalised_by_question() -> None:
+def test_normalised_answers_are_counted_once_per_question() -> None:
     firsts = ["Red.", "red", "the red", "blue", "blue", "green", "1,000", "apple", "apple"]
     annotations = [make_annotation(i, [answer] + ["zebra"] * 9) for i, answer in enumerate(firsts)]
     assert AnswerVocabulary.build(annotations, 2).answers == ("red", "apple", "blue")
@@ -89,7 +89,7 @@ def test_answers_are_counted_normalised_by_question() -> None:
     with pytest.raises(InputError) as error:
         AnswerVocabulary.build(annotations)
     assert str(error.value) == (
-        "No answer stands at 9 train questions or more, the most frequent one at 3. Give a lower "
+        "No answer belongs to 9 or more train questions; the most frequent belongs to 3. Give a lower "
         "--min-answer-occurrences (1 keeps every answer), or a fixed list with --answers."
     )
 
@@ -103,7 +103,7 @@ def test_answers_are_counted_normalised_by_question() -> None:
     ],
     ids=["list", "LXMERT", "OpenVQA"],
 )
-def test_shapes_of_answer_files(dump: Callable[..., Path], document: Any) -> None:
+def test_formats_of_answer_files(dump: Callable[..., Path], document: Any) -> None:
     assert AnswerVocabulary.read(dump(document)).answers == ("yes", "2", "red")
 
 
@@ -118,7 +118,7 @@ def test_shapes_of_answer_files(dump: Callable[..., Path], document: Any) -> Non
             [{"red": 0, "no": 1}, {"0": "no", "1": "red"}],
             "{} holds two objects, but the second does not map the indices of the first back.",
         ),
-        (["red", "blue", "red"], "{} lists 'red' twice. Every entry needs an index of its own."),
+        (["red", "blue", "red"], "{} lists 'red' twice. Remove one of the two."),
         ({"red": 0, "blue": 2}, "{} maps 2 answers to indices, but not to 0 ... 1, once each."),
         ({"red": 0, "blue": 0}, "{} maps 2 answers to indices, but not to 0 ... 1, once each."),
         ({"red": 0, "blue": "1"}, "{} maps 2 answers to indices, but not to 0 ... 1, once each."),

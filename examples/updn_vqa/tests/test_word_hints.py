@@ -10,7 +10,8 @@ import torch
 
 from updn_common.errors import InputError
 from updn_common.proposals.readers import read_proposals
-from updn_vqa.data.hints import Geometry, ObjectNames, WordHints
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import ObjectNames, WordHints
 from updn_vqa.data.hints.words import read_explanations, words
 from updn_vqa.data.questions import Annotation, Question
 
@@ -110,7 +111,7 @@ def test_features_without_objects(dump: Callable[..., Path], names: Path) -> Non
     ("document", "message"),
     [
         ([], "{} should hold an object from question ids to explanations, found list."),
-        ({"x": ["a"]}, "{}: 'x' is no question id. Keys are question ids."),
+        ({"x": ["a"]}, "{}: 'x' is not a question id. Keys should be question ids."),
         ({"7": "because"}, "{}: question 7 has 'because'. Expected a list of explanations."),
         ({"7": ["a", None]}, "{}: question 7 has ['a', None]. Expected a list of explanations."),
     ],
@@ -125,10 +126,10 @@ def test_malformed_explanations(dump: Callable[..., Path], document: Any, messag
 def test_malformed_names(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     for content, message in (
-        (None, f"{path} does not exist; expected the detector's object names, one a line."),
-        (b"", f"{path}, line 1 is empty; expected the detector's object names, one a line."),
-        (b"dog\n\ncat\n", f"{path}, line 2 is empty; expected the detector's object names, one a line."),
-        (b"\xff\xfe", f"{path} is not UTF-8 text (byte 0); expected the detector's object names, one a line."),
+        (None, f"{path} does not exist; expected the detector's object names, one per line."),
+        (b"", f"{path}, line 1 is empty; expected the detector's object names, one per line."),
+        (b"dog\n\ncat\n", f"{path}, line 2 is empty; expected the detector's object names, one per line."),
+        (b"\xff\xfe", f"{path} is not UTF-8 text (byte 0); expected the detector's object names, one per line."),
     ):
         if content is not None:
             path.write_bytes(content)
@@ -138,7 +139,7 @@ def test_malformed_names(tmp_path: Path) -> None:
 
 
 def test_real_explanations_on_real_detections(shared_data: Path) -> None:
-    """Of two questions of VQA-X on photos with features, one is explained by what the detector found."""
+    """Of two VQA-X questions about photos with features, one explanation names a detected object."""
     names = shared_data / "bottom_up" / "objects_vocab.txt"
     hints = WordHints.of_explanations([shared_data / "vqa_x" / "train_exp_anno.sub.json"], names)
     assert len(hints.texts) == 3194

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import tyro
 
 from updn_common.command import run_command
-from updn_common.data.status import DataConfig
+from updn_common.data.data_command import DataConfig
+from updn_vqa.data.data_command import show_data
 from updn_vqa.data.prepare import prepare
 from updn_vqa.data.prepare_config import PrepareConfig
 from updn_vqa.data.rebuild import RebuildConfig, rebuild
-from updn_vqa.data.status import show_data
 from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_vqa.evaluation.explain import ExplainConfig, explain
 from updn_vqa.evaluation.predict import PredictConfig, predict

@@ -1,7 +1,6 @@
-"""The official caption files as typed records: COCO's captions, Karpathy's data set, and who is in which split.
+"""Read the official caption files as typed records: COCO's captions, Karpathy's data set, and splits of images.
 
-JSON may be gzipped under its official name. Every defect is an `updn_common.errors.InputError` that names the file and
-the record.
+JSON may be gzipped under its official name. Errors name the file and the record.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from updn_common.errors import InputError
+from updn_common.files.json_fields import field, is_text, kind_of
 from updn_common.files.reading import read_json, read_text
-from updn_common.files.records import field, is_text, kind_of
 
 Splits = Mapping[str, Sequence[int]]
 """The images of each split."""
 
 SPLITS = ("train", "val", "dev", "test")
-"""The splits that there may be; ``dev`` is a part like test, to choose options on."""
+"""Possible splits. ``dev`` is distributed like ``test``, to choose options on."""
 
 _LIST_ENTRY = re.compile(r"(?:\S+\s+)?(\d+)")
 _ROBUST_SUFFIX = "_id"
@@ -30,13 +29,13 @@ _ROBUST_SUFFIX = "_id"
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What one person wrote about one image.
+    """One person's caption of one image.
 
     Attributes:
-        caption_id: Its number in COCO, Karpathy's ``sentid``.
+        caption_id: COCO id of the caption, Karpathy's ``sentid``.
         image_id: The COCO image.
         text: The caption as it was written.
-        tokens: Its words as Karpathy cut them, in lower case and without punctuation; none if the file does not say.
+        tokens: Karpathy's tokens, in lower case and without punctuation; empty if the file has none.
     """
 
     caption_id: int
@@ -46,20 +45,17 @@ class Caption:
 
 
 class KarpathyData(NamedTuple):
-    """What ``dataset_coco.json`` holds; ``restval``, the rest of COCO's validation images, is part of ``train``."""
+    """Content of ``dataset_coco.json``; ``restval``, the rest of COCO's validation images, is part of ``train``."""
 
     captions: list[Caption]
     splits: Splits
 
 
 def read_captions(path: Path) -> list[Caption]:
-    """Read COCO's captions, ``{"images": [...], "annotations": [{"image_id", "id", "caption"}]}``, or the bare list.
-
-    Returns:
-        The captions, in the file's order.
+    """Read COCO's captions, ``{"images": [...], "annotations": [{"image_id", "id", "caption"}]}`` or a bare list.
 
     Raises:
-        InputError: If the file is no such file; a caption has no words, occurs twice, or is about an image that the
+        InputError: The file has another format; or a caption has no words, occurs twice, or is about an image that the
             file does not list.
     """
     document = read_json(path, expected="a COCO captions file")
@@ -85,11 +81,11 @@ def read_captions(path: Path) -> list[Caption]:
 
 
 def read_karpathy(path: Path) -> KarpathyData:
-    """Read Karpathy's ``dataset_coco.json``: captions with their words, and the split of each image.
+    """Read Karpathy's ``dataset_coco.json``: captions with their tokens, and the split of each image.
 
     Raises:
-        InputError: If the file is no such file; a caption has no words or occurs twice, an image occurs twice or is in
-            an unknown split.
+        InputError: The file has another format; a caption has no words or occurs twice; or an image occurs twice or is
+            in an unknown split.
     """
     document = read_json(path, expected="Karpathy's dataset_coco.json")
     captions: list[Caption] = []
@@ -110,7 +106,7 @@ def read_robust_split(path: Path) -> Splits:
     """Read Neural Baby Talk's ``split_robust_coco.json``: ``{"train_id": [{"img_id": 1}, ...], "val_id": ..., ...}``.
 
     Raises:
-        InputError: If the file is no such file, a split has another name than `SPLITS`, or an image occurs twice.
+        InputError: The file has another format, a split is not one of `SPLITS`, or an image occurs twice.
     """
     document = read_json(path, expected="the robust split, split_robust_coco.json")
     if not isinstance(document, dict) or not document or not all(name.endswith(_ROBUST_SUFFIX) for name in document):
@@ -119,7 +115,7 @@ def read_robust_split(path: Path) -> Splits:
             f"{kind_of(document)}."
         )
     for key in document:
-        if key.removesuffix(_ROBUST_SUFFIX) not in SPLITS:  # it becomes the name of a folder
+        if key.removesuffix(_ROBUST_SUFFIX) not in SPLITS:  # the name becomes that of a folder
             keys = [f"{name}{_ROBUST_SUFFIX}" for name in SPLITS]
             raise InputError(f"{path}: a key should be {', '.join(keys[:-1])} or {keys[-1]}, found {key!r}.")
     splits = {
@@ -134,10 +130,10 @@ def read_robust_split(path: Path) -> Splits:
 
 
 def read_image_list(path: Path) -> list[int]:
-    """Read a list of images, one a line: ``val2014/COCO_val2014_000000011169.jpg 11169``, or the number alone.
+    """Read a list with one image per line: ``val2014/COCO_val2014_000000011169.jpg 11169``, or the number alone.
 
     Raises:
-        InputError: If a line is no such line, an image occurs twice, or there is none.
+        InputError: A line has another format, an image occurs twice, or there is none.
     """
     images = []
     for number, line in enumerate(read_text(path, expected="a list of images").splitlines(), start=1):
@@ -153,12 +149,7 @@ def read_image_list(path: Path) -> list[int]:
 
 
 def check_disjoint(splits: Splits, source: str) -> None:
-    """Raise an InputError if an image is in two splits, or twice in one.
-
-    Args:
-        splits: The images of each split.
-        source: What the error should call the place where they were found.
-    """
+    """Raise an InputError, about the files ``source``, if an image is in two splits or twice in one."""
     home: dict[int, str] = {}
     for name, images in splits.items():
         for image_id in images:
@@ -186,7 +177,7 @@ def _sentence(record: Any, image_id: int, where: str) -> Caption:
     tokens = field(record, "tokens", list, where)
     if not all(is_text(token) and token.split() == [token] for token in tokens):
         raise InputError(f"{where}: 'tokens' should be a list of words, found {tokens!r}.")
-    # Few of the millions of words are distinct; interned, they are kept once.
+    # Few of the millions of words are distinct; interning keeps each once.
     caption = Caption(
         caption_id=field(record, "sentid", int, where),
         image_id=image_id,
@@ -199,7 +190,7 @@ def _sentence(record: Any, image_id: int, where: str) -> Caption:
 
 
 def _has_words(text: str) -> bool:
-    """What has neither letters nor digits would be a reference without tokens."""
+    """Whether a text has a letter or digit: without any, it would be a reference without tokens."""
     return any(map(str.isalnum, text))
 
 

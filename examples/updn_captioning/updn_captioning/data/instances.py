@@ -1,4 +1,4 @@
-"""Where the objects of an image are: COCO's instances, polygons or run lengths, decoded by ``pycocotools``."""
+"""The objects of an image: COCO's instances, whose masks ``pycocotools`` decodes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from updn_captioning.data.segmentation import Segmentation, compact, nearby, read_segmentation, union
 from updn_common.errors import InputError, first_few
+from updn_common.files.json_fields import field
 from updn_common.files.reading import read_json
-from updn_common.files.records import field
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Instance:
     """One object, or a crowd of them.
 
     Attributes:
-        category: What it is, as an index into `Instances.categories`.
+        category: Index into `Instances.categories`.
         box: Left, top, width and height in pixels.
-        segmentation: Its mask.
+        segmentation: The mask.
     """
 
     category: int
@@ -38,7 +38,7 @@ class Instances:
     """The objects of many images. Made by :meth:`Instances.read`.
 
     Attributes:
-        categories: Names of what objects are, in the order of COCO's category ids.
+        categories: Names of the categories, in the order of COCO's category ids.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Instances:
         """Read one or more instance files, such as those of COCO's training and validation images.
 
         Raises:
-            InputError: If a file is malformed; a polygon, mask or box is broken or far outside of its image; an object
-                is in an unknown image or of an unknown category; two categories have the same name or number; or the
-                files do not agree about the categories.
+            InputError: A file is malformed; a polygon, mask or box is malformed or far outside of its image; an object
+                has an unknown image or category; two categories have the same name or id; or the files have different
+                categories.
         """
         names: dict[int, str] = {}
         sizes: dict[int, tuple[int, int]] = {}
@@ -80,17 +80,13 @@ class Instances:
         return sum(map(len, self._objects.values()))
 
     def __contains__(self, image_id: int) -> bool:
-        """Whether the files list an image, be there objects in it or not."""
+        """Whether the files list an image, with or without objects."""
         return image_id in self._sizes
 
     def check_listed(self, images: Collection[int], what: str, source: str, remedy: str) -> None:
-        """Raise an InputError unless the files list all of these images: nothing is known of others.
+        """Raise an InputError unless the files list all of the given images.
 
-        Args:
-            images: The images.
-            what: What the error should call them.
-            source: What it should call the files.
-            remedy: What it should advise.
+        ``what`` names the images in the message, and ``source`` the instance files; ``remedy`` is advice.
         """
         if unlisted := sorted(image_id for image_id in images if image_id not in self):
             raise InputError(
@@ -111,12 +107,12 @@ class Instances:
         return self._sizes[image_id]
 
     def boxes(self, image_id: int, category: int) -> Float32[Tensor, "M 4"]:
-        """The boxes of a category's objects, crowds included: x1, y1, x2, y2 in pixels."""
+        """Boxes of a category's objects, including crowds: x1, y1, x2, y2 in pixels."""
         boxes = torch.tensor([instance.box for instance in self.of(image_id, category)]).reshape(-1, 4)
         return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
 
     def mask(self, image_id: int, category: int) -> Bool[Tensor, "H W"]:
-        """The pixels that any of a category's objects has, crowds included."""
+        """Union of the masks of a category's objects, including crowds."""
         return union((instance.segmentation for instance in self.of(image_id, category)), self.size(image_id))
 
 

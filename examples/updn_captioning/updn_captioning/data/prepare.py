@@ -1,58 +1,65 @@
-"""From the official files to one directory that training reads: ``updn-captioning prepare``.
+"""``updn-captioning prepare``: convert the official files to one directory that training reads.
 
 The directory holds::
 
-    prepared.json               what was made of what: options, checksums of all sources, counts
+    prepared.json               options, checksums of all sources, counts
     proposals/                  the proposal store
     vocabulary.json             the words, from the train split alone
     visual_words.json           the categories and the phrases that name them
     <split>/captions.json       the captions as they were written, as an official file
-    <split>/references.json     the same for scores: the tokenised captions of each image
-    <split>/arrays.safetensors  what a model sees, see updn_captioning.data.arrays
+    <split>/references.json     the tokenised captions of each image, for scores
+    <split>/arrays.safetensors  the input of models, see updn_captioning.data.split_arrays
 
-It appears whole or not at all. Converting features takes longest: proposals that were converted when the process was
-interrupted stay in ``<out>.partial``, and the same command goes on from there.
+It is either complete or absent. Converting features takes longest: after an interruption, the proposals that were
+converted stay in ``<out>.partial``, and the same command continues from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
-from safetensors.numpy import save
 
-from updn_captioning.data.arrays import Arrays, caption_arrays, counts, pair_arrays
 from updn_captioning.data.coco import SPLITS, Caption
 from updn_captioning.data.instances import Instances
-from updn_captioning.data.layout import find_instances
+from updn_captioning.data.official_files import find_instances
 from updn_captioning.data.prepare_config import PrepareConfig
-from updn_captioning.data.prepared import FORMAT_VERSION
+from updn_captioning.data.prepared import PreparedData
+from updn_captioning.data.split_arrays import Arrays, caption_arrays, pair_arrays, split_counts
 from updn_captioning.data.splits import hold_out_development, keep_images, read_data
 from updn_captioning.data.tokenise import tokenise
 from updn_captioning.data.visual_words import VisualWords
 from updn_captioning.data.vocabulary import CaptionVocabulary
-from updn_common.console import plain_console
+from updn_common.data.prepared_writer import print_summary, write_arrays, write_record
 from updn_common.errors import InputError
 from updn_common.files.writing import new_directory, write_json
 from updn_common.progress import track
 from updn_common.proposals.conversion import FeatureOptions, store_proposals
-from updn_common.proposals.store_writer import source_record
+
+COLUMNS: Mapping[str, str | tuple[str, str]] = {
+    "images": "images",
+    "captions": "captions",
+    "hinted captions": "hinted_captions",
+    "visual words": "visual_words",
+    "hinted": ("hinted_words", "visual_words"),
+    "unknown words": ("unknown_words", "words"),
+}
+"""Columns of the printed table; see `print_summary`."""
 
 
 def prepare(config: PrepareConfig) -> None:
-    """Write a prepared directory and print what is in it.
+    """Write a prepared directory and print a summary.
 
     Raises:
-        InputError: If an option or a file is wrong; nothing is left behind.
+        InputError: An option or a file is wrong; nothing is left behind.
     """
     config.check()
     with new_directory(config.out, keep="proposals") as out:
         record = _write(config, out)
-    _print_summary(config.out, record)
+    print_summary(f"{config.out}: {record['words']:,} words", COLUMNS, record["splits"], _notes(record))
 
 
 def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
@@ -88,28 +95,24 @@ def _write(config: PrepareConfig, out: Path) -> dict[str, Any]:
         arrays[name] = {"image_ids": np.array(images, dtype=np.int64), "image_rows": store.rows(images)}
         arrays[name] |= caption_arrays(captions[name], vocabulary, visual_words, length)
         arrays[name] |= pair_arrays(
-            arrays[name], store.geometries, instances, store.max_proposals, named_only=name == "train"
+            arrays[name], store.geometry, instances, store.max_proposals, named_only=name == "train"
         )
-    if instance_files and not any(counts(split)["hinted_words"] for split in arrays.values()):
+    counts = {name: split_counts(split) for name, split in arrays.items()}
+    if instance_files and not any(split["hinted_words"] for split in counts.values()):
         raise InputError(f"No caption names an object in {listed}. Check --visual-words, or use --hints none.")
     for name in track(splits, "splits"):
         _write_split(out / name, captions[name], arrays[name])
 
     sources = [*data.files, *instance_files, *([config.visual_words] if config.visual_words else [])]
-    record = {
-        "format_version": FORMAT_VERSION,
-        "options": asdict(config),
-        "sources": [source_record(path) for path in sources] + store.description["sources"],
+    details = {
         "hints": "masks of COCO's instances" if instance_files else "none",
         "feature_size": store.feature_size,
         "ambiguous_visual_words": visual_words.ambiguous,
         "dropped_images": dropped,
         "images_in_no_split": len(data.captions.keys() - wanted),
         "words": len(vocabulary.words),
-        "splits": {name: counts(split) for name, split in arrays.items()},
     }
-    write_json(out / "prepared.json", record, indent=1)
-    return record
+    return write_record(out, PreparedData.FORMAT_VERSION, config, sources, store, details, counts)
 
 
 def _tokenised(captions: Sequence[Caption]) -> list[Caption]:
@@ -130,31 +133,18 @@ def _write_split(directory: Path, captions: Sequence[Sequence[Caption]], arrays:
     write_json(directory / "captions.json", {"images": images, "annotations": records})
     references = {of_image[0].image_id: [tokenise(caption.text) for caption in of_image] for of_image in captions}
     write_json(directory / "references.json", references)
-    (directory / "arrays.safetensors").write_bytes(save(arrays))
+    write_arrays(directory, arrays)
 
 
-def _print_summary(out: Path, record: Mapping[str, Any]) -> None:
-    table = Table(title=f"{out}: {record['words']:,} words")
-    for column in ("split", "images", "captions", "hinted captions", "visual words", "hinted", "unknown words"):
-        table.add_column(column, justify="left" if column == "split" else "right")
-    for name, split in record["splits"].items():
-        table.add_row(
-            name,
-            *(f"{split[key]:,}" for key in ("images", "captions", "hinted_captions", "visual_words")),
-            f"{split['hinted_words'] / max(split['visual_words'], 1):.1%}",
-            f"{split['unknown_words'] / split['words']:.1%}",
-        )
-    console = plain_console()
-    console.print(table)
-    console.print(f"Features: {record['feature_size']:,} numbers a proposal.")
+def _notes(record: Mapping[str, Any]) -> Iterator[str]:
+    """What the summary says below the table."""
+    yield f"Features: {record['feature_size']:,} numbers per proposal."
     if record["hints"] != "none":
         unhinted = sum(split["visual_words_without_an_object"] for split in record["splits"].values())
-        console.print(
-            f"Hints: {record['hints']}. {unhinted:,} visual words have none: their images have no such object."
-        )
+        yield f"Hints: {record['hints']}. {unhinted:,} visual words have none: their images have no such object."
     if words := record["ambiguous_visual_words"]:
-        console.print(f"In several lines of --visual-words, taken for the first category: {words}.")
+        yield f"In several lines of --visual-words, taken for the first category: {words}."
     if record["dropped_images"]:
-        console.print(f"{record['dropped_images']:,} images were dropped: they have no proposals.")
+        yield f"{record['dropped_images']:,} images were dropped: they have no proposals."
     if record["images_in_no_split"]:
-        console.print(f"{record['images_in_no_split']:,} images with captions are in no split.")
+        yield f"{record['images_in_no_split']:,} images with captions are in no split."

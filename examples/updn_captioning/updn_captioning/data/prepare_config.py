@@ -1,4 +1,4 @@
-"""What to prepare, from which files: the options of ``updn-captioning prepare``, checked."""
+"""Options of ``updn-captioning prepare``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from updn_captioning.data.layout import SplitKind
+from updn_captioning.data.official_files import SplitKind
 from updn_common.errors import InputError, check_range
-from updn_common.files.layout import find_features
+from updn_common.files.finding import find_features
 from updn_common.proposals.store_writer import Dtype
 
 HintKind = Literal["instances", "none"]
@@ -17,26 +17,26 @@ HintKind = Literal["instances", "none"]
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What to prepare, from which files.
+    """Convert official captions, instances and bottom-up features to a directory that training reads.
 
     Attributes:
-        out: The new directory.
-        data: A directory with the official files: dataset_coco.json, or captions_train2014.json and
-            captions_val2014.json; instances_train2014.json and so on; the features.
-        split: Karpathy's split of the images, or the robust one of Neural Baby Talk, of split_robust_coco.json.
-        hints: Human hints: COCO's instances, the mask of what a visual word names, or none.
-        features: Bottom-up features: TSV or HDF5 files, or folders of npz. Or another prepared directory, whose
-            proposals are then shared without a copy. Default: the only ones in the directory.
-        feature_dtype: How features are stored; float16 halves the disk.
-        feature_size: How many numbers a proposal has, such as 2048. Default: what the first image has.
-        skip_damaged_features: Leave out images whose features cannot be read, and all but the first of an image's,
-            instead of stopping; they are counted.
-        visual_words: A list of the words that name categories, one category a line, its name first, such as Neural Baby
-            Talk's coco_class_name.txt. Default: our own for COCO's categories, or else their names.
-        min_word_occurrences: How often a word must occur in the train captions to be learnt.
-        caption_length: Words of a caption that are kept, at most.
-        development_share: Share of the train images held out as the split "val", unless there is such a split.
-        seed: Chooses the images that are held out.
+        out: Path of the new directory.
+        data: Directory with the official files: dataset_coco.json, or captions_train2014.json and
+            captions_val2014.json; instances_train2014.json and instances_val2014.json; the features.
+        split: Split of the images: Karpathy's, or the robust one of Neural Baby Talk (split_robust_coco.json).
+        hints: Kind of human hints: COCO's instances, that is, masks of the objects that visual words name; or none.
+        features: Bottom-up features: TSV or HDF5 files, or folders of npz files; or another prepared directory, whose
+            proposals are shared without a copy. Default: the only ones in the data directory.
+        feature_dtype: Type of stored features; float16 halves the disk space.
+        feature_size: Expected number of features of a proposal, such as 2048. Default: that of the first image.
+        skip_damaged_features: Leave out and count images with unreadable features and repetitions of an image, instead
+            of stopping.
+        visual_words: List of the words that name categories, one category per line, its name first, such as Neural Baby
+            Talk's coco_class_name.txt. Default: our list for COCO's categories, or the names of other categories.
+        min_word_occurrences: Treat words that occur less often in the train captions as unknown.
+        caption_length: Maximum number of words of a caption; longer captions lose their end.
+        development_share: Share of the train images to hold out as the split "val", unless there is such a split.
+        seed: Seed for the choice of held-out images.
         drop_images_without_proposals: Leave out images that have no features, instead of stopping.
     """
 
@@ -56,10 +56,10 @@ class PrepareConfig:
     drop_images_without_proposals: bool = False
 
     def check(self) -> None:
-        """Check what can be judged before anything is read.
+        """Check the options before any file is read.
 
         Raises:
-            InputError: If options make no sense.
+            InputError: An option is out of range.
         """
         if not 0 <= self.development_share < 1:
             raise InputError(f"--development-share should be at least 0 and below 1, found {self.development_share}.")
@@ -70,6 +70,6 @@ class PrepareConfig:
         """The files or folders of features.
 
         Raises:
-            InputError: If there are none, or a choice of several.
+            InputError: There are none, or a choice of several.
         """
         return self.features or find_features(self.data)

@@ -1,4 +1,4 @@
-"""A prepared directory as batches of tensors."""
+"""Batches of captions from a directory that ``updn-captioning prepare`` wrote."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ from torch import Tensor
 from updn_captioning.data.splits import SELECTION_SPLIT
 from updn_captioning.data.visual_words import VisualWords
 from updn_captioning.data.vocabulary import PAD, CaptionVocabulary
+from updn_common.data.prepared import Limits, PreparedDirectory, PreparedSplit
 from updn_common.errors import InputError
-from updn_common.files.arrays import load_arrays
-from updn_common.files.reading import read_json, read_record
-from updn_common.files.records import by_id
+from updn_common.files.json_fields import by_id
+from updn_common.files.reading import read_json
 from updn_common.proposals.store import ProposalBatch, ProposalStore
 
-FORMAT_VERSION = 2
-
-TOGETHER = (
+_SAME_LENGTH = (
     ("image_ids", "image_rows"),
     ("caption_ids", "caption_images", "tokens", "word_spans", "word_categories", "word_pairs"),
     ("objects",),
     ("pairs", "hints", "relevant"),
 )
-"""Arrays of the same length."""
 
 
 class CaptionBatch(NamedTuple):
@@ -41,11 +38,11 @@ class CaptionBatch(NamedTuple):
         boxes: Corners x1, y1, x2, y2 in pixels.
         mask: True for real proposals, False for padding.
         sizes: Image width and height in pixels.
-        tokens: BEGIN, words, END, PAD: a network reads ``tokens[:, :-1]`` and should say ``tokens[:, 1:]``.
-        word_spans: Begin and end (exclusive) of a visual word in ``tokens[:, 1:]``, -1 where there is none.
-        word_categories: Index of the category that it names, -1 where there is none.
-        human: Human importance of the proposals for it, NaN where nobody knows: padding, and words without a hint.
-        relevant: Proposals that overlap an object of the category by more than half.
+        tokens: BEGIN, words, END, PAD: a network reads ``tokens[:, :-1]`` and predicts ``tokens[:, 1:]``.
+        word_spans: Begin and end (exclusive) of each visual word in ``tokens[:, 1:]``, padded with -1.
+        word_categories: Index of the category that each visual word names, padded with -1.
+        human: Human importance of the proposals for each visual word; NaN for padding and for words without a hint.
+        relevant: True for proposals that overlap an object of the category with an IoU above one half.
     """
 
     image_ids: Int64[Tensor, " B"]
@@ -70,60 +67,52 @@ class CaptionBatch(NamedTuple):
         return CaptionBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
 
-class CaptionSplit:
+class CaptionSplit(PreparedSplit):
     """The captions of one split. Made by :meth:`PreparedData.split`.
 
     Attributes:
-        directory: Where the split is.
+        directory: Directory of the split.
         categories: Names of the categories that visual words name.
         image_ids: COCO ids of the I images, each once.
-        pairs: One of the images, by position, and a category that it has objects of, for which there is a hint.
-        hints: Human importance of the image's proposals for the category, NaN beyond the last proposal.
-        relevant: Which of them overlap an object of the category by more than half.
+        pairs: Position of an image in ``image_ids``, and index of a category that the image has objects of.
+        hints: Human importance of the image's proposals for the category, padded with NaN.
+        relevant: True for proposals that overlap an object of the category with an IoU above one half.
     """
 
     def __init__(self, directory: Path, store: ProposalStore, categories: Sequence[str], num_words: int) -> None:
-        self.directory = directory
-        self.categories = list(categories)
-        self._store = store
-        limits: dict[str, tuple[int, str | int]] = {
-            "image_rows": (0, len(store.image_ids)),
+        limits: Limits = {
+            "image_rows": (0, len(store)),
             "caption_images": (0, "image_ids"),
             "tokens": (0, num_words),
             "word_categories": (-1, len(categories)),
             "word_pairs": (-1, "pairs"),
-            "objects": (0, max(len(store.image_ids), len(categories))),
-            "pairs": (0, max(len(store.image_ids), len(categories))),
+            "objects": (0, max(len(store), len(categories))),
+            "pairs": (0, max(len(store), len(categories))),
         }
-        arrays = load_arrays(directory / "arrays.safetensors", TOGETHER, limits)
-        self._arrays = arrays
-        self.image_ids: list[int] = arrays["image_ids"].tolist()
-        self.pairs: Int32[Tensor, "P 2"] = arrays["pairs"]
-        self.hints: Float32[Tensor, "P K"] = arrays["hints"]
-        self.relevant: Bool[Tensor, "P K"] = arrays["relevant"]
+        super().__init__(directory, store, _SAME_LENGTH, limits)
+        self.categories = list(categories)
+        self.image_ids: list[int] = self._arrays["image_ids"].tolist()
+        self.pairs: Int32[Tensor, "P 2"] = self._arrays["pairs"]
+        self.hints: Float32[Tensor, "P K"] = self._arrays["hints"]
+        self.relevant: Bool[Tensor, "P K"] = self._arrays["relevant"]
 
     def __len__(self) -> int:
         return len(self._arrays["caption_ids"])
 
-    @property
-    def name(self) -> str:
-        """Such as ``"train"``."""
-        return self.directory.name
-
     @cached_property
     def references(self) -> dict[int, list[str]]:
-        """The captions of each image by its COCO id, tokenised for scores, words separated by spaces."""
+        """The captions of each image by COCO id, tokenised for scores, as words separated by spaces."""
         path = self.directory / "references.json"
         return by_id(read_json(path), path, "captions")
 
     @cached_property
     def pair_rows(self) -> dict[tuple[int, int], int]:
-        """The row in ``hints`` and ``relevant`` of each image, by its COCO id, and category."""
+        """Row in ``hints`` and ``relevant`` of each pair of an image, by COCO id, and a category."""
         return {(self.image_ids[image], category): row for row, (image, category) in enumerate(self.pairs.tolist())}
 
     @cached_property
     def annotated(self) -> set[tuple[int, int]]:
-        """Each image, by its COCO id, and category that it has annotated objects of."""
+        """Pairs of an image, by COCO id, and a category that the image has annotated objects of."""
         return {(self.image_ids[image], category) for image, category in self._arrays["objects"].tolist()}
 
     @cached_property
@@ -137,14 +126,14 @@ class CaptionSplit:
         return self._indices((~self.hints.isnan()).any(1) | self.relevant.any(1))
 
     def _indices(self, wanted: Bool[Tensor, " P"]) -> Int64[Tensor, " M"]:
-        """The captions with a visual word whose pair is wanted."""
-        return _rows(wanted[:, None], self._arrays["word_pairs"], False).any(2).any(1).nonzero()[:, 0]
+        """The captions that have a visual word about one of the wanted pairs."""
+        return _rows_or_empty(wanted[:, None], self._arrays["word_pairs"], False).any(2).any(1).nonzero()[:, 0]
 
     def positions(self, image_ids: Sequence[int]) -> Int64[Tensor, " B"]:
-        """Where images stand in ``image_ids``.
+        """Positions of images in ``image_ids``.
 
         Raises:
-            InputError: If one is not there.
+            InputError: The split lacks one of them.
         """
         position = {image_id: i for i, image_id in enumerate(self.image_ids)}
         missing = [image_id for image_id in image_ids if image_id not in position]
@@ -153,17 +142,12 @@ class CaptionSplit:
         return torch.tensor([position[image_id] for image_id in image_ids])
 
     def images(self, positions: Tensor | Sequence[int]) -> ProposalBatch:
-        """Gather the proposals of images by their positions in ``image_ids``."""
+        """The proposals of the images at these positions of ``image_ids``."""
         at = torch.as_tensor(positions, dtype=torch.int64)
         return self._store.batch(self._arrays["image_rows"][at].numpy())
 
     def batch(self, indices: Tensor | Sequence[int], *, hints: Float32[Tensor, "P K"] | None = None) -> CaptionBatch:
-        """Gather captions by their positions in the split.
-
-        Args:
-            indices: B positions.
-            hints: What to take for human importance, such as a control's; default: ``hints`` of the split.
-        """
+        """The captions at these positions of the split; ``hints`` replace the human importance, for controls."""
         at = torch.as_tensor(indices, dtype=torch.int64)
         image = self._arrays["caption_images"][at]
         proposals = self.images(image)
@@ -182,69 +166,42 @@ class CaptionSplit:
             tokens=tokens[:, :T],
             word_spans=self._arrays["word_spans"][at, :W].long(),
             word_categories=categories[:, :W],
-            human=_rows(self.hints if hints is None else hints, pairs, torch.nan)[..., :K],
-            relevant=_rows(self.relevant, pairs, False)[..., :K],
+            human=_rows_or_empty(self.hints if hints is None else hints, pairs, torch.nan)[..., :K],
+            relevant=_rows_or_empty(self.relevant, pairs, False)[..., :K],
         )
 
 
-class PreparedData:
-    """What ``updn-captioning prepare`` wrote. Made by :meth:`PreparedData.open`; splits are read when asked for.
+class PreparedData(PreparedDirectory[CaptionSplit]):
+    """A directory that ``updn-captioning prepare`` wrote. Made by :meth:`PreparedData.open`.
 
     Attributes:
-        directory: Where it is.
-        record: The content of ``prepared.json``.
+        directory: The directory.
+        record: Content of ``prepared.json``.
+        store: The proposals of all images.
         vocabulary: The words.
         visual_words: The categories and the phrases that name them.
-        store: The proposals of all images.
     """
 
+    COMMAND = "updn-captioning prepare"
+    FORMAT_VERSION = 2
+    SELECTION_SPLIT = SELECTION_SPLIT
+
     def __init__(self, directory: Path, record: dict[str, Any]) -> None:
-        self.directory = directory
-        self.record = record
         self.vocabulary = CaptionVocabulary.read(directory / "vocabulary.json")
         self.visual_words = VisualWords.read(directory / "visual_words.json")
-        self.store = ProposalStore.open(directory / "proposals")
-
-    @classmethod
-    def open(cls, directory: Path) -> PreparedData:
-        """Open a prepared directory.
-
-        Raises:
-            InputError: If it is none, is incomplete, or is of another format version.
-        """
-        expected = "a directory that `updn-captioning prepare` wrote"
-        return cls(directory, read_record(directory / "prepared.json", FORMAT_VERSION, expected=expected))
+        super().__init__(directory, record)
 
     @property
     def categories(self) -> list[str]:
         """Names of the categories, in the order of their indices."""
         return list(self.visual_words.categories)
 
-    @property
-    def split_names(self) -> list[str]:
-        """The splits there are."""
-        return list(self.record["splits"])
-
-    def check_split(self, name: str) -> None:
-        """Raise an InputError if there is no such split."""
-        if name not in self.split_names:
-            remedy = "Give --split one of these."
-            if name == SELECTION_SPLIT:
-                remedy = "Prepare it again with --development-share above 0: that holds one out of train."
-            raise InputError(f"{self.directory} has no split {name!r}; it has {', '.join(self.split_names)}. {remedy}")
-
-    def split(self, name: str) -> CaptionSplit:
-        """Read one split.
-
-        Raises:
-            InputError: If there is no such split.
-        """
-        self.check_split(name)
-        return CaptionSplit(self.directory / name, self.store, self.categories, len(self.vocabulary))
+    def _read_split(self, directory: Path) -> CaptionSplit:
+        return CaptionSplit(directory, self.store, self.categories, len(self.vocabulary))
 
 
-def _rows(values: Shaped[Tensor, "P K"], rows: Int32[Tensor, "N W"], empty: float) -> Shaped[Tensor, "N W K"]:
-    """The given rows of ``values``; ``empty`` for the row -1."""
+def _rows_or_empty(values: Shaped[Tensor, "P K"], rows: Int32[Tensor, "N W"], empty: float) -> Shaped[Tensor, "N W K"]:
+    """The given rows of ``values``, filled with ``empty`` for row -1."""
     if len(values) == 0:
         return values.new_full((*rows.shape, values.shape[1]), empty)
     return values[rows.long()].masked_fill((rows < 0)[..., None], empty)

@@ -1,4 +1,4 @@
-"""Captions of whatever model in the official results shape, and the references that they are scored against."""
+"""Captions of any model in the official results format, and the references for their scores."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -6,19 +6,16 @@ from pathlib import Path
 from updn_captioning.data.coco import read_captions
 from updn_captioning.data.tokenise import tokenise
 from updn_common.errors import InputError, first_few
+from updn_common.files.json_fields import field, kind_of
 from updn_common.files.reading import read_json
-from updn_common.files.records import field, kind_of
 from updn_common.files.writing import write_json
 
 
 def read_results(path: Path) -> dict[int, str]:
-    """Read captions in the official results shape, ``[{"image_id": int, "caption": str}, ...]``.
-
-    Returns:
-        The caption of each image, in the file's order. It may be empty: a model may have nothing to say.
+    """Read captions in the official results format, ``[{"image_id": int, "caption": str}, ...]``; they may be empty.
 
     Raises:
-        InputError: If a record is malformed, there is none, or an image has two captions.
+        InputError: A record is malformed, there is none, or an image has two captions.
     """
     records = read_json(path, expected="a caption results file")
     if not isinstance(records, list) or not records:
@@ -35,16 +32,14 @@ def read_results(path: Path) -> dict[int, str]:
 
 
 def write_results(path: Path, captions: Mapping[int, str]) -> None:
-    """Write the caption of each image in the official results shape."""
+    """Write the caption of each image in the official results format."""
     write_json(path, [{"image_id": image_id, "caption": caption} for image_id, caption in captions.items()])
 
 
 def read_references(paths: Sequence[Path], *, tokenised: bool = False) -> dict[int, list[str]]:
     """Read the references of each image from COCO caption files, as tokens separated by spaces.
 
-    Args:
-        paths: The files.
-        tokenised: They are tokens already; tokenising again would change some.
+    If they are ``tokenised`` already, they are not tokenised again, which would change some.
     """
     references: dict[int, list[str]] = {}
     for path in paths:
@@ -59,14 +54,14 @@ def read_references(paths: Sequence[Path], *, tokenised: bool = False) -> dict[i
 def check_captioned(
     results: Collection[int], references: Collection[int], source: str, against: str, remedy: str
 ) -> None:
-    """Raise an InputError unless results are of the images that have references.
+    """Raise an InputError unless captions and references are about the same images.
 
     Args:
         results: The captioned images.
         references: The images that have references.
-        source: What the error should call the place of the results.
-        against: What it should call that of the references.
-        remedy: What it should advise where images have no caption.
+        source: File of the results, for the error message.
+        against: Files of the references, for the error message.
+        remedy: What the error message should advise if images have no caption.
     """
     if unknown := sorted({*results} - {*references}):
         raise InputError(

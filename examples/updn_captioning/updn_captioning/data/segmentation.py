@@ -1,8 +1,7 @@
-"""The mask of one object in COCO's shapes: polygons, run lengths, and run lengths as compressed text.
+"""The mask of one object in COCO's formats: polygons, run lengths, and run lengths as compressed text.
 
-``pycocotools`` believes what it is given: run lengths that end early decode to whatever lies in memory, a polygon of
-two points is taken for a box, and one of points far away ends the process. So everything is checked before it gets
-there.
+``pycocotools`` does not check its input: run lengths that end early decode to whatever is in memory, a polygon of two
+points counts as a box, and one with points far away crashes the process. So everything is checked here first.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from updn_common.errors import InputError
-from updn_common.files.records import kind_of
+from updn_common.files.json_fields import kind_of
 
-_POINTS = 3  # that a polygon has at least
+_MIN_POINTS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """The mask of one object, as outlines or, if there are none, as run lengths.
+    """The mask of one object, either as polygons or as run lengths.
 
     Attributes:
         size: Height and width of the image in pixels.
-        polygons: x1, y1, x2, y2, ... of each outline, in pixels.
-        runs: Lengths of runs of pixels down the columns: outside, inside, outside, ...
+        polygons: x1, y1, x2, y2, ... of each polygon, in pixels.
+        runs: Lengths of runs of pixels along the columns: outside, inside, outside, ...
     """
 
     size: tuple[int, int]
@@ -40,7 +39,7 @@ class Segmentation:
     runs: NDArray[np.uint32] | None = None
 
     def encoded(self) -> list[dict[str, Any]]:
-        """What `pycocotools.mask` works on: masks of which this is the union."""
+        """Masks in the encoding of `pycocotools.mask`, whose union is this mask."""
         if self.runs is not None:
             return [coco_mask.frPyObjects({"size": list(self.size), "counts": self.runs.tolist()}, *self.size)]
         outlines: list[dict[str, Any]] = coco_mask.frPyObjects(list(self.polygons), *self.size)
@@ -48,18 +47,18 @@ class Segmentation:
 
 
 def union(segmentations: Iterable[Segmentation], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
-    """The pixels that any of the masks has, in an image of this height and width."""
+    """The union of masks in an image of the given height and width."""
     parts = [part for segmentation in segmentations for part in segmentation.encoded()]
     if not parts:
         return torch.zeros(size, dtype=torch.bool)
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it hands numpy 2 what numpy 1 took
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # pycocotools is written for NumPy 1
         return torch.from_numpy(coco_mask.decode(coco_mask.merge(parts))).bool()
 
 
 def compact(record: dict[str, Any]) -> dict[str, Any]:
-    """Replace lists of numbers in a segmentation by arrays, a quarter of their size; see `read_json`.
+    """Replace lists of numbers in a segmentation by arrays, which take a quarter of the memory; see `read_json`.
 
-    What cannot be replaced stays as it is, for `read_segmentation` to refuse.
+    Malformed lists are left unchanged, and `read_segmentation` refuses them.
     """
     try:
         if isinstance(counts := record.get("counts"), list):
@@ -72,16 +71,12 @@ def compact(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_segmentation(value: Any, size: tuple[int, int], where: str) -> Segmentation:
-    """Check a segmentation as COCO's files hold it.
+    """Check polygons, ``[[x1, y1, x2, y2, ...], ...]``, or run lengths in the format of COCO's files.
 
-    Args:
-        value: Polygons ``[[x1, y1, x2, y2, ...], ...]`` or run lengths ``{"size": [height, width], "counts": [...]}``,
-            which may also be compressed text.
-        size: Height and width of the image.
-        where: What an error should call the object.
+    Run lengths are ``{"size": [height, width], "counts": [...]}``, where ``counts`` may be compressed text.
 
     Raises:
-        InputError: If it is neither, or is not of the image's size.
+        InputError: The value is neither, or does not fit the height and width of the image.
     """
     if isinstance(value, dict):
         return Segmentation(size, runs=_runs(value, size, where))
@@ -94,9 +89,9 @@ def read_segmentation(value: Any, size: tuple[int, int], where: str) -> Segmenta
         if not isinstance(polygon, np.ndarray) or not np.isfinite(polygon).all():
             found = polygon.tolist() if isinstance(polygon, np.ndarray) else polygon
             raise InputError(f"{where}: a polygon should be a list of numbers x1, y1, x2, y2, ..., found {found!r}.")
-        if len(polygon) % 2 or len(polygon) < 2 * _POINTS:
+        if len(polygon) % 2 or len(polygon) < 2 * _MIN_POINTS:
             raise InputError(
-                f"{where}: a polygon has {len(polygon)} numbers; expected x and y of at least {_POINTS} points."
+                f"{where}: a polygon has {len(polygon)} numbers; expected x and y of at least {_MIN_POINTS} points."
             )
         x, y = polygon[::2], polygon[1::2]
         if not nearby(x.min(), x.max(), size[1]) or not nearby(y.min(), y.max(), size[0]):
@@ -108,7 +103,7 @@ def read_segmentation(value: Any, size: tuple[int, int], where: str) -> Segmenta
 
 
 def nearby(low: float, high: float, length: int) -> bool:
-    """Whether what reaches from low to high along a side of an image goes beyond it by no more than its length."""
+    """Whether an interval extends beyond a side of the image by at most the length of that side."""
     return -length <= low and high <= 2 * length
 
 
@@ -130,10 +125,10 @@ def _runs(value: dict[str, Any], size: tuple[int, int], where: str) -> NDArray[n
 
 
 def decompress(text: str) -> NDArray[np.uint32] | None:
-    """The run lengths that COCO's compressed text stands for; None if it is damaged.
+    """Decode COCO's compressed run lengths; None if they are damaged.
 
-    A character holds five bits, the lowest first, and whether more follow; from the fourth number on, differences to
-    the last but one are stored.
+    A character holds five bits of a number, lowest bits first, and whether more follow. From the fourth number on, the
+    difference to the number before the previous one is stored.
     """
     counts: list[int] = []
     number = shift = 0
@@ -155,14 +150,14 @@ def decompress(text: str) -> NDArray[np.uint32] | None:
 
 
 def _numbers(values: Any) -> Float64[np.ndarray, " N"]:
-    """Raises a TypeError or ValueError unless it is a list of numbers."""
+    """Convert a list of numbers; raises a TypeError or ValueError for other values."""
     if not {*map(type, values)} <= {int, float}:  # numpy would take True for 1
         raise TypeError
     return np.array(values, dtype=np.float64)
 
 
 def _whole_numbers(values: Sequence[Any]) -> NDArray[np.uint32]:
-    """Raises a TypeError or OverflowError unless all are whole numbers from 0 that are small enough."""
+    """Convert integers; raises a TypeError or OverflowError unless all of them fit."""
     if not all(type(value) is int for value in values):
         raise TypeError
     return np.array(values, dtype=np.uint32)

@@ -1,4 +1,4 @@
-"""Who is in which split: read, checked against the captions, and a development part held out of train."""
+"""Read the splits of images, check them against the captions, and hold a development split out of train."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from updn_captioning.data.coco import (
     read_karpathy,
     read_robust_split,
 )
-from updn_captioning.data.layout import KARPATHY, LISTS, SplitKind, find_captions, find_split
+from updn_captioning.data.official_files import KARPATHY, LISTS, SplitKind, find_captions, find_split
 from updn_common.data.splits import hold_out
 from updn_common.errors import InputError, first_few
 
@@ -30,7 +30,7 @@ class CaptionData(NamedTuple):
     Attributes:
         captions: The captions of each image, in the order of the files; also of images in no split.
         splits: The images of each split, ``train`` among them.
-        files: What they were read from.
+        files: The files that were read.
     """
 
     captions: Mapping[int, Sequence[Caption]]
@@ -42,7 +42,7 @@ def read_data(data: Path, kind: SplitKind) -> CaptionData:
     """Read the captions in a data directory, and one of the two splits.
 
     Raises:
-        InputError: If files are missing or malformed, an image is in two splits, or has no captions.
+        InputError: Files are missing or malformed, or an image is in two splits or has no captions.
     """
     caption_files, split_files = find_captions(data), find_split(data, kind)
     splits: Splits | None = None
@@ -79,19 +79,16 @@ def _check_captioned(splits: Splits, captions: Collection[int], source: str, whe
 
 
 def keep_images(splits: Splits, images: Collection[int], source: str, *, drop: bool) -> tuple[Splits, int]:
-    """Keep the images that have proposals.
+    """Keep the images that have proposals; return them and the number of dropped ones.
 
     Args:
         splits: The images of each split.
         images: The images that have proposals.
-        source: What an error should call the place where the proposals were found.
-        drop: Whether other images may be left out.
-
-    Returns:
-        The kept images, and the number of others.
+        source: Files of the proposals, for error messages.
+        drop: Whether to drop other images instead of raising an error.
 
     Raises:
-        InputError: If ``drop`` is false and there are other images, or a split keeps none.
+        InputError: There are other images and ``drop`` is false, or a split keeps none.
     """
     missing = [image_id for split in splits.values() for image_id in split if image_id not in images]
     if missing and not drop:
@@ -109,7 +106,7 @@ def keep_images(splits: Splits, images: Collection[int], source: str, *, drop: b
 
 
 def hold_out_development(splits: Splits, share: float, seed: int) -> Splits:
-    """Move a random share of the train images to the split `SELECTION_SPLIT`, unless there is one."""
+    """Move a random share of the train images to `SELECTION_SPLIT`, unless that exists."""
     if SELECTION_SPLIT in splits or share == 0:
         return splits
     held_out = hold_out(splits["train"], share, seed)

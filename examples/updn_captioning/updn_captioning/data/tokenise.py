@@ -1,18 +1,17 @@
-"""Captions as the official scores want them: Penn Treebank tokens in lower case, without punctuation.
+"""Tokenise captions for the official scores: Penn Treebank tokens in lower case, without punctuation.
 
 The official evaluation (``pycocoevalcap``) runs Stanford's ``PTBTokenizer`` (CoreNLP 3.4.1, ``-preserveLines
--lowerCase``) in Java and drops the tokens of :data:`PUNCTUATION`. This is what that program *does*, as a table of
-patterns (``ptb_patterns.txt``), of which the one that matches most makes the next token. A character that none matches
-is dropped.
+-lowerCase``) in Java and drops the tokens of :data:`PUNCTUATION`. This module reproduces that program with a table of
+patterns (``ptb_patterns.txt``): the longest match makes the next token, and a character without a match is dropped.
 
-Compared with Java on 84,514 captions, questions, answers and explanations of COCO, VQA and VQA-X, it was equal on all
-of them, each taken by itself: Java reads a whole file, where the next caption may change how one ends.
+On 84,514 captions, questions, answers and explanations of COCO, VQA and VQA-X, all tokens were equal to Java's, with
+each text tokenised separately: Java reads a whole file, where the next caption may change the end of the one before.
 
 The official quirks are kept, since published scores contain them: brackets survive as ``-lrb-`` and ``-rrb-`` (the
-list of punctuation has them in capitals), and so do ``??`` and ``!!``. Emoticons, scripts without spaces between words,
-and abbreviations, contractions or entities glued to what follows them ("5e.g.", "U.S.é", "etc.o'clock", "&apos;sa")
-are outside of what captions hold, and of what is promised. Of 10,000 captions made up of odd pieces with spaces between
-them, and of 6,000 with entities and backticks, none differed from Java's.
+list of punctuation has them in capitals), and so do ``??`` and ``!!``. Not supported, since captions hardly contain
+them, are emoticons, scripts without spaces between words, and abbreviations, contractions or entities that are joined
+to the next word ("5e.g.", "U.S.é", "etc.o'clock", "&apos;sa"). Among 10,000 captions made of odd pieces separated by
+spaces, and 6,000 with entities and backticks, none differed from Java's.
 """
 
 import html
@@ -26,7 +25,7 @@ PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--
 
 
 def _read_rules(text: str) -> list[re.Pattern[str]]:
-    """The patterns of ``ptb_patterns.txt``, in order, with what their names stand for."""
+    """The patterns of ``ptb_patterns.txt`` in order, with names replaced by their definitions."""
     names: defaultdict[str, list[str]] = defaultdict(list)
     patterns: list[str] = []
     for line in text.splitlines():
@@ -46,14 +45,14 @@ def _read_rules(text: str) -> list[re.Pattern[str]]:
 
 _RULES = _read_rules((files(__package__) / "ptb_patterns.txt").read_text(encoding="utf-8"))
 _WORD = re.compile(r"\s*(?!(?:cannot|gonna|wanna|gotta|lemme|gimme)\b)([a-z]+)(?=\s|$)", re.IGNORECASE)
-"""What most of a caption is made of, and needs no table."""
+"""Ordinary words, which need no table."""
 _SPELLINGS = str.maketrans(
     {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-", "\u2019": "'", " ": "\xa0"}
     | {"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "£": "#", "€": "$", "¤": "$", "¢": "cents"}
     | {"\xad": ""}
 )
 _ENTITY = re.compile("&(?:amp|lt|gt);", re.IGNORECASE)
-_APOSTROPHE = re.compile("(?<![^n])&apos;(?=(?:[smdt]|re|ve|ll)$)", re.IGNORECASE)  # of contractions alone
+_APOSTROPHE = re.compile("(?<![^n])&apos;(?=(?:[smdt]|re|ve|ll)$)", re.IGNORECASE)  # only in contractions
 
 
 def _character(entity: re.Match[str]) -> str:
@@ -78,7 +77,7 @@ def _tokens(text: str) -> Iterator[str]:
             position = word.end()
             continue
         found = [match for rule in _RULES if (match := rule.match(text, position))]
-        longest = max(found, key=re.Match.end, default=None)  # the first of the longest
+        longest = max(found, key=re.Match.end, default=None)  # the first one among the longest
         if longest is None:
             position += 1
             continue

@@ -1,7 +1,7 @@
-"""Visual words: the words by which captions name the categories of COCO's instances.
+"""Visual words: the words with which captions name the categories of COCO's instances.
 
-They are found in a list, one category a line, its own name first (the shape of Neural Baby Talk's
-``coco_class_name.txt``). Ours is ``coco_visual_words.txt`` beside this file, which also says which words are ambiguous.
+They come from a list with one category per line, its own name first (the format of Neural Baby Talk's
+``coco_class_name.txt``). Ours is ``coco_visual_words.txt`` beside this file, which also lists ambiguous words.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from updn_common.files.reading import read_json, read_text
 from updn_common.files.writing import write_json
 
 NO_CATEGORY = -1
-"""Of phrases that hold a visual word but name no such object, such as "bus stop"."""
+"""Category of phrases that contain a visual word but name no such object, such as "bus stop"."""
 
 OWN_LIST = "coco_visual_words.txt"
 
 
 class VisualWord(NamedTuple):
-    """A category that a caption names by its words from ``begin`` to ``end`` (exclusive)."""
+    """A category that the words of a caption from ``begin`` to ``end`` (exclusive) name."""
 
     begin: int
     end: int
@@ -40,8 +40,8 @@ class VisualWords:
     Attributes:
         categories: Names of the categories, in the order of their indices.
         phrases: The category of each phrase, words separated by spaces, or `NO_CATEGORY`.
-        source: What they are from, for reports.
-        ambiguous: Phrases that the list has for several categories, each with the one that was taken.
+        source: Where the phrases come from, for reports.
+        ambiguous: Phrases that the list has for several categories, with the chosen category.
     """
 
     categories: tuple[str, ...]
@@ -58,13 +58,13 @@ class VisualWords:
     def read_list(cls, path: Path | None = None) -> VisualWords:
         """Read a list; by default our own.
 
-        Each line holds words and phrases of one category, separated by commas; the first is its name. Plurals are
-        added. A phrase in several lines belongs to the line that it is the name of, else to the first. ``#`` begins a
-        comment, ``!`` a line of phrases that name nothing, and ``+`` words that may stand before all phrases of some
-        categories, ``+ baby, adult: dog, cat``, and make no other object of them.
+        Each line holds words and phrases for one category, separated by commas; the first is its name. Plurals are
+        added. A phrase in several lines belongs to the category with that name, or else to the first line. ``#`` begins
+        a comment, and ``!`` a line of phrases that name nothing. ``+ baby, adult: dog, cat`` lists words that may stand
+        before all phrases of the categories after the colon, without a change of category.
 
         Raises:
-            InputError: If the file is no such list, or names a category twice.
+            InputError: The file is not such a list, or has two lines for a category.
         """
         source = path or OWN_LIST
         text = read_text(path, expected="a list of visual words") if path else _own_list()
@@ -91,14 +91,14 @@ class VisualWords:
 
     @classmethod
     def for_instances(cls, categories: Sequence[str], path: Path | None = None) -> VisualWords:
-        """The words for the categories of instances: of a list, by default our own, or just their names.
+        """The visual words for the categories of instances.
 
         Args:
-            categories: Names of the categories; without any, those of the list.
-            path: A list. Without one, categories that are not COCO's are named by their names.
+            categories: Names of the categories; if empty, all categories of the list.
+            path: A list. Default: our own list, or only the names of the categories if our list lacks one.
 
         Raises:
-            InputError: If the file is no such list, or lacks one of the categories.
+            InputError: The file is not such a list, or lacks one of the categories.
         """
         if path is not None:
             words = cls.read_list(path)
@@ -120,16 +120,12 @@ class VisualWords:
         write_json(path, {"source": self.source, "categories": self.categories, "phrases": dict(self.phrases)})
 
     def of(self, categories: Sequence[str], source: str = OWN_LIST) -> VisualWords:
-        """The words of some of the categories, with the indices that these have in the argument.
+        """The visual words of the given categories, with the indices of these; ``source`` names this list in errors.
 
-        Phrases of the others then name nothing: without the category "hot dog", it is still no dog.
-
-        Args:
-            categories: Names of the categories.
-            source: What an error should call this list.
+        Phrases of other categories then name nothing: without the category "hot dog", a hot dog is still not a dog.
 
         Raises:
-            InputError: If this list lacks one.
+            InputError: This list lacks one of the categories.
         """
         index = {category.lower(): i for i, category in enumerate(categories)}
         if lacking := sorted(index.keys() - {*self.categories}):
@@ -142,9 +138,9 @@ class VisualWords:
         return replace(self, categories=tuple(categories), phrases=phrases)
 
     def find(self, words: Sequence[str]) -> list[VisualWord]:
-        """The visual words of a caption, left to right; of phrases that overlap, the first, and the longest of those.
+        """The visual words of a caption, from left to right. Of overlapping phrases, the first and longest counts.
 
-        Different phrases of one category that follow each other, such as "ferry" and "boat", name one object.
+        Consecutive phrases that differ but have the same category, such as "ferry" and "boat", name one object.
 
         Example:
             >>> words = VisualWords.read_list()
@@ -169,14 +165,14 @@ class VisualWords:
                 phrase = words[begin : begin + length]
                 category = self.phrases.get(" ".join(phrase))
                 if category is not None:
-                    end = begin + len(phrase)  # at the end of a caption, fewer than `length`
+                    end = begin + len(phrase)  # fewer than `length` words at the end of a caption
                     yield VisualWord(begin, end, category)
                     break
             begin = end
 
     @cached_property
     def _lengths(self) -> dict[str, list[int]]:
-        """How many words phrases that begin with a word have, the longest first."""
+        """For each first word of a phrase, the lengths of such phrases in words, longest first."""
         lengths: dict[str, set[int]] = {}
         for phrase in self.phrases:
             first, *others = phrase.split()
@@ -194,7 +190,7 @@ def _split(line: str) -> list[str]:
 
 
 def _phrases(lines: Sequence[Sequence[str]], nothing: Iterable[str]) -> dict[str, int]:
-    """The category of each phrase: names come before other words, what is listed before plurals."""
+    """The category of each phrase: names take precedence over other phrases, and listed phrases over plurals."""
     names = [(line[0], category) for category, line in enumerate(lines)]
     listed = [(phrase, category) for category, line in enumerate(lines) for phrase in line]
     listed = names + listed + [(phrase, NO_CATEGORY) for phrase in nothing]

@@ -23,16 +23,16 @@ _SPECIAL = 4
 
 @dataclass(frozen=True)
 class CaptionVocabulary:
-    """The frequent words of the training captions, and four indices for what is no word.
+    """The frequent words of the training captions, and four special indices.
 
     Attributes:
-        words: The words, in the order of their indices, the first of which is 4.
+        words: The words, in the order of their indices, which begin with 4.
     """
 
     words: tuple[str, ...]
 
     def __len__(self) -> int:
-        """The number of indices."""
+        """Number of indices, including the four special ones."""
         return _SPECIAL + len(self.words)
 
     @cached_property
@@ -42,7 +42,7 @@ class CaptionVocabulary:
 
     @property
     def checksum(self) -> str:
-        """The SHA-256 of the words, which a run notes."""
+        """The SHA-256 of the words, which runs record."""
         return vocabulary_checksum(self.words)
 
     @classmethod
@@ -50,7 +50,7 @@ class CaptionVocabulary:
         """Collect the words that occur ``min_occurrences`` times or more, the most frequent first.
 
         Raises:
-            InputError: If no word is that frequent.
+            InputError: No word is that frequent.
         """
         counts = Counter(word for words in captions for word in words)
         words = [word for word in by_frequency(counts) if counts[word] >= min_occurrences]
@@ -72,14 +72,14 @@ class CaptionVocabulary:
         write_json(path, list(self.words))
 
     def encode(self, words: Sequence[str], length: int) -> Int32[np.ndarray, " {length}+2"]:
-        """Encode a caption: BEGIN, its first ``length`` words, END, and PAD after that."""
+        """Encode a caption as BEGIN, its first ``length`` words, END, and padding."""
         row = np.full(length + 2, PAD, dtype=np.int32)
         indices = [BEGIN, *(self.index.get(word, UNKNOWN) for word in words[:length]), END]
         row[: len(indices)] = indices
         return row
 
     def decode(self, indices: Iterable[int]) -> str:
-        """The words that indices stand for, up to END, with a space between them; BEGIN and PAD are no words.
+        """The words of indices up to END, separated by spaces; BEGIN and PAD are skipped.
 
         Example:
             >>> CaptionVocabulary(("a", "dog")).decode([BEGIN, 4, 5, END, PAD])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from updn_captioning.data.layout import SplitKind
+from updn_captioning.data.official_files import SplitKind
 from updn_captioning.training.methods import METHODS, SCALES, SHAPES, UNSIGNED, Method, Scale
 from updn_common.runs import study
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import tyro
 
 from updn_captioning.networks.updn import NetworkSizes
-from updn_common.data.controls import Hints
+from updn_common.data.control_hints import Hints
 from updn_common.runs.importance import Importance
 
 Task = Literal["cross-entropy", "self-critical"]

@@ -23,7 +23,7 @@ from updn_captioning.training.config import TrainConfig
 from updn_captioning.training.objective import Objective, one_word
 from updn_captioning.training.self_critical import Critic
 from updn_common.console import plain_console
-from updn_common.data.controls import control_hints
+from updn_common.data.control_hints import control_hints
 from updn_common.data.loading import load_ahead
 from updn_common.data.stream import Stream, fold, generator
 from updn_common.errors import InputError

@@ -12,21 +12,21 @@ from jaxtyping import Float32
 
 from updn_common.errors import InputError
 from updn_common.files.images import read_image
+from updn_common.files.json_fields import field
 from updn_common.files.reading import read_json
-from updn_common.files.records import field
 
 _HAT_NAME = re.compile(r"(\d+)_(\d+)\.png")
 
 
 def read_attention_map(path: Path, size: tuple[int, int] | None = None) -> Float32[np.ndarray, "H W"]:
-    """Reads one greyscale attention map; 1 is the brightest value its format can hold.
+    """Read a greyscale attention map; 1 is the brightest value that its format can hold.
 
     Args:
-        path: A greyscale image, as VQA-HAT's PNGs are (colour is refused unless it is grey).
-        size: The width and height that the map must have, in pixels; by default any.
+        path: A greyscale image, such as a PNG of VQA-HAT; colour images must have grey pixels only.
+        size: Required width and height in pixels; by default any.
 
     Raises:
-        InputError: If the file is missing or damaged, has colours or another size, or is zero everywhere.
+        InputError: The file is missing or damaged, has colours or another size, or is zero everywhere.
     """
     with read_image(path, expected="a greyscale attention map") as image:
         largest = {"1": 1, "I": 65535, "I;16": 65535}.get(image.mode, 255)
@@ -46,7 +46,7 @@ def mean_attention_map(paths: Sequence[Path], size: tuple[int, int] | None = Non
     """The mean of several people's maps for one question.
 
     Raises:
-        InputError: If a map is wrong (see `read_attention_map`) or unlike the first in size.
+        InputError: A map cannot be used (see `read_attention_map`), or its size differs from that of the first.
     """
     first, *others = paths
     total = read_attention_map(first, size)
@@ -57,13 +57,13 @@ def mean_attention_map(paths: Sequence[Path], size: tuple[int, int] | None = Non
 
 
 def find_vqa_hat(folder: Path) -> dict[int, list[Path]]:
-    """Finds the maps of a VQA-HAT folder, `<VQA v1 question id>_<number of the map>.png`.
+    """Find the maps of a VQA-HAT folder, `<VQA v1 question id>_<number of the map>.png`.
 
     Returns:
         The maps of each question, both in ascending order.
 
     Raises:
-        InputError: If the folder is missing, holds no maps, or holds a PNG of another name.
+        InputError: The folder is missing, holds no maps, or holds a PNG with another name.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected VQA-HAT maps, <v1 question id>_<k>.png.")
@@ -80,10 +80,10 @@ def find_vqa_hat(folder: Path) -> dict[int, list[Path]]:
 
 @dataclass(frozen=True, eq=False)
 class Fixations:
-    """Where people looked on one image.
+    """Where people looked in one image.
 
     Attributes:
-        points: x, y in pixels from 0 (the centre of the top left pixel), all viewers together.
+        points: x, y in pixels from the centre of the top left pixel, of all viewers.
         width: Image width in pixels.
         height: Image height in pixels.
     """
@@ -94,13 +94,13 @@ class Fixations:
 
 
 def read_salicon(path: Path) -> dict[int, Fixations]:
-    """Reads a SALICON fixation file (COCO-like JSON, fixations as [row, column] from 1).
+    """Read a SALICON fixation file (COCO-like JSON, fixations as [row, column] from 1).
 
     Returns:
-        The fixations of each image that has any, all trials joined in file order.
+        The fixations of each image that has any, of all trials in file order.
 
     Raises:
-        InputError: If the file is not of this shape, or a fixation is outside its image.
+        InputError: The file has another format, or a fixation is outside its image.
     """
     data = read_json(path, expected="SALICON fixations")
     sizes = {}
@@ -124,7 +124,7 @@ def read_salicon(path: Path) -> dict[int, Fixations]:
 def _fixations(trial: list[Any], width: int, height: int, where: str) -> Fixations:
     try:
         rows_columns = np.array(trial)
-    except ValueError:  # of unlike lengths
+    except ValueError:  # rows of different lengths
         rows_columns = np.empty(0)
     if rows_columns.shape != (len(trial), 2) or rows_columns.dtype.kind not in "if":
         raise InputError(f"{where}: fixations should be a list of [row, column] in numbers, found {str(trial)[:60]}.")

@@ -1,4 +1,4 @@
-"""Batches made ahead of time by other processes, and never many of them."""
+"""Load batches ahead of time in other processes."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -8,17 +8,17 @@ from torch.utils.data import DataLoader, Dataset
 Batch = TypeVar("Batch", covariant=True)
 
 BATCHES_AHEAD = 2
-"""Of each worker: one is being made while one waits. A batch of 512 questions about 36 proposals holds 150 MB."""
+"""Batches per worker: one is being made while one waits. 512 questions with 36 proposals each take 150 MB."""
 
 
 def load_ahead(batches: Dataset[Batch], order: Sequence[int], *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """Batches in a given order.
+    """Load batches in a given order.
 
     Args:
         batches: Makes a batch from its number.
-        order: The numbers.
-        workers: Processes that make them; with none, each is made when asked for.
-        pin_memory: Put them where a GPU can fetch them from.
+        order: Numbers of the batches.
+        workers: Number of processes; with 0, this process makes each batch when it is needed.
+        pin_memory: Put batches into memory from which a GPU copies faster.
     """
     return DataLoader(
         batches,

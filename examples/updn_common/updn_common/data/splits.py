@@ -1,4 +1,4 @@
-"""Images held out of the training data."""
+"""Hold images out of the training data."""
 
 from collections.abc import Iterable
 
@@ -8,15 +8,10 @@ from updn_common.errors import InputError
 
 
 def hold_out(images: Iterable[int], share: float, seed: int) -> set[int]:
-    """A random share of the train images, to develop on.
-
-    Args:
-        images: The train images.
-        share: Share of them, in (0, 1); at least one image is chosen and one is not.
-        seed: Chooses the images.
+    """Choose a random share, in (0, 1), of the train images for development: at least one image, and not all.
 
     Raises:
-        InputError: If there is but one image.
+        InputError: There is only one image.
     """
     images = sorted(set(images))
     if len(images) < 2:

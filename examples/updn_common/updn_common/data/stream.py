@@ -1,6 +1,6 @@
-"""Which samples a step trains on: a pure function of the seed and the step, so that a run resumes anywhere.
+"""The samples of each training step, as a function of the seed and the step alone: a run can resume at any step.
 
-Nothing here has a state to save. Dropout follows the same rule: the trainer seeds each step by :func:`fold`.
+There is no state to save. Dropout follows the same rule: the trainer seeds each step with :func:`fold`.
 """
 
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from torch import Tensor
 
 def fold(*numbers: int) -> int:
     """One seed from several numbers, such as a run's seed, a step and a rank."""
-    # How many they are is part of it: SeedSequence takes trailing zeros for padding.
+    # Their number is included because SeedSequence ignores trailing zeros.
     return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator(*numbers: int) -> torch.Generator:
-    """A generator that depends on ``numbers`` alone."""
+    """A generator whose seed is :func:`fold` of the numbers."""
     return torch.Generator().manual_seed(fold(*numbers))
 
 
@@ -49,6 +49,6 @@ class Stream:
     def _epoch(self, epoch: int) -> Int[Tensor, " N"]:
         if epoch not in self._shuffled:
             order = torch.randperm(len(self.pool), generator=generator(self.seed, epoch))
-            # Only the latest epochs are kept: a stream moves forward.
+            # Only the latest epochs are kept, since training moves forward.
             self._shuffled = {k: v for k, v in self._shuffled.items() if k >= epoch - 1} | {epoch: self.pool[order]}
         return self._shuffled[epoch]

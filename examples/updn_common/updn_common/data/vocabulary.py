@@ -1,4 +1,4 @@
-"""What vocabularies have in common."""
+"""Functions that vocabularies of both pipelines share."""
 
 import hashlib
 from collections import Counter
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from updn_common.errors import InputError
-from updn_common.files.records import is_text, kind_of
+from updn_common.files.json_fields import is_text, kind_of
 
 
 def by_frequency(counts: Counter[str]) -> list[str]:
-    """The most frequent first, equally frequent ones in alphabetical order."""
+    """The most frequent strings first, equally frequent ones in alphabetical order."""
     return sorted(counts, key=lambda text: (-counts[text], text))
 
 
 def distinct_strings(document: Any, path: Path) -> tuple[str, ...]:
-    """What the JSON file `path` holds, checked to be a list of strings that differ.
+    """The content of a JSON file, after a check that it is a list of distinct strings.
 
     Raises:
-        InputError: If it is none, or is empty.
+        InputError: It is not such a list, or is empty.
     """
     if not isinstance(document, list):
         raise InputError(f"{path} should hold a JSON list of strings, found {kind_of(document)}.")
@@ -31,10 +31,10 @@ def distinct_strings(document: Any, path: Path) -> tuple[str, ...]:
         raise InputError(f"{path} holds {broken!r}, which has an unpaired surrogate. Repair it.")
     if len(set(document)) != len(document):
         twice = next(item for item, count in Counter(document).items() if count > 1)
-        raise InputError(f"{path} lists {twice!r} twice. Every entry needs an index of its own.")
+        raise InputError(f"{path} lists {twice!r} twice. Remove one of the two.")
     return tuple(document)
 
 
 def vocabulary_checksum(words: Iterable[str]) -> str:
-    """The SHA-256 of words in their order: a run notes it, since indices mean nothing in another vocabulary."""
+    """The SHA-256 of words in their order. Runs record it, since their weights only fit this vocabulary."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()

@@ -1,1 +1,1 @@
-"""Files: read, checked, and written whole or not at all."""
+"""Files: found, read, checked and written atomically."""

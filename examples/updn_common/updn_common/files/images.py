@@ -1,4 +1,4 @@
-"""Image files: opened and read, or refused."""
+"""Read image files."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,20 +9,16 @@ from updn_common.errors import InputError
 
 
 def read_image(path: Path, *, expected: str = "an image") -> ImageFile.ImageFile:
-    """Opens an image and reads its pixels; to be closed by the caller.
-
-    Args:
-        path: The file.
-        expected: What the file should be, for the error message when it is missing.
+    """Open an image and read its pixels. The caller closes it. ``expected`` describes the image for error messages.
 
     Raises:
-        InputError: If it is missing, damaged, no image, or so large that Pillow takes it for an attack.
+        InputError: The file is missing, damaged or not an image, or so large that Pillow takes it for an attack.
     """
     try:
         with ExitStack() as stack:
             image = stack.enter_context(Image.open(path))
             image.load()
-            stack.pop_all()  # it is the caller's now
+            stack.pop_all()  # the caller closes it
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {expected}.") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:

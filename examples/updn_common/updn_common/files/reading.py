@@ -1,4 +1,4 @@
-"""Files that are read whole, with errors that say which one is wrong and what stands in its place."""
+"""Read files completely, with errors that name the file and recognise what often stands in its place."""
 
 import gzip
 import hashlib
@@ -31,17 +31,17 @@ def read_json(
     compact: Callable[[dict[str, Any]], Any] | None = None,
     unique: bool = False,
 ) -> Any:
-    """Reads a JSON file, plain or gzip-compressed (told apart by content, whatever the name).
+    """Read a JSON file, plain or gzip-compressed (recognised by content, not by name).
 
     Args:
         path: The file.
         expected: What the file should be, for the error message when it is missing.
-        compact: What becomes of each object as soon as it is read, the inner ones first: to keep large files small.
-        unique: Refuse an object that has a key twice; otherwise the last is believed. It takes time for each object.
+        compact: Replaces each object as soon as it is read, inner objects first, to save memory.
+        unique: Refuse an object that has a key twice, which takes time; otherwise the last value counts.
 
     Raises:
-        InputError: If the file is missing, unreadable, not gzip after all, not UTF-8, or malformed JSON
-            (the message gives line and column).
+        InputError: The file is missing, unreadable, a damaged gzip file, not UTF-8, or malformed JSON; for the latter,
+            the message gives line and column.
     """
     text = read_text(path, expected=expected)
     if not text.strip():
@@ -50,10 +50,10 @@ def read_json(
 
 
 def read_json_lines(path: Path, *, expected: str = "a file of JSON lines") -> Iterator[tuple[str, Any]]:
-    """Reads one JSON value a line, as `read_json` reads a whole file; empty lines are left out.
+    """Read a file with one JSON value per line; see `read_json`. Empty lines are skipped.
 
     Yields:
-        Where a value stands, such as ``"a.jsonl, line 3"``, and the value.
+        The place of a value, such as ``"a.jsonl, line 3"``, and the value.
     """
     for number, line in enumerate(read_text(path, expected=expected).split("\n"), start=1):
         where = f"{path}, line {number}"
@@ -62,13 +62,13 @@ def read_json_lines(path: Path, *, expected: str = "a file of JSON lines") -> It
 
 
 def read_text(path: Path, *, expected: str = "a text file") -> str:
-    """Reads UTF-8 text, plain or gzip-compressed; see `read_json` for the arguments and errors."""
+    """Read UTF-8 text, plain or gzip-compressed; see `read_json` for the arguments and errors."""
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP_MAGIC):
             data = _decompressed(data, path)
-        if data.strip() and (told := _stand_in(data[:200]) or _compressed(data)):
-            raise InputError(f"{path} is {told}; expected {expected}.")
+        if data.strip() and (found := _stand_in(data[:200]) or _compressed(data)):
+            raise InputError(f"{path} is {found}; expected {expected}.")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {expected}.") from None
@@ -81,7 +81,7 @@ def read_text(path: Path, *, expected: str = "a text file") -> str:
 
 
 def stand_in(path: Path) -> str:
-    """What a file turns out to be instead of its content, and the remedy; empty if its first bytes tell nothing."""
+    """What stands in the place of a file, such as an HTML page, and the remedy; empty if nothing is recognised."""
     with path.open("rb") as file:
         return _stand_in(file.read(200))
 
@@ -90,19 +90,19 @@ def _compressed(head: bytes) -> str:
     return next((f"{kind}: unpack it" for magic, kind in _COMPRESSED.items() if head.startswith(magic)), "")
 
 
-def check_is_itself(path: Path) -> None:
-    """Refuse what often stands where a large file should be.
+def check_not_stand_in(path: Path) -> None:
+    """Refuse what often stands in the place of a large file.
 
     Raises:
-        InputError: It is empty, a page, a pointer or compressed, or cannot be read.
+        InputError: The file is empty, an HTML page, a Git LFS pointer or compressed, or cannot be read.
     """
     try:
         with path.open("rb") as file:
             head = file.read(200)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from None
-    if told := _stand_in(head) or _compressed(head):
-        raise InputError(f"{path} is {told}.")
+    if found := _stand_in(head) or _compressed(head):
+        raise InputError(f"{path} is {found}.")
 
 
 def _stand_in(head: bytes) -> str:
@@ -124,7 +124,7 @@ def _parse(
     unique: bool = False,
     line_by_line: bool = False,
 ) -> Any:
-    def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def check_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             key = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
@@ -132,7 +132,7 @@ def _parse(
         return found
 
     try:
-        return json.loads(text, object_hook=compact, object_pairs_hook=without_doubles if unique else None)
+        return json.loads(text, object_hook=compact, object_pairs_hook=check_keys if unique else None)
     except json.JSONDecodeError as error:
         place = where if line_by_line else f"{where}, line {error.lineno}"
         message = f"{place}, column {error.colno}: malformed JSON ({error.msg}); repair or fetch the file again."
@@ -140,18 +140,18 @@ def _parse(
     except InputError:
         raise
     except RecursionError:
-        raise InputError(f"{where}: lists or objects in one another, too deep to be read; repair the file.") from None
+        raise InputError(f"{where}: lists or objects are nested too deeply; repair the file.") from None
     except ValueError:  # Python refuses to read integers of thousands of digits
         raise InputError(f"{where}: a number has thousands of digits; repair the file.") from None
 
 
 def unpacked_limit(packed: int) -> int:
-    """How many bytes may be packed into so many: neither text nor features shrink to a hundredth."""
+    """Largest plausible size of unpacked data, in bytes: neither text nor features shrink to a hundredth."""
     return max(256 * 2**20, 100 * packed)
 
 
 def _decompressed(data: bytes, path: Path) -> bytes:
-    """Unpacks gzip, but not without end."""
+    """Unpack gzip up to `unpacked_limit`."""
     limit = unpacked_limit(len(data))
     with gzip.open(BytesIO(data)) as file:
         unpacked = file.read(limit + 1)
@@ -164,10 +164,10 @@ def _decompressed(data: bytes, path: Path) -> bytes:
 
 
 def read_record(path: Path, version: int, *, expected: str) -> dict[str, Any]:
-    """Reads a JSON object that notes the version of its directory's format, as `read_json` does.
+    """Read a JSON object that holds the format version of its directory; see `read_json`.
 
     Raises:
-        InputError: If the file is wrong, or of another version.
+        InputError: The file is missing, malformed, or of another version.
     """
     record = read_json(path, expected=expected)
     found = record.get("format_version") if isinstance(record, dict) else None
@@ -177,7 +177,7 @@ def read_record(path: Path, version: int, *, expected: str) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal, read in pieces (with a progress bar if it takes long)."""
+    """The SHA-256 of a file in hexadecimal, with a progress bar."""
     digest = hashlib.sha256()
     with open_tracked(path, f"checksum of {path.name}") as file:
         while piece := file.read(1 << 20):
@@ -186,7 +186,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of_all(paths: Iterable[Path]) -> str:
-    """One SHA-256 of many files: that of the lines that `sha256sum` prints for them, in order of name."""
+    """The SHA-256 of the lines that `sha256sum` prints for the files in the order of their names."""
     ordered = sorted(paths, key=lambda path: path.name)
     lines = (f"{sha256(path)}  {path.name}\n" for path in track(ordered, "checksums"))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Files and directories that are either whole or absent, whatever interrupts their writing."""
+"""Write files and directories that are either complete or absent, whatever interrupts the writing."""
 
 import errno
 import fcntl
@@ -7,25 +7,23 @@ import json
 import math
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 
 from updn_common.errors import InputError
+from updn_common.signals import sigterm_as_exit
 
 LOCK_NAME = ".lock"
-"""The file in a directory by which `locked` locks it."""
+"""Name of the file through which `locked` locks a directory."""
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Strict JSON text: a non-finite float becomes null, a Path a string, a numpy scalar a number.
+    """Convert a value to strict JSON: a non-finite float becomes null, a Path a string, a numpy scalar a number.
 
     >>> json_text({"loss": float("nan"), "out": Path("runs"), "n": np.int64(3)})
     '{"loss": null, "out": "runs", "n": 3}'
@@ -46,19 +44,19 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
-    """Writes `json_text` of a value as UTF-8, atomically: readers see the old file or the new one."""
+    """Write a value as JSON (see `json_text`) atomically: readers see the old file or the new one."""
     with atomic_file(path) as temporary:
         temporary.write_text(json_text(value, indent=indent) + "\n", encoding="utf-8")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling path; moves it onto `path` on success, removes it on failure.
+    """Yield a temporary path in the same directory; move it to `path` on success, delete it on failure.
 
-    What a killed process left of the same file is removed. The file's mode follows the umask, whatever wrote it.
+    Temporary files that a killed process left are deleted. The mode of the file follows the umask.
 
     Raises:
-        InputError: If the disk is full.
+        InputError: The disk is full.
     """
     for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
         if not _is_running(left.name.rpartition("-")[2]):
@@ -69,16 +67,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.touch()
             mode = temporary.stat().st_mode
             yield temporary
-            temporary.chmod(mode)  # safetensors writes files that nobody else may read
+            temporary.chmod(mode)  # safetensors writes files that only their owner may read
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())  # else a power failure may leave the new name with no content
+                os.fsync(file.fileno())  # without this, a power failure may leave an empty file under the new name
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def _is_running(process: str) -> bool:
-    """Whether there is a process of this number; True if it is no number."""
+    """Whether a process with this id runs; True if the text is not a number."""
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
@@ -90,18 +88,18 @@ def _is_running(process: str) -> bool:
 
 @contextmanager
 def new_directory(path: Path, *, keep: str = "") -> Iterator[Path]:
-    """Yields a temporary sibling directory that becomes `path` on success and vanishes on any failure.
+    """Yield a temporary directory, `<name>.partial`, that becomes `path` on success and is deleted on failure.
 
-    Failure includes Ctrl-C and SIGTERM. After a SIGKILL, `<name>.partial` stays until the next attempt clears it.
+    Ctrl-C and SIGTERM count as failures. After SIGKILL, the temporary directory stays until the next attempt clears it.
 
     Args:
-        path: The directory to be.
-        keep: The name of an entry that an interrupted attempt (Ctrl-C, SIGTERM, SIGKILL) leaves to the next one, in
-            `<name>.partial`.
+        path: The new directory.
+        keep: Name of an entry of the temporary directory that the next attempt finds again after an interruption
+            (Ctrl-C, SIGTERM, SIGKILL).
 
     Raises:
-        InputError: If `path` exists and is not an empty directory, before or after the work; if another process
-            is at work on it; or if the disk is full.
+        InputError: `path` exists and is not an empty directory, before or after the work; another process is writing
+            it; or the disk is full.
     """
     _require_vacant(path)
     absolute = path.absolute()
@@ -143,12 +141,13 @@ def _require_vacant(path: Path) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Holds an advisory lock on a directory (created if absent), so that one process at a time writes it.
+    """Lock a directory (created if absent), so that only one process at a time writes it.
 
-    The lock is the kernel's: it ends with the process, however that ends; the file stays.
+    The kernel releases the lock when the process ends, however it ends; the lock file stays. `filelock` does the same,
+    but cannot say which process holds the lock.
 
     Raises:
-        InputError: If another process holds the lock, or the directory cannot be created.
+        InputError: Another process holds the lock, or the directory cannot be created.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -163,18 +162,18 @@ def locked(directory: Path) -> Iterator[None]:
             raise InputError(
                 f"{directory} is in use by process {owner}: wait for it to end or choose another directory."
             ) from None
-        with suppress(OSError):  # on a full disk: whose lock it is, others cannot read then
+        with suppress(OSError):  # on a full disk, the lock holds, but other processes cannot name its owner
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
         try:
             yield
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # forked workers that still hold the file must not keep the lock
+            fcntl.flock(file, fcntl.LOCK_UN)  # forked workers may still have the file open
 
 
 def is_disk_full(error: OSError | SafetensorError) -> bool:
-    """Whether this says that a disk, or a user's share of it, is full; safetensors has but words for it."""
+    """Whether an error means that the disk or the user's quota is full. safetensors only says so in its message."""
     full = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, OSError):
         return error.errno in full
@@ -193,21 +192,3 @@ def _disk_full_explained(path: Path) -> Iterator[None]:
             f"{path} could not be written: the disk is full ({free:,.0f} MiB free now, nothing was left "
             "behind); free some space or choose another disk."
         ) from error
-
-
-@contextmanager
-def sigterm_as_exit() -> Iterator[None]:
-    """Lets `finally` clauses run when a scheduler or `kill` ends the process."""
-
-    def leave(signum: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield  # signals belong to the main thread, or the caller has a handler of its own
-        return
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Boxes in an image: what they can be, and how they overlap."""
+"""Boxes in an image: their validity and their overlap."""
 
 import numpy as np
 import torch
@@ -6,19 +6,19 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 BOX_TOLERANCE = 1.0
-"""Pixels by which a box may leave its image: detectors differ on whether the last pixel counts."""
+"""Pixels by which a box may extend beyond its image: detectors disagree on whether the last pixel counts."""
 
 
 def box_fault(boxes: Float32[np.ndarray, "n 4"], width: float, height: float) -> str:
-    """What is wrong with corners x1, y1, x2, y2 in pixels of an image, and which box it is; empty if nothing is.
+    """What is wrong with the boxes of an image, x1, y1, x2, y2 in pixels, and with which of them; empty if nothing is.
 
-    None may be inverted or leave its image by more than `BOX_TOLERANCE`, and one with an area has to lie in it at least
-    in part. If all are in [0, 1], they have been divided by the image's size.
+    A box must not be inverted or extend beyond its image by more than `BOX_TOLERANCE`, and a box with an area must lie
+    at least partly in the image. Boxes that are all in [0, 1] have been divided by the size of the image.
     """
     limit = np.array([width, height], dtype=np.float32) + BOX_TOLERANCE
     inside = np.all((boxes[:, :2] >= -BOX_TOLERANCE) & (boxes[:, 2:] <= limit), axis=1)
     visible = np.all((boxes[:, 2:] > 0) & (boxes[:, :2] < limit - BOX_TOLERANCE), axis=1)
-    inside &= visible | np.any(boxes[:, :2] == boxes[:, 2:], axis=1)  # one without an area may be anywhere
+    inside &= visible | np.any(boxes[:, :2] == boxes[:, 2:], axis=1)  # a box without an area may be anywhere
     upright = np.all(boxes[:, :2] <= boxes[:, 2:], axis=1)
     if not np.all(inside & upright):
         i = int(np.argmin(inside & upright))
@@ -32,13 +32,13 @@ def box_fault(boxes: Float32[np.ndarray, "n 4"], width: float, height: float) ->
 
 
 def _shown(box: Float32[np.ndarray, "4"]) -> list[float]:
-    return [float(f"{number:.6g}") for number in box]  # float32 has no more digits
+    return [float(f"{number:.6g}") for number in box]  # float32 has about seven digits
 
 
 def relevant_proposals(
     boxes: Float[Tensor, "K 4"], truth: Float[Tensor, "M 4"], min_overlap: float = 0.5
 ) -> Bool[Tensor, " K"]:
-    """Which proposals overlap any of the true boxes with an intersection over union above `min_overlap`."""
+    """Whether each proposal overlaps one of the true boxes with an intersection over union above `min_overlap`."""
     low = torch.maximum(boxes[:, None, :2], truth[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], truth[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(-1)  # (K, M)

@@ -1,4 +1,4 @@
-"""The proposals of one image, valid by construction."""
+"""The proposals of one image, checked on construction."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,11 @@ from updn_common.errors import InputError
 from updn_common.proposals.boxes import box_fault
 
 LARGEST_OBJECT = 2**31 - 1
-"""Objects are stored as int32."""
+"""Largest object class, which is stored as int32."""
 LARGEST_SIDE = 1_000_000
-"""Pixels: the largest image that JPEG or PNG readers take is far below."""
-
+"""Pixels; readers of JPEG and PNG accept only far smaller images."""
 LARGEST_FEATURE = 1e6
-"""No detector gives more; numbers of another type that are read as float32 do."""
+"""Largest plausible feature: larger ones come from numbers of another type that were read as float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +25,12 @@ class ImageProposals:
         width: Image width in pixels.
         height: Image height in pixels.
         boxes: Corners x1, y1, x2, y2 in pixels.
-        features: One feature vector a box.
-        objects: What the detector took each for, as an index into its list of names; None if the file does not say.
+        features: Feature vector of each box.
+        objects: Class that the detector assigned to each box, as an index into its list of names; None if unknown.
 
     Raises:
-        InputError: If there are no proposals, a feature is not finite or above `LARGEST_FEATURE`, a box is inverted,
-            lies outside of the image or leaves it by more than `BOX_TOLERANCE`, all boxes are in [0, 1], or objects are
-            not one a box.
+        InputError: There are no proposals, a feature is not finite or above `LARGEST_FEATURE`, `box_fault` finds a
+            fault, or there is not one object class for each box.
     """
 
     image_id: int
@@ -59,8 +57,8 @@ class ImageProposals:
             raise InputError(f"the features of proposal {finite.argmin()} are not finite; extract them again.")
         if (largest := np.abs(features).max(initial=0)) > LARGEST_FEATURE:
             raise InputError(
-                f"a feature is {largest:g}, with {features.shape[1]} numbers a proposal: no detector gives that. Were "
-                "they written as float16 or float64, where float32 is expected?"
+                f"a feature is {largest:g}, with {features.shape[1]} numbers per proposal: no detector gives that. "
+                "Were they written as float16 or float64, where float32 is expected?"
             )
         if fault := box_fault(boxes, self.width, self.height):
             raise InputError(f"{fault}.")

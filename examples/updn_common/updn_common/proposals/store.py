@@ -1,20 +1,20 @@
-"""The proposal store: every image's proposals in memory-mapped arrays, read in batches.
+"""The proposal store: the proposals of all images in memory-mapped arrays, read in batches.
 
 A store is a directory::
 
     features.npy   (rows, D)   float32 or float16, the proposals of all images one after another
     boxes.npy      (rows, 4)   float32, x1 y1 x2 y2 in pixels
-    offsets.npy    (N + 1,)    int64, image i has the rows offsets[i] to offsets[i + 1]
+    offsets.npy    (N + 1,)    int64, image i has the rows from offsets[i] to offsets[i + 1]
     image_ids.npy  (N,)        int64
     sizes.npy      (N, 2)      int32, width and height in pixels
-    objects.npy    (rows,)     int32, what the detector took a proposal for, -1 where that is not known
-    store.json     counts, and the checksum of every file and of what it was made from
+    objects.npy    (rows,)     int32, class that the detector assigned to a proposal, -1 if unknown
+    store.json     counts, and checksums of these files and of the sources
 
-It is written by `updn_common.proposals.store_writer`.
+`updn_common.proposals.store_writer` writes stores.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from updn_common.files.reading import read_record, sha256
 FORMAT_VERSION = 1
 _MAPPED = ("features", "boxes", "objects")
 _KINDS = {"features": "f", "boxes": "f", "offsets": "i", "image_ids": "i", "sizes": "i", "objects": "i"}
-"""The arrays of a store, each in its file, and whether they hold floats or integers."""
+"""The arrays of a store, and whether they hold floats or integers."""
 
 
 class ProposalBatch(NamedTuple):
@@ -56,7 +56,7 @@ class Geometry(NamedTuple):
         boxes: Corners x1, y1, x2, y2 in pixels.
         height: Image height in pixels.
         width: Image width in pixels.
-        objects: What the detector took each for, as an index into its list of names; None if that is not known.
+        objects: Class that the detector assigned to each proposal, as an index into its list of names; None if unknown.
     """
 
     boxes: Float32[Tensor, "K 4"]
@@ -71,37 +71,37 @@ class Geometry(NamedTuple):
 
 
 class ProposalStore:
-    """Reads a store; see the module for its files. Made by `ProposalStore.open`.
+    """The proposals of images on disk. Made by `ProposalStore.open`.
 
-    Opening reads the index only (features stay on disk until a batch needs them), and a store may be handed
-    to data-loading workers: they map the same files.
+    Opening reads the index only; features stay on disk until a batch needs them. A store can be passed to data-loading
+    workers, which map the same files.
 
     Attributes:
-        directory: Where the store is.
+        directory: Directory of the store.
         image_ids: The image ids in stored order.
-        description: The content of `store.json`.
+        description: Content of `store.json`.
     """
 
     def __init__(self, directory: Path, description: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
         self.directory = directory
         self.description = description
         self.image_ids: Int64[np.ndarray, " N"] = arrays["image_ids"]
-        with warnings.catch_warnings(action="ignore"):  # memory that must not be written: it is only read
+        with warnings.catch_warnings(action="ignore"):  # torch warns of memory that must not be written
             self._features = torch.from_numpy(np.asarray(arrays["features"]))
         self._boxes = arrays["boxes"]
         self._offsets = arrays["offsets"]
         self._sizes = arrays["sizes"]
-        self._objects = arrays.get("objects")  # stores of old have none
+        self._objects = arrays.get("objects")  # the first stores have none
         self._order = np.argsort(self.image_ids)
         self._sorted_ids = self.image_ids[self._order]
 
     @classmethod
     def open(cls, directory: Path) -> "ProposalStore":
-        """Opens a store, and checks that its files have the sizes they were written with.
+        """Open a store, and check that its files have the sizes they were written with.
 
         Raises:
-            InputError: If the directory is not a store, is of another format version, a file is missing or has
-                another size, or the files do not belong together.
+            InputError: The directory is not a store or has another format version, a file is missing or has another
+                size, or the shapes of the arrays do not agree.
         """
         expected = "the proposal store that the prepare command writes"
         description = read_record(directory / "store.json", FORMAT_VERSION, expected=expected)
@@ -115,7 +115,7 @@ class ProposalStore:
         return cls(directory, description, arrays)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ProposalStore.open, (self.directory,)  # a memory map would be pickled as a copy of the file
+        return ProposalStore.open, (self.directory,)  # pickling a memory map would copy the file
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -134,10 +134,10 @@ class ProposalStore:
         return int(self.description["max_proposals"])
 
     def geometry(self, image_id: int) -> Geometry:
-        """Where the proposals of an image are, and what the detector took them for.
+        """The boxes and detected objects of an image's proposals.
 
         Raises:
-            InputError: If the store lacks the image.
+            InputError: The store lacks the image.
         """
         row = int(self.rows([image_id])[0])
         start, end = self._offsets[row : row + 2].tolist()
@@ -145,16 +145,11 @@ class ProposalStore:
         objects = None if self._objects is None or self._objects[start] < 0 else self._objects[start:end].astype(int)
         return Geometry(torch.from_numpy(self._boxes[start:end].copy()), height, width, objects)
 
-    @property
-    def geometries(self) -> Mapping[int, Geometry]:
-        """`geometry` of every image, looked up when asked for."""
-        return _Geometries(self)
-
     def verify(self) -> None:
-        """Compares every file with its checksum.
+        """Compare every file with its checksum.
 
         Raises:
-            InputError: If a file's content differs from what was written.
+            InputError: The content of a file has changed.
         """
         for name, file in self.description["files"].items():
             if sha256(self.directory / name) != file["sha256"]:
@@ -164,7 +159,7 @@ class ProposalStore:
         """The position in the store of each image id.
 
         Raises:
-            InputError: If the store lacks any of them.
+            InputError: The store lacks one of them.
         """
         wanted = np.asarray(image_ids, dtype=np.int64)
         rows, found = self._found(wanted)
@@ -179,7 +174,7 @@ class ProposalStore:
         return self._order[position], self._sorted_ids[position] == image_ids
 
     def batch(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> ProposalBatch:
-        """Copies the proposals of the images at these rows (see `rows`) into new tensors."""
+        """Copy the proposals of the images at these rows (see `rows`) into new tensors."""
         rows = np.asarray(rows, dtype=np.int64)
         starts = self._offsets[rows]
         counts = self._offsets[rows + 1] - starts
@@ -187,7 +182,7 @@ class ProposalStore:
         mask = np.arange(K) < counts[:, None]
         features = torch.empty(len(rows), K, self.feature_size)
         for i, (start, n) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
-            features[i, :n] = self._features[start : start + n]  # torch widens float16 four times as fast as numpy
+            features[i, :n] = self._features[start : start + n]  # torch converts float16 four times as fast as numpy
             features[i, n:] = 0
         boxes = np.zeros((len(rows), K, 4), dtype=np.float32)
         boxes[mask] = self._boxes[(starts[:, None] + np.arange(K))[mask]]
@@ -196,31 +191,17 @@ class ProposalStore:
         )
 
 
-class _Geometries(Mapping[int, Geometry]):
-    def __init__(self, store: ProposalStore) -> None:
-        self._store = store
-
-    def __getitem__(self, image_id: int) -> Geometry:
-        return self._store.geometry(image_id)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._store.image_ids.tolist())
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-
 def _check_description(path: Path, description: dict[str, Any]) -> None:
-    """A store may come from elsewhere: that its names are those of a store, and no paths that lead out of it."""
+    """Check the content of `store.json`; in a store from elsewhere, names could be paths that lead out of it."""
     counts = [description.get(name) for name in ("feature_size", "max_proposals")]
     if not all(isinstance(count, int) and count > 0 for count in counts):
-        raise InputError(f"{path}: `feature_size` and `max_proposals` are {counts}, not counts. Prepare it again.")
+        raise InputError(f"{path}: `feature_size` and `max_proposals` are {counts}, not above 0. Prepare it again.")
     files = description.get("files")
     names = set(files) if isinstance(files, dict) else set()
     known = {f"{name}.npy" for name in _KINDS}
     if not known - {"objects.npy"} <= names <= known:
         wrong = first_few(sorted(names ^ known)) if names else repr(files)[:80]
-        raise InputError(f"{path}: `files` are not those of a store, see {wrong}. Prepare it again.")
+        raise InputError(f"{path}: `files` do not list the files of a store: {wrong}. Prepare it again.")
     for name, file in files.items() if isinstance(files, dict) else ():
         if not isinstance(file, dict) or type(file.get("bytes")) is not int or not isinstance(file.get("sha256"), str):
             raise InputError(f"{path}: {name} lacks its size in bytes or its checksum. Prepare it again.")
@@ -229,10 +210,10 @@ def _check_description(path: Path, description: dict[str, Any]) -> None:
 def _load(path: Path) -> npt.NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r" if path.stem in _MAPPED else None, allow_pickle=False)
-    except Exception as error:  # a header is parsed as Python, so that a damaged one may raise anything
+    except Exception as error:  # NumPy parses a header as Python, so a damaged one may raise anything
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}). Prepare it again.") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind != _KINDS[path.stem]:
-        raise InputError(f"{path} holds no numbers of the kind that a store has there. Prepare it again.")
+        raise InputError(f"{path} does not hold the type of numbers that a store has there. Prepare it again.")
     return array
 
 
@@ -250,6 +231,6 @@ def _check_shapes(directory: Path, arrays: Mapping[str, npt.NDArray[Any]], featu
     for name, array in arrays.items():
         if array.shape != shapes.get(name, array.shape) or not ordered:
             raise InputError(
-                f"{directory}: the shape of {name}.npy, {array.shape}, does not fit the {images} images of "
-                "image_ids.npy and the proposals that offsets.npy gives each. Prepare it again."
+                f"{directory}: {name}.npy has shape {array.shape}, which does not fit the {images} images in "
+                "image_ids.npy and their numbers of proposals in offsets.npy. Prepare it again."
             )

@@ -1,9 +1,9 @@
-"""Writes a proposal store in one pass and constant memory, and goes on where a killed process stopped.
+"""Write a proposal store in one pass and constant memory, and continue after an interruption.
 
-While it is written, a store has two more files::
+An unfinished store has two more files::
 
-    unfinished.json   what it is made from: only the same is gone on with
-    unfinished.bin    the index so far: the int64 numbers of `_INDEX` for each image that is safely on disk
+    unfinished.json   digest of what the store is made from, and the columns of unfinished.bin
+    unfinished.bin    a row of int64 numbers, `_INDEX`, for each image that is safely on disk
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +28,10 @@ from updn_common.proposals.npz import npz_files
 from updn_common.proposals.store import FORMAT_VERSION
 
 CHECKPOINT_EVERY = 512
-"""Images after which what was written is forced to disk; at most so many are converted again after a kill."""
+"""Number of images after which everything is forced to disk: at most so many are converted again after a kill."""
 
 Dtype = Literal["float32", "float16"]
-_INDEX = ("image_id", "proposals", "width", "height", "source", "position")
-
-
-class Position(NamedTuple):
-    """How far the sources were read: `images` of the source of this number, and all sources before it."""
-
-    source: int = 0
-    images: int = 0
+_INDEX = ("image_id", "proposals", "width", "height", "entries")
 
 
 def write_store(
@@ -49,19 +42,19 @@ def write_store(
     total: int | None = None,
     sources: Sequence[Path] = (),
 ) -> None:
-    """Writes a store of given images.
+    """Write a store of the given images.
 
     Args:
-        directory: An existing empty directory; give one from `updn_common.files.writing.new_directory`, so that a
-            failure leaves nothing.
-        proposals: The images, in the order they are to be stored.
-        dtype: How features are stored; `float16` halves the disk and keeps three significant digits.
-        total: The number of images if known, for the progress bar.
-        sources: What the proposals were read from, recorded by name and checksum (see `source_record`).
+        directory: An existing empty directory, such as one from `updn_common.files.writing.new_directory`, which
+            leaves nothing behind on failure.
+        proposals: The images, in the order in which they are stored.
+        dtype: Type of stored features; `float16` halves the disk space and keeps three significant digits.
+        total: Number of images if known, for the progress bar.
+        sources: Files that the proposals were read from, recorded by name and checksum (see `source_record`).
 
     Raises:
-        InputError: If there are no images, an image id occurs twice, feature sizes differ, or a feature is too
-            large for float16.
+        InputError: There are no images, an image id occurs twice, feature sizes differ, or a feature is too large for
+            float16.
     """
     with StoreWriter(directory, dtype) as writer:
         for image in track(proposals, "proposals", total):
@@ -70,45 +63,43 @@ def write_store(
 
 
 def source_record(path: Path, checksum: str | None = None) -> dict[str, str]:
-    """The name and SHA-256 of a file, or of a folder of npz, which have one of all (`sha256_of_all`)."""
+    """The name and SHA-256 of a file, or of a folder of npz files (see `sha256_of_all`)."""
     if checksum is None:
         checksum = sha256_of_all(npz_files(path)) if path.is_dir() else sha256(path)
     return {"name": path.name, "sha256": checksum}
 
 
 class StoreWriter:
-    """Appends images to a store; used as a context, then finished.
+    """Appends images to a store, as a context manager; after it, `finish` completes the store.
 
     Attributes:
-        position: How far the sources had been read when what is there already was forced to disk.
+        entries_read: Number of entries of the sources up to the last image that is safely on disk.
     """
 
     def __init__(self, directory: Path, dtype: Dtype = "float32", made_from: str = "") -> None:
-        """Begins a store, or goes on with one that was begun in the directory.
+        """Begin a store, or continue an unfinished one.
 
         Args:
-            directory: An existing directory.
-            dtype: How features are stored.
-            made_from: A digest of all that decides what the store will be; another one begins a new store.
+            directory: An existing directory. An unfinished store there is continued if `made_from` is the same.
+            dtype: Type of stored features.
+            made_from: Digest of everything that determines the content of the store; empty to begin a new store.
         """
         self._directory, self._dtype, self._made_from = directory, dtype, made_from
-        self._journal_path, made_from_path = directory / "unfinished.bin", directory / "unfinished.json"
+        self._journal_path, header_path = directory / "unfinished.bin", directory / "unfinished.json"
+        header = {"made_from": made_from, "columns": list(_INDEX)}
         self._index = array("q")
-        if made_from and made_from_path.exists() and read_json(made_from_path) == made_from:
-            self._index.frombytes(self._whole_rows())
+        if made_from and header_path.exists() and read_json(header_path) == header and self._journal_path.exists():
+            journal = self._journal_path.read_bytes()
+            whole_rows = len(journal) - len(journal) % (self._index.itemsize * len(_INDEX))  # the last may be cut
+            self._index.frombytes(journal[:whole_rows])
         if not self._index:
             for path in directory.glob("*.npy"):
-                path.unlink()  # it may be a link to another store's
+                path.unlink()  # it may be a hard link to another store's file
         (directory / "store.json").unlink(missing_ok=True)
-        write_json(made_from_path, made_from)
+        write_json(header_path, header)
         self._seen = dict.fromkeys(self._column("image_id").tolist(), "an earlier part of the files")
-        self._noted = len(self._seen)
-        self.position = Position(*self._index[-2:]) if self._index else Position()
-
-    def _whole_rows(self) -> bytes:
-        """The index so far; a row that was not finished is left out."""
-        noted = self._journal_path.read_bytes() if self._journal_path.exists() else b""
-        return noted[: len(noted) - len(noted) % (8 * len(_INDEX))]
+        self._on_disk = len(self._seen)
+        self.entries_read = self._index[-1] if self._index else 0
 
     def _column(self, name: str) -> npt.NDArray[np.int64]:
         return np.array(self._index, dtype=np.int64).reshape(-1, len(_INDEX))[:, _INDEX.index(name)]
@@ -128,16 +119,16 @@ class StoreWriter:
             self._open_files = stack.pop_all()
         return self
 
-    def append(self, image: ImageProposals, position: Position | None = None, where: str = "") -> None:
-        """Stores the proposals of one image.
+    def append(self, image: ImageProposals, entries_read: int = 0, where: str = "") -> None:
+        """Store the proposals of one image.
 
         Args:
             image: The image.
-            position: How far the sources are read with it.
-            where: Where it was read, such as ``"a.tsv, line 3"``.
+            entries_read: Number of entries of the sources up to this image.
+            where: Where it was read, such as ``"a.tsv, line 3"``, for error messages.
 
         Raises:
-            InputError: If it is there already, or does not fit the others or the type of the features.
+            InputError: The store has the image already, or the features have another size or do not fit the type.
         """
         name = f"image {image.image_id}"
         if image.image_id in self._seen:
@@ -147,19 +138,19 @@ class StoreWriter:
         self._features.append(image.features, where or name)
         self._boxes.append(image.boxes, where or name)
         self._objects.append(np.full(n, -1) if image.objects is None else image.objects, where or name)
-        self._index.extend((image.image_id, n, image.width, image.height, *(position or Position())))
+        self._index.extend((image.image_id, n, image.width, image.height, entries_read))
         self._seen[image.image_id] = where
-        if len(self) - self._noted >= CHECKPOINT_EVERY:
+        if len(self) - self._on_disk >= CHECKPOINT_EVERY:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
-        """Forces the proposals to disk, and then the index that says that they are there."""
+        """Force the proposals to disk, and only then the rows of the journal that list them."""
         for file in (self._features, self._boxes, self._objects):
             file.sync()
-        self._journal.write(self._index[self._noted * len(_INDEX) :].tobytes())
+        self._journal.write(self._index[self._on_disk * len(_INDEX) :].tobytes())
         self._journal.flush()
         os.fsync(self._journal.fileno())
-        self._noted = len(self)
+        self._on_disk = len(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -169,18 +160,18 @@ class StoreWriter:
                 self._checkpoint()
 
     def finish(self, sources: Sequence[Mapping[str, str]]) -> None:
-        """Completes the store: the index, and the description with the checksums.
+        """Write the index and the description of the store, with names and checksums of what it was made from.
 
         Raises:
-            InputError: If there is no image.
+            InputError: There is no image.
         """
         if not self._seen:
             raise InputError("No proposals to store: the input holds no image.")
-        counts = self._column("proposals")
+        proposals = self._column("proposals")
         sizes = np.stack([self._column("width"), self._column("height")], axis=1)
         index = {
             "image_ids": self._column("image_id"),
-            "offsets": np.concatenate([[0], np.cumsum(counts)]),
+            "offsets": np.concatenate([[0], np.cumsum(proposals)]),
             "sizes": sizes.astype(np.int32),
         }
         for name, values in index.items():
@@ -188,10 +179,10 @@ class StoreWriter:
         files = [self._directory / f"{name}.npy" for name in ("features", "boxes", "objects", *index)]
         description = {
             "format_version": FORMAT_VERSION,
-            "images": len(counts),
-            "proposals": int(counts.sum()),
-            "min_proposals": int(counts.min()),
-            "max_proposals": int(counts.max()),
+            "images": len(proposals),
+            "proposals": int(proposals.sum()),
+            "min_proposals": int(proposals.min()),
+            "max_proposals": int(proposals.max()),
             "feature_size": self._features.columns,
             "dtype": self._dtype,
             "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files},
@@ -202,7 +193,7 @@ class StoreWriter:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Removes what a finished store no longer needs."""
+    """Delete the files that only an unfinished store needs."""
     for name in ("unfinished.bin", "unfinished.json"):
         (directory / name).unlink(missing_ok=True)
 
@@ -211,7 +202,7 @@ class _ArrayFile:
     """A `.npy` file to which rows are appended; its header is completed at the end."""
 
     def __init__(self, path: Path, dtype: str, rows: int) -> None:
-        """Opens a new file, or one that holds `rows` and perhaps more, which are cut off."""
+        """Create a file, or open one that holds at least `rows` rows and delete the rest."""
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._rows = rows
         self._row_shape: tuple[int, ...] = ()

@@ -1,10 +1,9 @@
-"""Bottom-up features in a TSV, in either public order of columns."""
+"""Bottom-up features in a TSV file, in either public order of columns."""
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from updn_common.errors import InputError
-from updn_common.proposals.entries import Entry
+from updn_common.proposals.feature_entry import FeatureEntry
 from updn_common.proposals.image_proposals import ImageProposals
 
 N = TypeVar("N", np.float32, np.int64)
@@ -30,49 +29,36 @@ _MARKS = (
     (b'b"', 'Python\'s b"..." of bytes', "call .decode() on base64"),
     (b'"', 'in quotes ("...")', "use csv.QUOTE_NONE, and base64 without line breaks,"),
 )
-"""What cells begin with that were written in a wrong way."""
+"""What wrongly written cells begin with, what that is, and the remedy."""
 
 
 def is_tsv(path: Path) -> bool:
-    """Whether a file is a TSV by its name, which may end in `.tsv.0`."""
+    """Whether a file has the name of a TSV, which may end in `.tsv.0`."""
     return ".tsv" in path.suffixes
 
 
-def tsv_entries(path: Path, *, skip: int = 0, on_bytes: Callable[[bytes], object] | None = None) -> Iterator[Entry]:
-    """The images of a TSV, a line each.
+def tsv_entries(path: Path, *, on_bytes: Callable[[bytes], object] | None = None) -> Iterator[FeatureEntry]:
+    """The images of a TSV, one for each line; ``on_bytes`` is called with every piece of the file.
 
-    Six columns are the original order (width before height), ten are LXMERT's (height before width, and detected
-    objects; attributes and confidences are not read). The last two columns are base64 of little-endian float32.
-    Empty lines, a header and a byte order mark are left out.
-
-    Args:
-        path: The file.
-        skip: Leave out so many images at the beginning.
-        on_bytes: Is called with every piece of the file, skipped or not: to compute a checksum on the way.
+    Files have either six columns in the original order (width before height), or ten in LXMERT's (height before width,
+    and detected objects; attributes and confidences are not read). The last two columns are base64 of little-endian
+    float32. Empty lines, a header and a byte order mark are skipped.
 
     Raises:
-        InputError: For a header of another order, and by `Entry.read` for a wrong line.
+        InputError: The header has another order; `FeatureEntry.read` reports malformed lines.
     """
     with path.open("rb") as file:
-        yield from islice(_entries(path, _seen(file, on_bytes)), skip, None)
-
-
-def _entries(path: Path, lines: Iterable[bytes]) -> Iterator[Entry]:
-    for number, line in enumerate(lines, start=1):
-        where, text = f"{path}, line {number}", line if number > 1 else line.removeprefix(_BYTE_ORDER_MARK)
-        if text.strip() and not (number == 1 and _is_header(text, where)):
-            yield Entry(where, text.partition(b"\t")[0].decode("utf-8", "replace"), partial(_tsv_image, text))
-
-
-def _seen(lines: Iterable[bytes], on_bytes: Callable[[bytes], object] | None) -> Iterator[bytes]:
-    for line in lines:
-        if on_bytes:
-            on_bytes(line)
-        yield line
+        for number, line in enumerate(file, start=1):
+            if on_bytes:
+                on_bytes(line)
+            where, text = f"{path}, line {number}", line if number > 1 else line.removeprefix(_BYTE_ORDER_MARK)
+            if text.strip() and not (number == 1 and _is_header(text, where)):
+                name = text.partition(b"\t")[0].decode("utf-8", "replace")
+                yield FeatureEntry(where, name, partial(_tsv_image, text))
 
 
 def _is_header(line: bytes, where: str) -> bool:
-    """Whether a line names the columns, which have to be in one of the two orders."""
+    """Whether a line is a header. Raises an InputError if its columns are in neither of the two orders."""
     names = [cell.decode("utf-8", "replace") for cell in line.strip().split(b"\t")]
     if len(names) not in _TSV_COLUMNS or not all(name.isidentifier() for name in names):
         return False
@@ -90,8 +76,8 @@ def _tsv_image(line: bytes, image_id: int) -> ImageProposals:
             raise InputError(f"cells are {found}: {remedy} when the file is written.")
     if len(cells) not in _TSV_COLUMNS:
         raise InputError(
-            f"{len(cells)} columns; expected 6 (original order) or 10 (LXMERT order). The file is no bottom-up "
-            "TSV, or was truncated here."
+            f"{len(cells)} columns; expected 6 (original order) or 10 (LXMERT order). The file is not a "
+            "bottom-up TSV, or was truncated here."
         )
     row = dict(zip(_TSV_COLUMNS[len(cells)], cells, strict=True))
     width, height, n = (_positive(row[name], name) for name in ("image_w", "image_h", "num_boxes"))

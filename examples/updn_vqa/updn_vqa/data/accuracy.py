@@ -7,7 +7,7 @@ or 1 for 0, 1, 2, 3 and more matches. The versions differ in what is normalised 
 part   ``"2016"`` (in force for the paper)           ``"2021"``
 ====== ============================================= ===============================================
 ours   always                                        unless the ten human answers are identical
-human  punctuation only, unless the ten are          in full, unless the ten are identical
+human  punctuation only, unless the ten are          completely, unless the ten are identical
        identical
 ====== ============================================= ===============================================
 
@@ -26,8 +26,8 @@ from updn_vqa.data.questions import Annotation, check_same_questions
 
 AccuracyVersion = Literal["2016", "2021"]
 
-# The tables are part of the metric's definition, gaps and all: ":" and "'" are no punctuation, and entries of the
-# official contraction table that can never apply (capitals, identities) are left out.
+# The tables are part of the definition of the metric: the punctuation lacks ":" and "'". Entries of the official
+# contraction table that can never apply (capitals, identities) are left out.
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _PERIOD = re.compile(r"\.(?!\d)")
 _MAX_PERIODS = 32  # the evaluator passes re.UNICODE, which is 32, where re.sub takes a count
@@ -70,15 +70,7 @@ def normalise_answer(text: str) -> str:
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str], *, version: AccuracyVersion = "2016") -> float:
-    """The accuracy of one prediction against the human answers.
-
-    Args:
-        prediction: The answer to judge, as the model gave it.
-        answers: The human answers (ten in VQA), as they were typed.
-        version: Which official evaluator to agree with.
-
-    Returns:
-        The accuracy in [0, 1].
+    """The accuracy, in [0, 1], of one prediction against the human answers (ten in VQA), as they were typed.
 
     Example:
         >>> vqa_accuracy("two", ["2"] * 2 + ["3"] * 8)
@@ -95,7 +87,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], *, version: AccuracyVe
         if version == "2021":
             answers = [_normalise_words(answer) for answer in answers]
     matches = [answer == prediction for answer in answers]
-    # Summed one by one as the evaluator does, so that the last digit agrees as well.
+    # Summed one by one as in the evaluator, so that the last digit agrees.
     return sum(min(1.0, (sum(matches) - match) / 3) for match in matches) / len(matches)
 
 
@@ -119,18 +111,10 @@ class AccuracyReport:
 def evaluate(
     results: Mapping[int, str], annotations: Iterable[Annotation], *, version: AccuracyVersion = "2016"
 ) -> AccuracyReport:
-    """Evaluate one answer for every annotated question.
-
-    Args:
-        results: The predicted answer to each question, by its id.
-        annotations: The human answers to the same questions.
-        version: Which official evaluator to agree with.
-
-    Returns:
-        The accuracies: overall, by answer type, by question type and by question.
+    """Evaluate one answer, by question id, for every annotated question.
 
     Raises:
-        InputError: If the questions of ``results`` and ``annotations`` are not the same.
+        InputError: ``results`` and ``annotations`` are about different questions.
     """
     by_id = {annotation.question_id: annotation for annotation in annotations}
     check_same_questions(results, by_id, "results")
@@ -161,7 +145,7 @@ def _strip(text: str) -> str:
 
 
 def _normalise_punctuation(text: str) -> str:
-    """Remove a mark that stands beside a space (or all, if the text has a comma in a number), else make it a space."""
+    """Remove punctuation beside a space (or all, if the text has a comma in a number); replace the rest by spaces."""
     remove_all = _COMMA_IN_NUMBER.search(text) is not None
     normalised = text
     for mark in _PUNCTUATION:

@@ -1,4 +1,4 @@
-"""Word vectors that others trained, such as GloVe's: kept beside the vocabulary, and what networks may start from."""
+"""Pretrained word vectors such as GloVe's: read for a vocabulary, and copied into networks before training."""
 
 from __future__ import annotations
 
@@ -20,25 +20,21 @@ FILE = "embeddings.safetensors"
 
 
 def read_word_vectors(path: Path, words: QuestionVocabulary) -> tuple[Float32[np.ndarray, "N D"], int]:
-    """Read the vectors of a vocabulary's words from text, a word and its D numbers a line.
-
-    Args:
-        path: Such as ``glove.6B.300d.txt``.
-        words: The vocabulary of N token ids.
+    """Read the vectors of a vocabulary's words from text such as GloVe's, with a word and its D numbers in each line.
 
     Returns:
-        A vector for each token id, and how many words the file has. The others start from zeros, as in the reference;
-        so do padding and the unknown word.
+        A vector for each of the N token ids, and the number of words that the file has. Vectors of other words, of
+        padding and of the unknown word are zero, as in the reference code.
 
     Raises:
-        InputError: If a line is malformed, or none of the words is there.
+        InputError: A line is malformed, or the file has none of the words.
     """
     with open_tracked(path, f"word vectors of {path.name}") as file:
         size = _size(path, file)
         vectors = np.zeros((len(words), size), dtype=np.float32)
         found: set[int] = set()
         for number, line in enumerate(file, start=1):
-            word, *numbers = line.rstrip().rsplit(b" ", size)  # some words of GloVe hold spaces
+            word, *numbers = line.rstrip().rsplit(b" ", size)  # some words of GloVe contain spaces
             if len(numbers) != size:
                 if number == 1 and len(numbers) == 1:
                     continue  # word2vec's header
@@ -53,7 +49,7 @@ def read_word_vectors(path: Path, words: QuestionVocabulary) -> tuple[Float32[np
 
 
 def _size(path: Path, file: BinaryIO) -> int:
-    """How many numbers a word has; the file is read from its beginning again."""
+    """The number of numbers per word; moves back to the beginning of the file."""
     first, second = file.readline(), file.readline()
     file.seek(0)
     line = second if len(first.split()) == 2 else first
@@ -73,13 +69,9 @@ def _floats(numbers: list[bytes], where: str) -> Float32[np.ndarray, " D"]:
 
 
 def start_from_word_vectors(network: nn.Module, prepared: Path) -> None:
-    """Give a network the word vectors of a prepared directory, if it has some.
+    """Copy the word vectors of a prepared directory, if it has any, into the embeddings of the same shape.
 
-    Every embedding of the same words and size starts from them; where there is none, a note on stderr says so.
-
-    Args:
-        network: An untrained network.
-        prepared: What ``updn-vqa prepare --glove`` wrote.
+    If an untrained network has no such embedding, a note is printed on stderr.
     """
     if not (prepared / FILE).exists():
         return

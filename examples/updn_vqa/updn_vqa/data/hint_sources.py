@@ -1,4 +1,4 @@
-"""Which hints ``updn-vqa prepare`` reads: from options to a :class:`~updn_vqa.data.hints.HintSource`."""
+"""Read the hints that the options of ``updn-vqa prepare`` select."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from updn_common.errors import InputError
-from updn_common.files.layout import existing
+from updn_common.files.finding import existing
 from updn_vqa.data.hints import BoxHints, FileHints, HatHints, HintSource, SaliconHints, WordHints, read_gqa
 from updn_vqa.data.prepare_config import PrepareConfig
 from updn_vqa.data.splits import Split
@@ -16,15 +16,10 @@ OBJECT_NAMES = "objects_vocab.txt"
 
 
 def hint_source(config: PrepareConfig, box_files: Sequence[Path], splits: Mapping[str, Split]) -> HintSource | None:
-    """Read the hints that the options ask for.
-
-    Args:
-        config: The options.
-        box_files: Files of boxes that belong to the splits.
-        splits: What the hints are about.
+    """Read the hints that the options select. ``box_files`` are the files of boxes that belong to the splits.
 
     Raises:
-        InputError: If hints are missing or malformed.
+        InputError: Hints are missing or malformed.
     """
     questions = [question for split in splits.values() for question in split.questions]
     annotations = [annotation for split in splits.values() for annotation in split.annotations]

@@ -1,4 +1,4 @@
-"""Writers of the official question and annotation files, in the shape of VQA or, without a header, of VQA-CP."""
+"""Write official question and annotation files, in the format of VQA or, without a header, of VQA-CP."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from updn_vqa.data.questions import Annotation, Question
 def write_questions(path: Path, questions: Iterable[Question], data_subtype: str | None) -> None:
     """Write an official question file, each record with its ``coco_split`` as in VQA-CP.
 
-    Args:
-        path: The file.
-        questions: The questions.
-        data_subtype: What the header says, such as ``"train2014"``; None: a bare list without one, as in VQA-CP.
+    ``data_subtype`` is an entry of the header, such as ``"train2014"``; None writes a bare list, as in VQA-CP.
     """
     records = (
         {
@@ -35,13 +32,9 @@ def write_questions(path: Path, questions: Iterable[Question], data_subtype: str
 def write_annotations(
     path: Path, annotations: Iterable[Annotation], data_subtype: str | None, coco_splits: Iterable[str] | None = None
 ) -> None:
-    """Write an official annotation file, which the official evaluator reads too; see :func:`write_questions`.
+    """Write an official annotation file, which the official evaluator can read; see :func:`write_questions`.
 
-    Args:
-        path: The file.
-        annotations: The annotations.
-        data_subtype: What the header says, or None for a bare list.
-        coco_splits: The ``coco_split`` of each record, as VQA-CP has it; by default none has one.
+    ``coco_splits`` are the ``coco_split`` of the records, as in VQA-CP; by default, records have none.
     """
     records = (
         {
@@ -68,7 +61,7 @@ def write_annotations(
 def _write_records(
     path: Path, header: Mapping[str, str | None] | None, key: str, records: Iterable[dict[str, Any]]
 ) -> None:
-    """Write one record a line, in constant memory: VQA v2 has 6.6 million answers."""
+    """Write one record per line in constant memory: VQA v2 has 6.6 million answers."""
     opening, closing = "[", "]"
     if header is not None:
         preamble = json.dumps({"info": {}, "license": {}, "data_type": "mscoco"} | dict(header)).removesuffix("}")

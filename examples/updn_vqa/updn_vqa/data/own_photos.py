@@ -1,15 +1,15 @@
-"""Ten photos of your own as a data set, to rehearse every command of ``updn-vqa`` before fetching 20 GB.
+"""Make a data set from ten photos of your own, to try every command of ``updn-vqa`` before downloading 20 GB.
 
-Give the photos numbers, such as ``photos/1.jpg`` to ``photos/10.jpg``, and write ``photos/questions.csv``: a line for
-each question, with the answer and the box (in pixels) of what it is about, if you know it::
+Number the photos, such as ``photos/1.jpg`` to ``photos/10.jpg``, and write ``photos/questions.csv`` with a line for
+each question: the answer, and optionally the box (in pixels) around what the question asks about::
 
     photo,question,answer,x1,y1,x2,y2
     1,What color is the mug?,red,410,220,655,480
     1,How many people are there?,2,,,,
 
-Then ``python -m updn_vqa.data.own_photos photos ten`` writes the directory ``ten`` with all that ``updn-vqa prepare``
-reads. The last three photos are for testing. The features are colours in the cells of a grid, which is enough for a
-rehearsal and for nothing else: give ``--features`` of a detector for anything serious.
+Then ``python -m updn_vqa.data.own_photos photos ten`` writes the directory ``ten`` with all files that ``updn-vqa
+prepare`` reads. The last three photos are for testing. The features are the colours in the cells of a grid, which is
+enough for a trial run only: for real use, give the features of a detector with ``--features``.
 """
 
 import argparse
@@ -22,23 +22,23 @@ from PIL import ImageOps
 
 from updn_common.errors import InputError
 from updn_common.files.images import read_image
+from updn_common.files.json_fields import as_id
 from updn_common.files.reading import read_text
-from updn_common.files.records import as_id
 from updn_common.files.writing import new_directory, write_json
 from updn_common.reports.figures import find_images
-from updn_vqa.data.layout import official_files
+from updn_vqa.data.official_files import official_files
 from updn_vqa.data.official_writers import write_annotations, write_questions
 from updn_vqa.data.questions import ANSWERS_PER_QUESTION, Annotation, Question
 
 HEADER = "photo,question,answer,x1,y1,x2,y2"
 CELLS, PIXELS = 6, 4
-"""Cells along each side of a photo, and colours along each side of a cell."""
+"""Number of cells along each side of a photo, and of pixels along each side of a cell."""
 TEST = 3
-"""The photos, the last ones, that are kept for testing."""
+"""Number of photos for testing."""
 
 
 def write_features(photo: Path, out: Path) -> None:
-    """Write one npz in the layout of the usual extraction scripts: each proposal is a cell with its colours."""
+    """Write an npz file as the usual extraction scripts do; each proposal is a cell with its colours."""
     with read_image(photo) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
     colours = np.asarray(upright.resize((CELLS * PIXELS,) * 2), dtype=np.float32) / 255
@@ -50,7 +50,7 @@ def write_features(photo: Path, out: Path) -> None:
 
 
 def read_questions(path: Path) -> list[tuple[Question, Annotation, list[float]]]:
-    """Read the questions, the answer of one person ten times, and the corners of the box, if there is one."""
+    """Read the questions, annotations that repeat the answer ten times, and the corners of boxes, if there are any."""
     found: list[tuple[Question, Annotation, list[float]]] = []
     for number, row in enumerate(csv.DictReader(read_text(path).splitlines()), start=1):
         where = f"{path}, question {number}"
@@ -79,7 +79,7 @@ def make_data_set(photos: Path, out: Path) -> None:
     """Write features, and the questions, annotations and boxes of both splits.
 
     Raises:
-        InputError: The questions are malformed, too few, or about a photo that is not there.
+        InputError: The questions are malformed, there are too few, or one is about a missing photo.
     """
     asked, files = read_questions(photos / "questions.csv"), find_images(photos).files
     images = sorted({question.image_id for question, _, _ in asked})

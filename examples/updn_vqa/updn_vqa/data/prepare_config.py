@@ -1,4 +1,4 @@
-"""What to prepare, from which files: the options of ``updn-vqa prepare``, checked."""
+"""Options of ``updn-vqa prepare``."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from pathlib import Path
 from typing import Literal
 
 from updn_common.errors import InputError, check_range
-from updn_common.files.layout import find_features
+from updn_common.files.finding import find_features
 from updn_common.proposals.store_writer import Dtype
 from updn_vqa.data.hints import SALICON_SIGMA
-from updn_vqa.data.layout import DatasetName, SplitFiles, find_splits
+from updn_vqa.data.official_files import DatasetName, SplitFiles, find_splits
 
 HintKind = Literal["none", "hat", "boxes", "gqa", "salicon", "explanations", "question-answer", "file"]
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What to prepare, from which files.
+    """Convert official VQA files and bottom-up features to a directory that training reads.
 
     Attributes:
-        out: The new directory.
-        data: A directory with the official files: VQA-CP's vqacp_v2_train_questions.json and so on, or VQA v2's
-            v2_OpenEnded_mscoco_train2014_questions.json and so on.
-        dataset: Which data set to take where the directory holds several.
-        questions: One question file to use instead of those in the directory; it becomes the train split.
-        annotations: The annotation file that belongs to it.
-        features: Bottom-up features: TSV or HDF5 files, or folders of npz. Or another prepared directory, whose
-            proposals are then shared without a copy. Default: the only ones in the directory.
-        feature_dtype: How features are stored; float16 halves the disk.
-        feature_size: How many numbers a proposal has, such as 2048. Default: what the first image has.
-        skip_damaged_features: Leave out images whose features cannot be read, and all but the first of an image's,
-            instead of stopping; they are counted.
-        question_only: Prepare without features: each image gets one proposal of zeros, so that answers can come from
-            questions alone.
-        hints: Human hints: VQA-HAT maps, drawn boxes, boxes of GQA's scene graphs, SALICON fixations (free viewing, not
-            question-driven), words of VQA-X explanations or of question and answer (matched with the names of detected
-            objects, so no human attention), files in the open format that README.md describes, or none.
-        hint_paths: Where hints are. Default, in the data directory: vqahat_train and vqahat_val, *_boxes.json,
+        out: Path of the new directory.
+        data: Directory with the official files, such as vqacp_v2_train_questions.json of VQA-CP or
+            v2_OpenEnded_mscoco_train2014_questions.json of VQA v2.
+        dataset: Data set to prepare if the directory holds several.
+        questions: Question file to use as the train split, instead of those in the directory.
+        annotations: Annotation file that belongs to --questions.
+        features: Bottom-up features: TSV or HDF5 files, or folders of npz files; or another prepared directory, whose
+            proposals are shared without a copy. Default: the only ones in the data directory.
+        feature_dtype: Type of stored features; float16 halves the disk space.
+        feature_size: Expected number of features of a proposal, such as 2048. Default: that of the first image.
+        skip_damaged_features: Leave out and count images with unreadable features and repetitions of an image, instead
+            of stopping.
+        question_only: Prepare without features: each image gets one proposal of zeros, so that answers depend on the
+            question alone.
+        hints: Kind of human hints: VQA-HAT maps, drawn boxes, boxes of GQA's scene graphs, SALICON fixations (free
+            viewing, not question-driven), words of VQA-X explanations or of question and answer (matched with the names
+            of detected objects, so not human attention), files in the open format that README.md describes, or none.
+        hint_paths: Paths of the hints. Default, in the data directory: vqahat_train and vqahat_val, *_boxes.json,
             *_balanced_questions.json and *_sceneGraphs.json, fixations_*.json, *_exp_anno.json, or *hints.jsonl*.
-        object_names: The detector's names of objects, one a line, for hints from words. Default: objects_vocab.txt in
-            the data directory.
-        questions_v1: VQA v1 question files, which say what VQA-HAT maps are about. Default:
+        object_names: Names of the detector's object classes, one per line, for hints from words. Default:
+            objects_vocab.txt in the data directory.
+        questions_v1: VQA v1 question files, to which VQA-HAT maps belong. Default:
             OpenEnded_mscoco_*2014_questions.json in the data directory.
         salicon_sigma: Standard deviation of the blur of fixations, in pixels.
-        glove: Word vectors as text, such as glove.6B.300d.txt; networks whose words have vectors of this size start
-            from them.
-        answers: A fixed answer vocabulary: a JSON list, or an object from answer to index.
-        min_answer_occurrences: Otherwise, at how many train questions an answer must stand to be learnt.
-        question_length: Words of a question that are kept, at most; never more than the longest train question has.
-        development_share: Share of the train images held out as the split "dev", unless there is such a split.
-        seed: Chooses the images that are held out.
+        glove: Word vectors as text, such as glove.6B.300d.txt; networks with word embeddings of this size start from
+            them.
+        answers: Fixed answer vocabulary: a JSON list, or an object from answer to index.
+        min_answer_occurrences: Without --answers, drop answers of fewer train questions than this.
+        question_length: Maximum number of words of a question; longer questions lose their end.
+        development_share: Share of the train images to hold out as the split "dev", unless there is such a split.
+        seed: Seed for the choice of held-out images.
         drop_questions_without_proposals: Leave out questions whose image has no features, instead of stopping.
     """
 
@@ -79,10 +79,10 @@ class PrepareConfig:
     drop_questions_without_proposals: bool = False
 
     def check(self) -> None:
-        """Check what can be judged before anything is read.
+        """Check the options before any file is read.
 
         Raises:
-            InputError: If options make no sense, alone or together, or the word vectors are not there.
+            InputError: An option is out of range, options contradict each other, or the word vectors are missing.
         """
         if not 0 <= self.development_share < 1:
             raise InputError(f"--development-share should be at least 0 and below 1, found {self.development_share}.")
@@ -94,8 +94,7 @@ class PrepareConfig:
             raise InputError("--question-only does without features, but --features are given: leave out one of them.")
         if self.question_only and self.hints != "none":
             raise InputError(
-                f"--question-only leaves no proposals that hints could be about, but --hints {self.hints} is given: "
-                "leave out one of them."
+                f"--question-only has no proposals for hints, but --hints {self.hints} is given: leave out one of them."
             )
         if self.glove and not self.glove.is_file():
             found = "is a directory" if self.glove.is_dir() else "does not exist"
@@ -105,7 +104,7 @@ class PrepareConfig:
         """The question and annotation files of each split.
 
         Raises:
-            InputError: If they are not there, or the options do not say where.
+            InputError: Files are missing, or the options do not name them.
         """
         if self.questions and self.annotations:
             return {"train": SplitFiles(self.questions, self.annotations)}
@@ -116,10 +115,10 @@ class PrepareConfig:
         raise InputError("There is nothing to prepare. Give --data, or --questions and --annotations.")
 
     def feature_files(self) -> Sequence[Path]:
-        """The files or folders of features; none if they are not wanted.
+        """The files or folders of features; none with `question_only`.
 
         Raises:
-            InputError: If they are not there, or the options do not say where.
+            InputError: Files are missing, or the options do not name them.
         """
         if self.features or self.question_only:
             return self.features

@@ -1,4 +1,4 @@
-"""A prepared directory as batches of tensors."""
+"""Batches of questions from a directory that ``updn-vqa prepare`` wrote."""
 
 from __future__ import annotations
 
@@ -12,38 +12,36 @@ import torch
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 from torch import Tensor
 
+from updn_common.data.prepared import Limits, PreparedDirectory, PreparedSplit
 from updn_common.data.stream import generator
 from updn_common.errors import InputError
-from updn_common.files.arrays import load_arrays
-from updn_common.files.reading import read_record
 from updn_common.proposals.store import ProposalStore
 from updn_vqa.data.questions import Annotation, Question, read_annotations, read_questions
+from updn_vqa.data.splits import SELECTION_SPLIT
 from updn_vqa.data.vocabulary import AnswerVocabulary, QuestionVocabulary
 
-FORMAT_VERSION = 3
-
-TOGETHER = (
+_SAME_LENGTH = (
     ("question_ids", "image_rows", "tokens", "answer_indices", "answer_scores", "ground_truth"),
     ("hint_rows", "hints"),
     ("relevant_rows", "relevant"),
 )
-"""Arrays of the same length."""
 
 
 class VqaBatch(NamedTuple):
     """B questions with the proposals of their images, padded to K, and A possible answers.
 
     Attributes:
-        question_ids: Official ids.
+        question_ids: Official ids of the questions.
         tokens: Word indices, padded on the left with 0.
         features: Feature vectors of the proposals.
         boxes: Corners x1, y1, x2, y2 in pixels.
         mask: True for real proposals, False for padding.
         sizes: Image width and height in pixels.
         answer_scores: Soft score of every answer.
-        ground_truth: Index of the annotated answer, -1 if it is not in the vocabulary or nobody typed it so.
-        human: Human importance of the proposals, NaN where nobody knows: padding, and questions without a hint.
-        relevant: Proposals that show what is asked for.
+        ground_truth: Index of the annotated answer; -1 if the vocabulary lacks it, or none of the ten people typed it
+            in this form.
+        human: Human importance of the proposals; NaN for padding and for questions without a hint.
+        relevant: True for proposals that show an object that the question asks about.
         grounded: True for questions where ``relevant`` is known.
     """
 
@@ -69,47 +67,39 @@ class VqaBatch(NamedTuple):
         return VqaBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
 
-class VqaSplit:
+class VqaSplit(PreparedSplit):
     """The questions of one split. Made by :meth:`PreparedData.split`.
 
     Attributes:
-        directory: Where the split is.
+        directory: Directory of the split.
         hinted_indices: The M questions that have a hint, ascending.
     """
 
     def __init__(self, directory: Path, store: ProposalStore, num_answers: int, num_words: int) -> None:
-        self.directory = directory
-        self._store = store
-        self._num_answers = num_answers
-        limits: dict[str, tuple[int, str | int]] = {
-            "image_rows": (0, len(store.image_ids)),
+        limits: Limits = {
+            "image_rows": (0, len(store)),
             "tokens": (0, num_words),
             "answer_indices": (-1, num_answers),
             "ground_truth": (-1, num_answers),
             "hint_rows": (0, "question_ids"),
             "relevant_rows": (0, "question_ids"),
         }
-        arrays = load_arrays(directory / "arrays.safetensors", TOGETHER, limits)
-        self._arrays = arrays
-        self._image_rows: Int64[np.ndarray, " N"] = arrays["image_rows"].numpy()
-        self.hinted_indices: Int64[Tensor, " M"] = arrays["hint_rows"]
-        # The row of each question in these two; questions without one get the last row, which is empty.
-        self._human_of, self._human = _with_empty_row(arrays["hint_rows"], self.hints, len(self), torch.nan)
+        super().__init__(directory, store, _SAME_LENGTH, limits)
+        self._num_answers = num_answers
+        self._image_rows: Int64[np.ndarray, " N"] = self._arrays["image_rows"].numpy()
+        self.hinted_indices: Int64[Tensor, " M"] = self._arrays["hint_rows"]
+        # The position of each question in these two; -1, for questions without one, is their last row, which is empty.
+        self._hint_of, self._hints = _with_empty_row(self.hinted_indices, self.hints, len(self), torch.nan)
         self._relevant_of, self._relevant = _with_empty_row(
-            arrays["relevant_rows"], arrays["relevant"], len(self), False
+            self._arrays["relevant_rows"], self._arrays["relevant"], len(self), False
         )
 
     def __len__(self) -> int:
         return len(self._arrays["question_ids"])
 
     @property
-    def name(self) -> str:
-        """Such as ``"train"``."""
-        return self.directory.name
-
-    @property
     def question_ids(self) -> list[int]:
-        """The official ids."""
+        """Official ids of the questions."""
         ids: list[int] = self._arrays["question_ids"].tolist()
         return ids
 
@@ -120,12 +110,12 @@ class VqaSplit:
 
     @property
     def ground_truth(self) -> Int64[Tensor, " N"]:
-        """Index of the annotated answer of each question, -1 if it is not in the vocabulary or nobody typed it so."""
+        """``ground_truth`` of every question; see :class:`VqaBatch`."""
         return self._arrays["ground_truth"]
 
     @cached_property
     def questions(self) -> list[Question]:
-        """The questions as they were asked."""
+        """The questions as they were written."""
         return read_questions(self.directory / "questions.json")
 
     @cached_property
@@ -135,14 +125,14 @@ class VqaSplit:
 
     @property
     def hints(self) -> Float32[Tensor, "M K"]:
-        """Human importance for each of ``hinted_indices``, NaN beyond an image's last proposal."""
+        """Human importance of the proposals for each of ``hinted_indices``, padded with NaN."""
         return self._arrays["hints"]
 
     def positions(self, question_ids: Sequence[int]) -> Int64[Tensor, " B"]:
-        """Where questions stand in the split, by their official ids.
+        """Positions of questions in the split, from their official ids.
 
         Raises:
-            InputError: If one is not there.
+            InputError: The split lacks one of them.
         """
         missing = [question_id for question_id in question_ids if question_id not in self._positions]
         if missing:
@@ -150,11 +140,11 @@ class VqaSplit:
         return torch.tensor([self._positions[question_id] for question_id in question_ids])
 
     def batch(self, indices: Tensor | Sequence[int]) -> VqaBatch:
-        """Gather questions by their positions in the split."""
+        """The questions at these positions of the split."""
         at = torch.as_tensor(indices, dtype=torch.int64)
         proposals = self._store.batch(self._image_rows[at.numpy()])
         K = proposals.mask.shape[1]
-        human_of, relevant_of = self._human_of[at], self._relevant_of[at]
+        relevant_of = self._relevant_of[at]
         return VqaBatch(
             question_ids=self._arrays["question_ids"][at],
             tokens=self._arrays["tokens"][at],
@@ -164,17 +154,15 @@ class VqaSplit:
             sizes=proposals.sizes,
             answer_scores=self._dense_scores(at),
             ground_truth=self._arrays["ground_truth"][at],
-            human=self._human[human_of, :K],
+            human=self._hints[self._hint_of[at], :K],
             relevant=self._relevant[relevant_of, :K],
-            grounded=relevant_of < len(self._relevant) - 1,
+            grounded=relevant_of >= 0,
         )
 
     def other_images(self, question_ids: Int64[Tensor, " B"], positions: int) -> Float32[Tensor, "B {positions} D"]:
-        """Features of another image for each question, always the same: the next in a shuffled circle of the split's.
+        """Features of another image of the split for each question, always of the same one.
 
-        Args:
-            question_ids: Official ids.
-            positions: How many to give; those of an image with fewer proposals are repeated.
+        The number of proposals is ``positions``; the proposals of an image that has fewer are repeated.
         """
         at = self._image_rows[self.positions(question_ids.tolist()).numpy()]
         proposals = self._store.batch(np.array([self._next_image[row] for row in at.tolist()]))
@@ -183,6 +171,7 @@ class VqaSplit:
 
     @cached_property
     def _next_image(self) -> dict[int, int]:
+        """The next image in a shuffled circle of the split's images, both as rows in the store."""
         rows = np.unique(self._image_rows)
         circle = rows[torch.randperm(len(rows), generator=generator(0)).numpy()]
         return dict(zip(circle.tolist(), np.roll(circle, -1).tolist(), strict=True))
@@ -193,64 +182,39 @@ class VqaSplit:
 
     def _dense_scores(self, at: Int64[Tensor, " B"]) -> Float32[Tensor, "B A"]:
         indices = self._arrays["answer_indices"][at]
-        indices = torch.where(indices < 0, self._num_answers, indices)  # padding falls into a column that is cut off
+        indices = torch.where(indices < 0, self._num_answers, indices)  # padding goes to a column that is cut off
         scores = torch.zeros(len(at), self._num_answers + 1)
         return scores.scatter_(1, indices, self._arrays["answer_scores"][at])[:, :-1]
 
 
-class PreparedData:
-    """What ``updn-vqa prepare`` wrote. Made by :meth:`PreparedData.open`; splits are read when asked for.
+class PreparedData(PreparedDirectory[VqaSplit]):
+    """A directory that ``updn-vqa prepare`` wrote. Made by :meth:`PreparedData.open`; splits are read on request.
 
     Attributes:
-        directory: Where it is.
-        record: The content of ``prepared.json``.
+        directory: The directory.
+        record: Content of ``prepared.json``.
+        store: The proposals of all images.
         answers: The answer vocabulary.
         words: The question vocabulary.
-        store: The proposals of all images.
     """
 
+    COMMAND = "updn-vqa prepare"
+    FORMAT_VERSION = 3
+    SELECTION_SPLIT = SELECTION_SPLIT
+
     def __init__(self, directory: Path, record: dict[str, Any]) -> None:
-        self.directory = directory
-        self.record = record
         self.answers = AnswerVocabulary.read(directory / "answers.json")
         self.words = QuestionVocabulary.read(directory / "words.json")
-        self.store = ProposalStore.open(directory / "proposals")
+        super().__init__(directory, record)
 
-    @classmethod
-    def open(cls, directory: Path) -> PreparedData:
-        """Open a prepared directory.
-
-        Raises:
-            InputError: If it is none, is incomplete, or is of another format version.
-        """
-        expected = "a directory that `updn-vqa prepare` wrote"
-        return cls(directory, read_record(directory / "prepared.json", FORMAT_VERSION, expected=expected))
-
-    @property
-    def split_names(self) -> list[str]:
-        """The splits there are."""
-        return list(self.record["splits"])
-
-    def check_split(self, name: str) -> None:
-        """Raise an InputError if there is no such split."""
-        if name not in self.split_names:
-            names = ", ".join(self.split_names)
-            raise InputError(f"{self.directory} has no split {name!r}; it has {names}. Give --split one of these.")
-
-    def split(self, name: str) -> VqaSplit:
-        """Read one split.
-
-        Raises:
-            InputError: If there is no such split.
-        """
-        self.check_split(name)
-        return VqaSplit(self.directory / name, self.store, len(self.answers), len(self.words))
+    def _read_split(self, directory: Path) -> VqaSplit:
+        return VqaSplit(directory, self.store, len(self.answers), len(self.words))
 
 
 def _with_empty_row(
     rows: Int64[Tensor, " M"], values: Shaped[Tensor, "M K"], total: int, empty: float
 ) -> tuple[Int64[Tensor, " N"], Shaped[Tensor, "M+1 K"]]:
-    """Append an empty row to ``values``, and find the row of each of ``total`` questions: that one for most."""
-    row_of = torch.full((total,), len(rows), dtype=torch.int64)
-    row_of[rows] = torch.arange(len(rows))
-    return row_of, torch.cat([values, values.new_full((1, values.shape[1]), empty)])
+    """Append an empty row to ``values``, and find the position of ``total`` questions in it: -1 for most."""
+    position = torch.full((total,), -1, dtype=torch.int64)
+    position[rows] = torch.arange(len(rows))
+    return position, torch.cat([values, values.new_full((1, values.shape[1]), empty)])

@@ -1,8 +1,7 @@
-"""The official VQA files as typed records: questions, annotations, results.
+"""Read the official VQA files as typed records: questions, annotations, results.
 
-VQA v1 and v2 wrap their records in a header, ``{"info": ..., "questions": [...]}``; VQA-CP files are the bare
-lists. Both are read, gzipped or not, and every defect is an
-:class:`~updn_common.errors.InputError` that names the file and the record.
+VQA v1 and v2 wrap their records in a header, ``{"info": ..., "questions": [...]}``; VQA-CP has bare lists. Both may be
+gzipped. Errors name the file and the record.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from updn_common.errors import InputError
+from updn_common.files.json_fields import field, is_text, kind_of
 from updn_common.files.reading import read_json
-from updn_common.files.records import field, is_text, kind_of
 from updn_common.files.writing import write_json
 
 ANSWERS_PER_QUESTION = 10
@@ -29,7 +28,7 @@ class Question:
         question_id: The official id, ``image_id * 1000 + k`` in VQA v2.
         image_id: The COCO image.
         text: The question as it was written.
-        coco_split: ``"train2014"`` or ``"val2014"``, where the image's file lies; empty if the file does not say.
+        coco_split: Part of COCO that has the image, ``"train2014"`` or ``"val2014"``; empty if unknown.
     """
 
     question_id: int
@@ -43,7 +42,7 @@ class Annotation:
     """The ten human answers to one question.
 
     Attributes:
-        question_id: The question that was answered.
+        question_id: The question.
         image_id: The image it is about.
         question_type: The question's first words, such as ``"what color is the"``.
         answer_type: ``"yes/no"``, ``"number"`` or ``"other"``.
@@ -65,17 +64,11 @@ Record = TypeVar("Record", Question, Annotation)
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Read a question file of VQA v1, v2 or VQA-CP.
-
-    Args:
-        path: JSON, or gzipped JSON whatever its name.
-
-    Returns:
-        The questions, in the file's order.
+    """Read a question file of VQA v1, v2 or VQA-CP, gzipped or not.
 
     Raises:
-        InputError: If the file is not such a file, a record lacks a key or holds a value of the wrong type,
-            or a question id occurs twice.
+        InputError: The file has another format, a record lacks a key or has a value of the wrong type, or a question id
+            occurs twice.
     """
     return _read_records(path, "questions", _parse_question)
 
@@ -86,18 +79,10 @@ def read_annotations(path: Path) -> list[Annotation]:
 
 
 def pair(questions: Sequence[Question], annotations: Iterable[Annotation], source: str) -> list[Annotation]:
-    """Put annotations into the order of their questions.
-
-    Args:
-        questions: All questions of a split.
-        annotations: Their annotations, in any order.
-        source: What an error should call the questions, such as their file.
-
-    Returns:
-        One annotation for each question.
+    """Put annotations into the order of their questions. ``source`` is the file of the questions, for error messages.
 
     Raises:
-        InputError: If a question has no annotation, an annotation no question, or the two name different images.
+        InputError: A question has no annotation, an annotation has no question, or they are about different images.
     """
     by_id = {annotation.question_id: annotation for annotation in annotations}
     check_same_questions((question.question_id for question in questions), by_id, source)
@@ -112,13 +97,7 @@ def pair(questions: Sequence[Question], annotations: Iterable[Annotation], sourc
 
 
 def check_same_questions(found: Iterable[int], expected: Iterable[int], name: str) -> None:
-    """Raise an InputError unless two sets of question ids are equal.
-
-    Args:
-        found: The ids that ``name`` holds.
-        expected: The ids of the annotations.
-        name: What the error should call the holder of ``found``.
-    """
+    """Raise an InputError, about the file ``name``, unless it has the expected question ids."""
     found, expected = set(found), set(expected)
     missing, extra = expected - found, found - expected
     if missing:
@@ -134,13 +113,10 @@ def check_same_questions(found: Iterable[int], expected: Iterable[int], name: st
 
 
 def read_results(path: Path) -> dict[int, str]:
-    """Read predictions in the official results shape, ``[{"question_id": int, "answer": str}, ...]``.
-
-    Returns:
-        The answer to each question, in the file's order.
+    """Read the answer to each question in the official results format, ``[{"question_id": int, "answer": str}, ...]``.
 
     Raises:
-        InputError: If a record is malformed, or a question is answered twice.
+        InputError: A record is malformed, or a question is answered twice.
     """
     records = read_json(path, expected="a VQA results file")
     if not isinstance(records, list):
@@ -156,7 +132,7 @@ def read_results(path: Path) -> dict[int, str]:
 
 
 def write_results(path: Path, results: Iterable[tuple[int, str]]) -> None:
-    """Write ``(question_id, answer)`` pairs in the official results shape."""
+    """Write ``(question_id, answer)`` pairs in the official results format."""
     write_json(path, [{"question_id": question_id, "answer": answer} for question_id, answer in results])
 
 
@@ -210,7 +186,7 @@ def _parse_annotation(record: Any, coco_split: str, where: str) -> Annotation:
         question_type=field(record, "question_type", str, where),
         answer_type=field(record, "answer_type", str, where),
         multiple_choice_answer=field(record, "multiple_choice_answer", str, where),
-        # Few of the millions of answers are distinct; interned, they are kept once.
+        # Few of the millions of answers are distinct; interning keeps each once.
         answers=tuple(sys.intern(field(answer, "answer", str, where)) for answer in answers),
         confidences=tuple(sys.intern(field(answer, "answer_confidence", str, where)) for answer in answers),
     )

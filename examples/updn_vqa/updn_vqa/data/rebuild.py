@@ -1,7 +1,7 @@
-"""VQA-CP from VQA and two lists of question ids: ``updn-vqa rebuild-cp``.
+"""``updn-vqa rebuild-cp``: make VQA-CP from VQA and two lists of question ids.
 
-VQA-CP deals the questions of VQA's train and validation parts out anew, v1 those of VQA v1 and v2 those of VQA v2; it
-has no other content. So where its files are not to be had, the ids of its two parts are enough.
+VQA-CP v1 and v2 split the questions of VQA v1 and v2 in another way and have no other content. So if the files of
+VQA-CP cannot be downloaded, the question ids of its two parts are enough.
 """
 
 from __future__ import annotations
@@ -13,36 +13,34 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
-
-from updn_common.console import plain_console
+from updn_common.data.prepared_writer import print_summary
 from updn_common.errors import InputError
+from updn_common.files.json_fields import as_id
 from updn_common.files.reading import read_json, read_text
-from updn_common.files.records import as_id
 from updn_common.files.writing import new_directory
 from updn_common.progress import track
-from updn_vqa.data.layout import DatasetName, official_files
+from updn_vqa.data.official_files import DatasetName, official_files
 from updn_vqa.data.official_writers import write_annotations, write_questions
 from updn_vqa.data.questions import Annotation, Question, pair, read_annotations, read_questions
 
 NAMES: dict[str, tuple[DatasetName, DatasetName]] = {"v1": ("vqa_v1", "vqacp_v1"), "v2": ("vqa_v2", "vqacp_v2")}
 PUBLISHED = {"v1": None, "v2": {"train": 438_183, "test": 219_928}}
-"""How many questions VQA-CP has, where known to the last digit."""
+"""Number of questions in VQA-CP, where it is known exactly."""
 
 
 @dataclass(frozen=True)
 class RebuildConfig:
-    """VQA-CP from VQA and two lists of question ids.
+    """Make VQA-CP from VQA and two lists of question ids.
 
     Attributes:
-        train_ids: The ids of the train questions: text with one a line, a JSON list of ids or of records that have a
-            question_id, or a file of questions.
-        test_ids: The ids of the test questions.
-        out: The new directory.
-        data: The directory with the official files of VQA, train and validation.
+        train_ids: File with the ids of the train questions: text with one id per line, a JSON list of ids or of records
+            with a question_id, or a question file.
+        test_ids: File with the ids of the test questions.
+        out: Path of the new directory.
+        data: Directory with the official files of VQA, train and validation.
         questions: Question files to use instead.
-        annotations: Annotation files to use instead, one for each of them in the same order.
-        version: VQA-CP v1 or v2.
+        annotations: Annotation files to use instead, in the order of the question files.
+        version: Version of VQA-CP.
     """
 
     train_ids: Path
@@ -55,10 +53,10 @@ class RebuildConfig:
 
 
 def rebuild(config: RebuildConfig) -> None:
-    """Write the four files of VQA-CP under their official names, and print what is in them.
+    """Write the four files of VQA-CP under their official names, and print a summary.
 
     Raises:
-        InputError: If a file is malformed, or ids are unknown, double or in both parts; nothing is left behind.
+        InputError: A file is malformed, or an id is unknown, repeated or in both parts; nothing is left behind.
     """
     ids = {"train": read_question_ids(config.train_ids), "test": read_question_ids(config.test_ids)}
     if both := set(ids["train"]) & set(ids["test"]):
@@ -70,8 +68,8 @@ def rebuild(config: RebuildConfig) -> None:
     for name, path in (("train", config.train_ids), ("test", config.test_ids)):
         if unknown := [question_id for question_id in ids[name] if question_id not in known]:
             raise InputError(
-                f"{path}: {len(unknown)} of {len(ids[name])} ids are of no given question, the first is {unknown[0]}. "
-                f"VQA-CP {config.version} needs the questions of VQA {config.version}, train and validation."
+                f"{path}: {len(unknown)} of {len(ids[name])} ids are not in the given question files, the first is "
+                f"{unknown[0]}. VQA-CP {config.version} needs questions of VQA {config.version}, train and validation."
             )
     with new_directory(config.out) as out:
         for name in track(ids, "parts"):
@@ -84,10 +82,10 @@ def rebuild(config: RebuildConfig) -> None:
 
 
 def read_question_ids(path: Path) -> list[int]:
-    """Read question ids: text with one a line, a JSON list of ids or of records, or an official file with a header.
+    """Read question ids from text with one per line, a JSON list of ids or records, or an official file.
 
     Raises:
-        InputError: If the file holds none of these, no id, or an id twice.
+        InputError: The file holds none of these, no ids, or an id twice.
     """
     text = read_text(path, expected="a list of question ids")
     if text.lstrip()[:1] in ("[", "{"):
@@ -98,8 +96,8 @@ def read_question_ids(path: Path) -> list[int]:
         if not isinstance(records, list):
             keys = ", ".join(map(repr, islice(document, 3))) + " ..." * (len(document) > 3)
             raise InputError(
-                f"{path} holds a JSON object with the keys {keys}. Expected the ids of one part: one a line, as a JSON "
-                "list, or in an official file of questions or annotations."
+                f"{path} holds a JSON object with the keys {keys}. Expected the ids of one part: one per line, as a "
+                "JSON list, or in an official file of questions or annotations."
             )
         items: list[Any] = [item.get("question_id") if isinstance(item, dict) else item for item in records]
     else:
@@ -109,7 +107,8 @@ def read_question_ids(path: Path) -> list[int]:
         question_id = as_id(item)
         if question_id is None:
             raise InputError(
-                f"{path}, entry {number}: {repr(item)[:60]} is no question id. Expected one a line, or a JSON list."
+                f"{path}, entry {number}: {repr(item)[:60]} is not a question id. Expected one per line, or a "
+                "JSON list."
             )
         ids.append(question_id)
     if not ids:
@@ -135,7 +134,7 @@ def _files(config: RebuildConfig) -> tuple[Sequence[Path], Sequence[Path]]:
 
 
 def _read(questions: Sequence[Path], annotations: Sequence[Path]) -> dict[int, tuple[Question, Annotation]]:
-    """All questions and their annotations by id."""
+    """All questions and their annotations, by question id."""
     known: dict[int, tuple[Question, Annotation]] = {}
     pairs = zip(questions, annotations, strict=True)
     for question_file, annotation_file in track(pairs, "questions and annotations", len(questions)):
@@ -144,7 +143,7 @@ def _read(questions: Sequence[Path], annotations: Sequence[Path]) -> dict[int, t
         for question, annotation in zip(asked, answered, strict=True):
             if question.question_id in known:
                 raise InputError(
-                    f"{question_file}: question {question.question_id} is in a file before it too. Give each once."
+                    f"{question_file}: question {question.question_id} is in an earlier file too. Give each once."
                 )
             if not question.coco_split:
                 raise InputError(
@@ -164,15 +163,11 @@ def _print_summary(
     if published and published != {name: len(part) for name, part in ids.items()}:
         sizes = " and ".join(f"{count:,} {name}" for name, count in published.items())
         notes.append(f"VQA-CP {config.version} as published has {sizes} questions: this is another split.")
-    table = Table(title=f"{config.out}: VQA-CP {config.version}")
     types = sorted({annotation.answer_type for _, annotation in known.values()})
-    for column in ("part", "questions", "images", *types):
-        table.add_column(column, justify="left" if column == "part" else "right")
+    counts = {}
     for name, part in ids.items():
         by_type = Counter(known[question_id][1].answer_type for question_id in part)
         images = len({known[question_id][0].image_id for question_id in part})
-        table.add_row(name, f"{len(part):,}", f"{images:,}", *(f"{by_type[kind]:,}" for kind in types))
-    console = plain_console()
-    console.print(table)
-    for note in notes:
-        console.print(note, soft_wrap=True)
+        counts[name] = {"questions": len(part), "images": images} | {kind: by_type[kind] for kind in types}
+    columns = {heading: heading for heading in ("questions", "images", *types)}
+    print_summary(f"{config.out}: VQA-CP {config.version}", columns, counts, notes)

@@ -1,4 +1,4 @@
-"""Splits of questions: read, checked against each other, and a development part held out of train."""
+"""Read and check the splits of questions, and hold a development split out of train."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import NamedTuple
 from updn_common.data.splits import hold_out
 from updn_common.errors import InputError, first_few
 from updn_common.progress import track
-from updn_vqa.data.layout import SplitFiles
+from updn_vqa.data.official_files import SplitFiles
 from updn_vqa.data.questions import Annotation, Question, pair, read_annotations, read_questions
+
+SELECTION_SPLIT = "dev"
+"""The split that checkpoints and options are chosen on."""
 
 
 class Split(NamedTuple):
@@ -19,7 +22,7 @@ class Split(NamedTuple):
     annotations: list[Annotation]
 
     def where(self, keep: Callable[[Question], bool]) -> Split:
-        """The questions that ``keep`` is true for, with their annotations."""
+        """The questions for which ``keep`` is true, with their annotations."""
         kept = [(q, a) for q, a in zip(self.questions, self.annotations, strict=True) if keep(q)]
         return Split([question for question, _ in kept], [annotation for _, annotation in kept])
 
@@ -28,7 +31,7 @@ def read_splits(files: Mapping[str, SplitFiles]) -> dict[str, Split]:
     """Read the questions and annotations of all splits.
 
     Raises:
-        InputError: If a file is malformed, questions and annotations do not fit, or a question is in two splits.
+        InputError: A file is malformed, questions and annotations differ, or a question is in two splits.
     """
     splits = {}
     home: dict[int, str] = {}
@@ -48,19 +51,16 @@ def read_splits(files: Mapping[str, SplitFiles]) -> dict[str, Split]:
 def keep_images(
     splits: Mapping[str, Split], images: Collection[int], source: str, *, drop: bool
 ) -> tuple[dict[str, Split], int]:
-    """Keep the questions about given images.
+    """Keep the questions about images that have proposals; return them and the number of dropped ones.
 
     Args:
         splits: The splits.
         images: The images that have proposals.
-        source: What an error should call the place where the proposals were found.
-        drop: Whether other questions may be left out.
-
-    Returns:
-        The kept questions, and the number of others.
+        source: Files of the proposals, for error messages.
+        drop: Whether to drop other questions instead of raising an error.
 
     Raises:
-        InputError: If ``drop`` is false and there are other questions, or a split keeps none.
+        InputError: There are other questions and ``drop`` is false, or a split keeps none.
     """
     missing = [q for split in splits.values() for q in split.questions if q.image_id not in images]
     if missing and not drop:
@@ -80,17 +80,17 @@ def keep_images(
 
 
 def hold_out_development(splits: Mapping[str, Split], share: float, seed: int) -> dict[str, Split]:
-    """Move a random share of the train images, with all their questions, to a new split ``"dev"``.
-
-    Args:
-        splits: The splits, ``"train"`` among them.
-        share: Share of the images, in (0, 1); at least one image moves and one stays.
-        seed: Chooses the images.
+    """Move a share of the train images, with all their questions, to `SELECTION_SPLIT`, unless that exists.
 
     Raises:
-        InputError: If there is but one image.
+        InputError: There is only one image.
     """
+    if SELECTION_SPLIT in splits or share == 0:
+        return dict(splits)
     train = splits["train"]
     held_out = hold_out((question.image_id for question in train.questions), share, seed)
-    development = train.where(lambda question: question.image_id in held_out)
-    return {**splits, "train": train.where(lambda question: question.image_id not in held_out), "dev": development}
+    return {
+        **splits,
+        "train": train.where(lambda question: question.image_id not in held_out),
+        SELECTION_SPLIT: train.where(lambda question: question.image_id in held_out),
+    }

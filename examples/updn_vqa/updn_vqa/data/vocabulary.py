@@ -1,4 +1,4 @@
-"""Answers and question words as indices, as in the reference implementation of the Bottom-Up Top-Down VQA model.
+"""Vocabularies of answers and question words, as in the reference code of the Bottom-Up Top-Down VQA model.
 
 Reference: https://github.com/hengyuan-hu/bottom-up-attention-vqa, ``compute_softscore.py`` and ``dataset.py``.
 """
@@ -25,13 +25,13 @@ PADDING = 0
 UNKNOWN = 1
 _SPECIAL = 2
 
-_SOFT_SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)  # by the number of people who gave the answer, 4 meaning 4 or more
+_SOFT_SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)  # for an answer that 0, 1, 2, 3, or 4 and more people gave
 
 
 def soft_scores(annotation: Annotation) -> dict[str, float]:
-    """The training target of each distinct answer: what the VQA accuracy would give for it, to one digit.
+    """The training target of each distinct answer: its VQA accuracy, to one digit.
 
-    Answers count as they were typed: the reference normalises the vocabulary, not the ten answers.
+    Answers are compared as they were typed: the reference code normalises the vocabulary, not the ten answers.
 
     Returns:
         .3, .6, .9 or 1 for answers that 1, 2, 3 or more people gave, in order of first mention.
@@ -41,7 +41,7 @@ def soft_scores(annotation: Annotation) -> dict[str, float]:
 
 
 def tokenise(text: str) -> list[str]:
-    """Split a question into words: lower case, no commas or question marks, and ``'s`` a word of its own.
+    """Split a question into words in lower case, without commas and question marks; ``'s`` is a separate word.
 
     Example:
         >>> tokenise("What's the man's hat, exactly?")
@@ -52,7 +52,7 @@ def tokenise(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class AnswerVocabulary:
-    """The answers that a model can give, each by its index.
+    """The answers that a model can give.
 
     Attributes:
         answers: The answers, in the order of their indices.
@@ -70,31 +70,31 @@ class AnswerVocabulary:
 
     @classmethod
     def build(cls, annotations: Iterable[Annotation], min_occurrences: int = 9) -> AnswerVocabulary:
-        """Collect the normalised multiple-choice answers that stand at ``min_occurrences`` questions or more.
+        """Collect the normalised multiple-choice answers of at least ``min_occurrences`` questions.
 
         The most frequent answer comes first, and equally frequent ones are in alphabetical order.
 
         Raises:
-            InputError: If no answer is that frequent.
+            InputError: No answer is that frequent.
         """
         counts = Counter(normalise_answer(annotation.multiple_choice_answer) for annotation in annotations)
         answers = [answer for answer in by_frequency(counts) if counts[answer] >= min_occurrences]
         if not answers:
             most = max(counts.values(), default=0)
             raise InputError(
-                f"No answer stands at {min_occurrences} train questions or more, the most frequent one at {most}. Give "
-                "a lower --min-answer-occurrences (1 keeps every answer), or a fixed list with --answers."
+                f"No answer belongs to {min_occurrences} or more train questions; the most frequent belongs to {most}. "
+                "Give a lower --min-answer-occurrences (1 keeps every answer), or a fixed list with --answers."
             )
         return cls(tuple(answers))
 
     @classmethod
     def read(cls, path: Path) -> AnswerVocabulary:
-        """Read a JSON list of answers or an object from answer to index, as LXMERT has them, or OpenVQA's pair.
+        """Read a JSON list of answers, an object from answer to index as in LXMERT, or a file of OpenVQA.
 
         OpenVQA's ``answer_dict.json`` is a list of two objects: from answer to index, and from index to answer.
 
         Raises:
-            InputError: If the file holds none of these, or indices or answers are not unique.
+            InputError: The file holds none of these, or indices or answers are not unique.
         """
         document = read_json(path, expected="a JSON list of answers")
         if isinstance(document, list) and [type(item) for item in document] == [dict, dict]:
@@ -118,17 +118,17 @@ class AnswerVocabulary:
 
 
 def ground_truth(annotation: Annotation, vocabulary: AnswerVocabulary) -> int:
-    """Index of the annotated answer, whose logit HINT's importance is of; -1 for none.
+    """Index of the annotated answer, to whose logit the importance of proposals refers; -1 for none.
 
-    There is none if the vocabulary lacks it, or if none of the ten people typed it in this form: its soft score is 0
-    then, and a hint would raise a logit that the answers' loss lowers. Another answer does not take its place.
+    There is none if the vocabulary lacks the answer, or if none of the ten people typed it in this form: then its soft
+    score is 0, and a hint would raise a logit that the answer loss lowers.
     """
     answer = normalise_answer(annotation.multiple_choice_answer)
     return -1 if no_ground_truth(annotation, vocabulary) else vocabulary.index[answer]
 
 
 def no_ground_truth(annotation: Annotation, vocabulary: AnswerVocabulary) -> str:
-    """Why the annotated answer has no logit that is trained to be high; empty if it has."""
+    """Why `ground_truth` is -1; empty if it is not."""
     answer = normalise_answer(annotation.multiple_choice_answer)
     if answer not in vocabulary.index:
         return "not in the vocabulary"
@@ -137,16 +137,16 @@ def no_ground_truth(annotation: Annotation, vocabulary: AnswerVocabulary) -> str
 
 @dataclass(frozen=True)
 class QuestionVocabulary:
-    """The words of the training questions. Index 0 is padding and 1 is every word that is not among them.
+    """The words of the training questions. Index 0 is padding, and index 1 stands for all other words.
 
     Attributes:
-        words: The words, in the order of their indices, the first of which is 2.
+        words: The words, in the order of their indices, which begin with 2.
     """
 
     words: tuple[str, ...]
 
     def __len__(self) -> int:
-        """The number of indices: the words, padding and the unknown word."""
+        """Number of indices, including padding and the unknown word."""
         return _SPECIAL + len(self.words)
 
     @cached_property
@@ -169,14 +169,9 @@ class QuestionVocabulary:
         write_json(path, list(self.words))
 
     def encode(self, texts: Sequence[str], length: int = 14) -> Int64[np.ndarray, "N {length}"]:
-        """Encode questions, padded on the *left* so that a recurrent network ends on the last word.
+        """Encode N questions, padded on the *left* so that a recurrent network ends on the last word.
 
-        Args:
-            texts: N questions.
-            length: Number of words that are kept; longer questions lose their end.
-
-        Returns:
-            Word indices, shape (N, length).
+        Longer questions lose their end.
         """
         tokens = np.full((len(texts), length), PADDING, dtype=np.int64)
         for row, text in zip(tokens, texts, strict=True):
@@ -186,6 +181,6 @@ class QuestionVocabulary:
 
 
 def prepared_checksum(prepared: Path) -> str:
-    """That of the answers and words of a prepared directory, as `check_vocabulary` takes it."""
+    """Checksum of the answers and words of a prepared directory, for `check_vocabulary`."""
     answers, words = AnswerVocabulary.read(prepared / "answers.json"), QuestionVocabulary.read(prepared / "words.json")
     return vocabulary_checksum([json_text(answers.answers), json_text(words.words)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import tyro
 
-from updn_common.data.controls import Hints
+from updn_common.data.control_hints import Hints
 from updn_common.runs.importance import Importance
 from updn_vqa.networks import NetworkSizes
 

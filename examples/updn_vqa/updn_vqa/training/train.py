@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from updn_common.console import plain_console
-from updn_common.data.controls import control_hints
+from updn_common.data.control_hints import control_hints
 from updn_common.data.loading import load_ahead
 from updn_common.data.stream import Stream, fold, generator
 from updn_common.errors import InputError

@@ -1,12 +1,11 @@
-"""Human hints: for a question, how important people find each proposal of its image.
+"""Human hints: the importance of each proposal of an image for a question about it, according to people.
 
-Each kind is a :class:`HintSource`. *VQA-HAT* maps and *boxes* were made with the question in view. *SALICON* fixations
-were not: its people looked at the images freely, so all questions of an image share one hint. *Words* were never about
+Each kind is a :class:`HintSource`. People made *VQA-HAT* maps and *boxes* with the question in view. *SALICON*
+fixations come from free viewing, so all questions about an image share one hint. *Words* were not written about
 proposals; see :mod:`updn_vqa.data.hints.words`. :mod:`updn_vqa.data.hints.file` describes the open format for hints of
 any kind.
 """
 
-from updn_common.proposals.store import Geometry
 from updn_vqa.data.hints.boxes import BoxHints, read_question_boxes
 from updn_vqa.data.hints.file import FileHints, write_hints
 from updn_vqa.data.hints.gqa import read_gqa
@@ -18,7 +17,6 @@ __all__ = [
     "SALICON_SIGMA",
     "BoxHints",
     "FileHints",
-    "Geometry",
     "HatHints",
     "HintSource",
     "ObjectNames",

@@ -1,4 +1,4 @@
-"""Hints from boxes around what a question is about."""
+"""Hints from boxes around what a question asks about."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hint_loss import human_importance_from_boxes
 from updn_common.errors import InputError
+from updn_common.files.json_fields import by_id, is_number
 from updn_common.files.reading import read_json
-from updn_common.files.records import by_id, is_number
 from updn_common.proposals.boxes import box_fault
 from updn_common.proposals.store import Geometry
 from updn_vqa.data.hints.source import Importance, fitting_scale, joined, read_all
@@ -28,10 +28,11 @@ class BoxHints:
     """Boxes that people drew around what a question is about.
 
     Attributes:
-        boxes: The boxes of each question that has any, (M, 4) x1 y1 x2 y2 in pixels.
-        files: The files they were read from.
-        about: What ``prepared.json`` should say that they are.
-        sizes: Width and height of the image that a question's boxes are in, where that is told; they are scaled.
+        boxes: The boxes of each question that has any: x1, y1, x2, y2 in pixels.
+        files: The files that were read.
+        about: Description for ``prepared.json``.
+        sizes: For some questions, width and height of the image that the boxes were drawn on; they are scaled to the
+            image of the proposals.
     """
 
     boxes: Mapping[int, Float32[Tensor, "M 4"]]
@@ -46,11 +47,9 @@ class BoxHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return self.boxes
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """See :class:`HintSource`."""
         drawn = self.boxes.get(question.question_id)
         if drawn is None:
             return None
@@ -66,18 +65,12 @@ class BoxHints:
 
 
 def read_question_boxes(path: Path) -> dict[int, Float32[Tensor, "M 4"]]:
-    """Read ``{"<question id>": [[x1, y1, x2, y2], ...]}``, boxes in pixels.
+    """Read the boxes of each question that has any, ``{"<question id>": [[x1, y1, x2, y2], ...]}`` in pixels.
 
     A box may also be written as in GQA's scene graphs, ``{"x": left, "y": top, "w": width, "h": height, ...}``.
 
-    Args:
-        path: The JSON file.
-
-    Returns:
-        The boxes of each question that has any.
-
     Raises:
-        InputError: If the file has another shape, or a box is inverted, empty or not finite.
+        InputError: The file has another format, or a box is inverted, empty or not finite.
     """
     document = read_json(path, expected="a JSON file of boxes for each question", unique=True)
     boxes = {
@@ -88,10 +81,10 @@ def read_question_boxes(path: Path) -> dict[int, Float32[Tensor, "M 4"]]:
 
 
 def parse_boxes(boxes: Any, where: str) -> list[Box]:
-    """The corners of each of a list of boxes, checked.
+    """The corners of a list of boxes.
 
     Raises:
-        InputError: If it is no list of boxes, or one is inverted, empty or not finite.
+        InputError: The value is not a list of boxes, or a box is inverted, empty or not finite.
     """
     corners = [_corners(box) for box in boxes] if isinstance(boxes, list) else [None]
     if None in corners:
@@ -105,5 +98,5 @@ def _corners(box: Any) -> Box | None:
         box = [x, y, x + w, y + h] if all(map(is_number, (x, y, w, h))) else None
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return None
-    x1, y1, x2, y2 = torch.tensor(box, dtype=torch.float32).tolist()  # what is above zero may be below its precision
+    x1, y1, x2, y2 = torch.tensor(box, dtype=torch.float32).tolist()  # a side may round to zero
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None

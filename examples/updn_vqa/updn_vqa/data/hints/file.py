@@ -1,6 +1,6 @@
-"""Hints in an open format of our own: JSON Lines, gzipped or not, that any program can read or write.
+"""Hints in an open format: JSON Lines, gzipped or not, that any program can read or write.
 
-The first line says what the file is, and each line after it is the hint for one question::
+The first line is a header, and each line after it is the hint for one question::
 
     {"format": "hints", "version": 1, "about": "clicks of students", "features": [{"name": "a.tsv", "sha256": "..."}]}
     {"question_id": 458752000, "importance": [0.93, 0.5, 0.11]}
@@ -8,14 +8,14 @@ The first line says what the file is, and each line after it is the hint for one
     {"question_id": 458752002, "words": ["stop sign", "trees"]}
 
 ``importance``
-    ``s`` in [0, 1] for each proposal of the question's image, in the order of the feature file. Only such hints are
-    tied to features, so the first line may name these with their checksums, and then no others are accepted.
+    ``s`` in [0, 1] for each proposal of the question's image, in the order of the feature file. Only such hints depend
+    on the features: if the header lists feature files with their checksums, no others are accepted.
 ``boxes``
-    Corners x1, y1, x2, y2 in pixels of the image, or ``{"x", "y", "w", "h"}``: what a person marked.
+    What a person marked: corners x1, y1, x2, y2 in pixels of the image, or ``{"x", "y", "w", "h"}``.
 ``words``
-    What a person named; they are matched with the names of detected objects.
+    What a person named. The words are matched with the names of detected objects.
 
-``about`` is for people, and ``features`` may be left out.
+``about`` is a description for people, and ``features`` may be left out.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import torch
 from jaxtyping import Float32
 
 from updn_common.errors import InputError
+from updn_common.files.json_fields import as_id, is_text
 from updn_common.files.reading import read_json_lines
-from updn_common.files.records import as_id, is_text
 from updn_common.files.writing import atomic_file, json_text
 from updn_common.proposals.store import Geometry
 from updn_vqa.data.hints.boxes import BoxHints, parse_boxes
@@ -45,15 +45,15 @@ _KINDS = ("importance", "boxes", "words")
 
 @dataclass(frozen=True)
 class FileHints:
-    """Hints from files in our own format.
+    """Hints from files in the open format.
 
     Attributes:
         scores: The importance of each proposal, for questions that have such a hint.
         boxes: Hints from boxes.
         words: Hints from words, if there are any.
-        features: The features that the scores belong to, by checksum; empty if no file says.
-        files: The files that all were read from.
-        about: What the files say of themselves.
+        features: Names of the feature files that the scores belong to, by checksum; empty if unknown.
+        files: The files that were read.
+        about: The descriptions in the headers.
     """
 
     scores: Mapping[int, Float32[np.ndarray, " K"]]
@@ -65,14 +65,10 @@ class FileHints:
 
     @classmethod
     def read(cls, files: Sequence[Path], names: Path | None) -> FileHints:
-        """Read one or more files.
-
-        Args:
-            files: The files; a question has a hint in one of them.
-            names: The detector's object names, which hints from words need.
+        """Read one or more files; hints from words need ``names``, the file of the detector's object names.
 
         Raises:
-            InputError: If a line is malformed, a question has two hints, or object names are missing.
+            InputError: A line is malformed, a question has two hints, or object names are missing.
         """
         found: dict[str, dict[int, Any]] = {kind: {} for kind in _KINDS}
         features: dict[str, str] = {}
@@ -85,7 +81,9 @@ class FileHints:
             for where, record in lines:
                 question_id, kind, value = _parse(record, where)
                 if any(question_id in hints for hints in found.values()):
-                    raise InputError(f"{where}: question {question_id} has a hint already. Keep one of the two.")
+                    raise InputError(
+                        f"{where}: question {question_id} has another hint in an earlier line. Keep one of the two."
+                    )
                 found[kind][question_id] = value
         if found["words"] and names is None:
             raise InputError(f"{joined(files)}: hints from words need the detector's names. Give --object-names.")
@@ -94,13 +92,10 @@ class FileHints:
         return cls(found["importance"], BoxHints(boxes, files), words, features, files, "; ".join(about))
 
     def check_features(self, sources: Iterable[Mapping[str, str]]) -> None:
-        """Check that the scores are about the proposals at hand.
-
-        Args:
-            sources: Names and checksums of what these were read from.
+        """Check that the scores belong to features with the given names and checksums.
 
         Raises:
-            InputError: If the files name other features.
+            InputError: The hint files name other features.
         """
         given = {source["sha256"] for source in sources}
         if self.scores and (others := [name for checksum, name in self.features.items() if checksum not in given]):
@@ -111,11 +106,9 @@ class FileHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return {*self.scores, *self.boxes.boxes, *(self.words.texts if self.words else ())}
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """See :class:`HintSource`."""
         scores = self.scores.get(question.question_id)
         if scores is None:
             s = self.boxes.importance(question, image)
@@ -145,19 +138,19 @@ def write_hints(
     about: str,
     features: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Write the importance of proposals; reading them again gives the same numbers, bitwise.
+    """Write the importance of proposals so that reading gives bitwise the same numbers.
 
     Args:
         path: The file.
         hints: Question ids and the importance of each proposal.
-        about: Where they come from, in words.
-        features: Names and checksums of the features that the proposals are in.
+        about: Description of where the hints come from.
+        features: Names and checksums of the feature files.
     """
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         header = {"format": "hints", "version": VERSION, "about": about, "features": list(features)}
         file.write(json_text(header) + "\n")
         for question_id, s in hints:
-            # The shortest decimal number that is nearest to a float32 has at most nine digits.
+            # The shortest decimal number that identifies a float32 has at most nine digits.
             shortest = [float(str(x)) for x in s.astype(np.float32)]
             file.write(json_text({"question_id": question_id, "importance": shortest}) + "\n")
 
@@ -166,7 +159,7 @@ def _header(line: tuple[str, Any]) -> Mapping[str, Any]:
     where, header = line
     if not isinstance(header, dict) or header.get("format") != "hints" or header.get("version") != VERSION:
         raise InputError(
-            f'{where}: no file of hints. Its first line should be {{"format": "hints", "version": {VERSION}, '
+            f'{where}: not a file of hints. Its first line should be {{"format": "hints", "version": {VERSION}, '
             '"about": "where they come from"}.'
         )
     features = header.get("features") or []

@@ -1,7 +1,7 @@
-"""Hints from GQA: the boxes of the objects that a question and its answer name, as its scene graphs have them.
+"""Hints from GQA: the boxes of the objects that a question and its answer name, from the scene graphs.
 
-GQA's questions are generated from its scene graphs, and say which objects they are about. Whoever asks GQA's questions
-here gives them in the shape of VQA, ten times the one answer, under GQA's own question and image ids.
+GQA's questions were generated from scene graphs, and list the objects they are about. To use them here, convert them to
+the format of VQA with the one answer repeated ten times, and keep GQA's question and image ids.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from updn_common.errors import InputError
+from updn_common.files.json_fields import by_id, is_number
 from updn_common.files.reading import read_json
-from updn_common.files.records import by_id, is_number
 from updn_vqa.data.hints.boxes import BoxHints
 from updn_vqa.data.hints.source import joined
 
@@ -23,12 +23,12 @@ _NAMED_IN = ("question", "answer", "fullAnswer")
 
 
 def read_gqa(files: Sequence[Path]) -> BoxHints:
-    """Read GQA's question files and scene graphs, told apart by what they hold.
+    """Read GQA's question files and scene graphs, recognised by their content.
 
-    Boxes are cut to their image; questions about no object of the graph have no hint.
+    Boxes are clipped to their image; questions that name no object have no hint.
 
     Raises:
-        InputError: If a file is neither, there is only one kind, or an object that a question names is in no graph.
+        InputError: A file is neither, one of the two kinds is missing, or the scene graphs lack a named object.
     """
     questions: dict[int, Any] = {}
     graphs: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def read_gqa(files: Sequence[Path]) -> BoxHints:
             continue
         found = by_id(document, path, "questions")
         if both := questions.keys() & found.keys():
-            raise InputError(f"{path} has question {min(both)}, which a file before it has too. Keep one of the two.")
+            raise InputError(f"{path} has question {min(both)}, which an earlier file has too. Keep one of the two.")
         questions |= found
     if not questions or not graphs:
         missing, given = ("scene graphs", "questions") if questions else ("questions", "scene graphs")
@@ -57,7 +57,7 @@ def read_gqa(files: Sequence[Path]) -> BoxHints:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{joined(files)}: not as GQA's files are ({type(error).__name__}: {error}). Take questions and scene "
+            f"{joined(files)}: not in the format of GQA ({type(error).__name__}: {error}). Take questions and scene "
             "graphs of the same release and part."
         ) from None
     return BoxHints({key: torch.tensor(boxes[key]) for key in sizes}, files, ABOUT, sizes)

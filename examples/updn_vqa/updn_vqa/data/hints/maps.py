@@ -19,7 +19,7 @@ from updn_vqa.data.hints.source import Importance, fitting_scale, joined, read_a
 from updn_vqa.data.questions import Question, read_questions
 
 SALICON_SIGMA = 19.0
-"""Pixels: the blur of the SALICON tools, about one degree of visual angle in their 640 x 480 images."""
+"""Blur in pixels as in the SALICON tools: about one degree of visual angle in their 640 x 480 images."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class HatHints:
 
     Attributes:
         maps: The maps of each (VQA v2 or VQA-CP) question that has any; several are averaged.
-        matched: Number of mapped VQA v1 questions that are among the given questions.
-        unmatched: Number of mapped VQA v1 questions that are not.
-        files: The VQA v1 question files that said what the maps are about.
+        matched: Number of VQA v1 questions with maps that are among the given questions.
+        unmatched: Number of VQA v1 questions with maps that are not.
+        files: The VQA v1 question files.
     """
 
     maps: Mapping[int, Sequence[Path]]
@@ -40,18 +40,13 @@ class HatHints:
 
     @classmethod
     def match(cls, folders: Sequence[Path], v1_files: Sequence[Path], questions: Iterable[Question]) -> HatHints:
-        """Find the maps, named by VQA v1 question ids, of other questions.
+        """Find the maps of the given questions; maps have the ids of VQA v1 questions.
 
-        VQA-HAT was collected on VQA v1. A map is taken for every question that has exactly the same text and is
-        about the same image; maps of several VQA v1 questions of that text are averaged.
-
-        Args:
-            folders: Folders of ``<VQA v1 question id>_<map>.png``.
-            v1_files: The question files of VQA v1, train and validation.
-            questions: The questions to find maps for.
+        A map belongs to every question that has the same text and the same image as the VQA v1 question. VQA v1 asks
+        some questions twice about one image: their maps are averaged.
 
         Raises:
-            InputError: If no map belongs to any of the questions.
+            InputError: No map belongs to any of the questions.
         """
         v1_questions = (question for path in v1_files for question in read_questions(path))
         asked = {question.question_id: (question.image_id, question.text) for question in v1_questions}
@@ -60,7 +55,7 @@ class HatHints:
             wanted[question.image_id, question.text].append(question.question_id)
         found = read_all(find_vqa_hat, folders)
         same = {v1_id: wanted.get(asked[v1_id], []) if v1_id in asked else [] for v1_id in found}
-        maps: defaultdict[int, list[Path]] = defaultdict(list)  # VQA v1 asks some questions twice of one image
+        maps: defaultdict[int, list[Path]] = defaultdict(list)
         for v1_id, ids in same.items():
             for question_id in ids:
                 maps[question_id] += found[v1_id]
@@ -74,11 +69,10 @@ class HatHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return self.maps
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """See :class:`HintSource`; maps of another resolution are fine, of another aspect ratio not."""
+        """See :class:`HintSource`. A map may have another resolution than the image, but not another aspect ratio."""
         paths = self.maps.get(question.question_id)
         if paths is None:
             return None
@@ -99,11 +93,11 @@ class HatHints:
 
 @dataclass(frozen=True)
 class SaliconHints:
-    """SALICON fixations: all people's gaze points on an image, blurred.
+    """SALICON fixations: the gaze points of all people in an image, blurred.
 
     Attributes:
-        fixations: The fixations on each image.
-        files: The files they were read from.
+        fixations: The fixations in each image.
+        files: The files that were read.
         sigma: Standard deviation of the blur in pixels.
     """
 
@@ -118,20 +112,19 @@ class SaliconHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return ()
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """See :class:`HintSource`; the hint is the same for all questions of an image."""
+        """See :class:`HintSource`. The hint is the same for all questions about an image."""
         fixations = self.fixations.get(question.image_id)
         if fixations is None:
             return None
         if (fixations.height, fixations.width) != image.size:
             raise InputError(
-                f"{joined(self.files)}: fixations on image {question.image_id} are on {fixations.width} x "
-                f"{fixations.height} pixels, but the proposals on {image.width} x {image.height}."
+                f"{joined(self.files)}: the fixations in image {question.image_id} are on "
+                f"{fixations.width} x {fixations.height} pixels, but the proposals on {image.width} x {image.height}."
             )
-        points = torch.from_numpy(fixations.points + 0.5)  # from pixel centres at 0 to pixels that cover [0, 1]
+        points = torch.from_numpy(fixations.points + 0.5)  # now pixel corners, not centres, are whole numbers
         return human_importance_from_points(points, image.boxes, image_size=image.size, sigma=self.sigma).float()
 
     def record(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all kinds of hints have in common."""
+"""The interface of hints, and functions that several kinds share."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ ASPECT_TOLERANCE = 0.02
 
 
 class HintSource(Protocol):
-    """Where hints come from."""
+    """Hints for questions."""
 
     @property
     def files(self) -> Sequence[Path]:
-        """The single files that hints were read from, for their checksums."""
+        """The files that were read, apart from folders; their checksums are recorded."""
 
     @property
     def question_ids(self) -> Collection[int]:
-        """The questions that people left hints for; none where hints are about images."""
+        """The questions that have hints; empty if hints are about images."""
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """How important people find the proposals of an image for a question about it.
+        """Human importance of the proposals of an image for a question about it.
 
         Returns:
-            ``s`` in [0, 1], or None where people left no hint.
+            ``s`` in [0, 1], or None if there is no hint.
 
         Raises:
-            InputError: If the hint says nothing or does not fit the image.
+            InputError: The hint is empty or does not fit the image.
         """
 
     def record(self) -> dict[str, Any]:
-        """What ``prepared.json`` should say about this source."""
+        """A description of the hints for ``prepared.json``."""
 
 
 def fitting_scale(size: tuple[float, float], image: Geometry, image_id: int, where: str) -> Float32[Tensor, 2]:
-    """What x and y of a hint are to be multiplied by, that was made on an image of another resolution.
+    """The factors that scale x and y of a hint, made on an image of the given size, to the image of the proposals.
 
     Raises:
-        InputError: That has another aspect ratio.
+        InputError: The aspect ratios differ.
     """
     width, height = size
     if abs(width * image.height / (height * image.width) - 1) > ASPECT_TOLERANCE:
@@ -62,10 +62,10 @@ def fitting_scale(size: tuple[float, float], image: Geometry, image_id: int, whe
 def read_all(
     read: Callable[[Path], Mapping[int, Item]], paths: Iterable[Path], *, of: str = "question"
 ) -> dict[int, Item]:
-    """What ``read`` finds in all of the files, by question or image.
+    """Read several files and merge their items, which are keyed by question or image (``of``, for error messages).
 
     Raises:
-        InputError: If two of them know one.
+        InputError: Two files have the same key.
     """
     found: dict[int, Item] = {}
     home: dict[int, Path] = {}
@@ -78,5 +78,5 @@ def read_all(
 
 
 def joined(paths: Iterable[Path]) -> str:
-    """Paths as an error message names them."""
+    """Paths separated by commas, for error messages."""
     return ", ".join(map(str, paths))

@@ -1,10 +1,10 @@
-"""Hints from words: a proposal matters if a text names the object that the detector took it for.
+"""Hints from words: a proposal is important if a text names the object class that the detector assigned to it.
 
-Such hints need no eye and no drawn box, only texts and the detector's labels, and they know no better: all proposals
-that the detector gave the same name get the same importance, wherever they are, and what the detector cannot name
-cannot be hinted at. Wu and Mooney (2019) make hints of such words too, but of nouns alone, matched by the similarity of
-word vectors; here a word matches a name of which it is the singular, the plural or a synonym in the detector's list,
-noun or not: an orange shirt hints at fruit.
+Such hints need neither gaze nor drawn boxes, only texts and the classes of the detector. So all proposals of one class
+get the same importance, wherever they are, and what the detector has no class for gets none. Wu and Mooney (2019) also
+make hints from words, but only from nouns, matched by the similarity of word vectors. Here, a word matches the
+singular, the plural and the synonyms of a class in the detector's list, whether it is a noun or not: "an orange shirt"
+is a hint at fruit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from updn_common.errors import InputError
+from updn_common.files.json_fields import by_id, is_text
 from updn_common.files.reading import read_json, read_text
-from updn_common.files.records import by_id, is_text
 from updn_common.proposals.store import Geometry
 from updn_vqa.data.hints.source import Importance, read_all
 from updn_vqa.data.questions import Annotation, Question
@@ -38,30 +38,30 @@ _KEPT = ("ss", "us", "is")
 
 @dataclass(frozen=True)
 class ObjectNames:
-    """What a detector calls its classes.
+    """Names of the detector's object classes.
 
     Attributes:
-        names: The synonyms for each class.
+        names: The synonyms of each class.
     """
 
     names: Sequence[Sequence[str]]
 
     @classmethod
     def read(cls, path: Path) -> ObjectNames:
-        """Read a text file with one class a line, synonyms apart by commas, as ``objects_vocab.txt`` has them.
+        """Read a text file with one class per line and commas between synonyms, such as ``objects_vocab.txt``.
 
         Raises:
-            InputError: If there is no such file, or a line is empty.
+            InputError: The file is missing, or a line is empty.
         """
-        lines = read_text(path, expected="the detector's object names, one a line").splitlines()
+        lines = read_text(path, expected="the detector's object names, one per line").splitlines()
         if not lines or not all(line.strip() for line in lines):
             at = next((number for number, line in enumerate(lines, start=1) if not line.strip()), 1)
-            raise InputError(f"{path}, line {at} is empty; expected the detector's object names, one a line.")
+            raise InputError(f"{path}, line {at} is empty; expected the detector's object names, one per line.")
         return cls([line.split(",") for line in lines])
 
     @cached_property
     def _classes(self) -> dict[tuple[str, ...], set[int]]:
-        """The classes that a sequence of words names."""
+        """The classes that each sequence of words names."""
         classes: dict[tuple[str, ...], set[int]] = {}
         for index, synonyms in enumerate(self.names):
             for name in synonyms:
@@ -73,7 +73,7 @@ class ObjectNames:
         return max(map(len, self._classes))
 
     def named_in(self, text: str) -> set[int]:
-        """The classes that a text names; in "a hot dog" there is no dog.
+        """The classes that a text names. The longest name counts: "a hot dog" does not name a dog.
 
         Example:
             >>> names = ObjectNames([["dog"], ["hot dog", "hotdog"], ["man"], ["t-shirt", "t shirt"]])
@@ -92,7 +92,7 @@ class ObjectNames:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text in lower case and in the singular, without marks and possessive endings."""
+    """The words of a text in lower case and in the singular, without punctuation and possessive endings."""
     return tuple(_singular(word) for word in re.findall(r"[a-z0-9]+", _APOSTROPHE.sub("", text.lower())))
 
 
@@ -113,11 +113,11 @@ class WordHints:
     The importance of a proposal is the share of a question's texts that name its object: 0 or 1 for a single text.
 
     Attributes:
-        texts: The texts for each question that has any.
-        names: The detector's object names.
-        files: The files they were read from.
-        source: The kind of text.
-        about: The same in words, for ``prepared.json``.
+        texts: The texts about each question that has any.
+        names: Names of the detector's object classes.
+        files: The files that were read.
+        source: Kind of texts.
+        about: Description for ``prepared.json``.
     """
 
     texts: Mapping[int, Sequence[str]]
@@ -128,7 +128,7 @@ class WordHints:
 
     @classmethod
     def of_explanations(cls, files: Sequence[Path], names: Path) -> WordHints:
-        """VQA-X: people's explanations of an answer; see :func:`read_explanations`."""
+        """Hints from VQA-X, people's explanations of an answer; see :func:`read_explanations`."""
         return cls(
             read_all(read_explanations, files),
             ObjectNames.read(names),
@@ -139,7 +139,7 @@ class WordHints:
 
     @classmethod
     def of_answers(cls, questions: Iterable[Question], annotations: Iterable[Annotation], names: Path) -> WordHints:
-        """The question and its ground-truth answer, as one text."""
+        """Hints from each question and its ground-truth answer, as one text."""
         pairs = zip(questions, annotations, strict=True)
         return cls(
             {q.question_id: [f"{q.text} {a.multiple_choice_answer}"] for q, a in pairs},
@@ -151,11 +151,10 @@ class WordHints:
 
     @property
     def question_ids(self) -> Collection[int]:
-        """See :class:`HintSource`."""
         return self.texts
 
     def importance(self, question: Question, image: Geometry) -> Importance | None:
-        """See :class:`HintSource`; None too where the texts name none of the objects, or all."""
+        """See :class:`HintSource`. None also if the importance of all proposals is the same."""
         texts = self.texts.get(question.question_id)
         if texts is None:
             return None
@@ -179,13 +178,10 @@ class WordHints:
 
 
 def read_explanations(path: Path) -> dict[int, list[str]]:
-    """Read VQA-X explanations, ``{"<question id>": ["because ...", ...]}``.
-
-    Returns:
-        The explanations of each question that has any.
+    """Read VQA-X explanations of each question that has any, ``{"<question id>": ["because ...", ...]}``.
 
     Raises:
-        InputError: If the file has another shape.
+        InputError: The file has another format.
     """
     explanations = by_id(read_json(path, expected="VQA-X explanations", unique=True), path, "explanations")
     for key, texts in explanations.items():

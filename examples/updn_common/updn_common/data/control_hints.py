@@ -1,4 +1,4 @@
-"""Hints for the controls: as many numbers as people gave, without (or with inverted) information."""
+"""Hints for control runs: the same amount as human hints, but random, permuted or inverted."""
 
 from typing import Literal
 
@@ -13,24 +13,24 @@ Hints = Literal["human", "random", "random-per-epoch", "permuted", "irrelevant"]
 
 
 def control_hints(hints: Float[Tensor, "M K"], kind: Hints, *, seed: int, epoch: int) -> Float[Tensor, "M K"]:
-    """The hints that samples get in an epoch: the human ones, or those of a control.
+    """The hints that samples get in an epoch: human hints, or those of a control.
 
     Args:
-        hints: human importance of each hinted sample's proposals, NaN beyond the last.
-        kind: ``human`` as they are; ``irrelevant`` turned round, ``1 - s`` (an invertible function of s: it is not
-            free of information); ``permuted``, each sample gets another's, which is dealt blindly: it may be of the
-            same image or category; ``random``, uniform; ``random-per-epoch``, drawn anew in every epoch.
-        seed: seed of the run.
-        epoch: how often the hints were gone through; only ``random-per-epoch`` depends on it.
+        hints: Human importance of the proposals of each hinted sample, padded with NaN.
+        kind: ``human`` hints are unchanged. ``irrelevant`` hints are inverted, ``1 - s``, which keeps their
+            information. ``permuted`` gives each sample the hints of another one, which may be about the same image or
+            category. ``random`` hints are uniform; ``random-per-epoch`` draws new ones in every epoch.
+        seed: Seed of the run.
+        epoch: Number of the epoch, on which only ``random-per-epoch`` depends.
 
     Raises:
-        InputError: there is no other sample whose hints could be had.
+        InputError: Only one sample has hints, so they cannot be permuted.
     """
     if kind == "human":
         return hints
     if kind == "irrelevant":
         return 1 - hints
-    if kind == "permuted":  # a cycle through a random order: nobody keeps their own
+    if kind == "permuted":  # a cycle through a random order: no sample keeps its own
         if len(hints) < 2:
             raise InputError(f"Permuted hints need two samples with hints, found {len(hints)}: use more of them.")
         order = torch.randperm(len(hints), generator=generator(seed, 0))

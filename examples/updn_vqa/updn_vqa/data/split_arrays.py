@@ -1,18 +1,18 @@
-"""What a model sees of a split: the arrays of ``<split>/arrays.safetensors``.
+"""The input of models for one split: the arrays of ``<split>/arrays.safetensors``.
 
 =================== =========== ======================================================================
 name                shape       content
 =================== =========== ======================================================================
 ``question_ids``    (N,)        official ids
-``image_rows``      (N,)        the image's row in the proposal store
+``image_rows``      (N,)        row of the image in the proposal store
 ``tokens``          (N, T)      word indices, padded on the left with 0
 ``answer_indices``  (N, 10)     vocabulary indices of the human answers, padded with -1
-``answer_scores``   (N, 10)     their soft scores
-``ground_truth``    (N,)        vocabulary index of the annotated answer, -1 if none is known
-``hint_rows``       (M,)        which of the N questions have a hint
-``hints``           (M, K)      human importance of proposals, padded with NaN
-``relevant_rows``   (R,)        for which questions it is known where the asked objects are
-``relevant``        (R, K)      which proposals overlap them by more than half
+``answer_scores``   (N, 10)     soft scores of these answers
+``ground_truth``    (N,)        vocabulary index of the annotated answer, -1 for none
+``hint_rows``       (M,)        the questions that have a hint, as positions from 0 to N - 1
+``hints``           (M, K)      human importance of the proposals, padded with NaN
+``relevant_rows``   (R,)        the questions that have boxes around the objects they ask about
+``relevant``        (R, K)      whether a proposal overlaps such a box with an IoU above one half
 =================== =========== ======================================================================
 """
 
@@ -30,7 +30,8 @@ from torch import Tensor
 from updn_common.errors import InputError, refused_as_input
 from updn_common.progress import track
 from updn_common.proposals.boxes import box_fault, relevant_proposals
-from updn_vqa.data.hints import Geometry, HintSource
+from updn_common.proposals.store import Geometry
+from updn_vqa.data.hints import HintSource
 from updn_vqa.data.questions import ANSWERS_PER_QUESTION, Question
 from updn_vqa.data.splits import Split
 from updn_vqa.data.vocabulary import PADDING, UNKNOWN, AnswerVocabulary, QuestionVocabulary, ground_truth, soft_scores
@@ -39,7 +40,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def question_arrays(split: Split, answers: AnswerVocabulary, words: QuestionVocabulary, length: int) -> Arrays:
-    """The ids, words and soft scores of a split's questions."""
+    """Ids, words and soft scores of the questions of a split."""
     shape = len(split.annotations), ANSWERS_PER_QUESTION
     indices, scores = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.float32)
     truth = np.full(len(split.annotations), -1, dtype=np.int64)
@@ -58,15 +59,15 @@ def question_arrays(split: Split, answers: AnswerVocabulary, words: QuestionVoca
 
 
 def hint_arrays(
-    questions: Sequence[Question], source: HintSource | None, images: Mapping[int, Geometry], K: int
+    questions: Sequence[Question], source: HintSource | None, geometry: Callable[[int], Geometry], K: int
 ) -> Arrays:
-    """Human importance of the proposals, for the questions that have a hint."""
+    """Human importance of up to K proposals for each question that has a hint."""
 
     def importance(question: Question) -> Tensor | None:
         if source is None:
             return None
         with refused_as_input(f"The hint of question {question.question_id} about image {question.image_id}"):
-            return source.importance(question, images[question.image_id])
+            return source.importance(question, geometry(question.image_id))
 
     rows, hints = _known_rows(track(questions, "hints") if source else questions, importance)
     return {"hint_rows": rows, "hints": _padded(hints, K, np.float32, np.nan)}
@@ -74,25 +75,28 @@ def hint_arrays(
 
 def relevance_arrays(
     questions: Sequence[Question],
-    truth: Mapping[int, Float32[Tensor, "M 4"]],
-    images: Mapping[int, Geometry],
+    boxes: Mapping[int, Float32[Tensor, "M 4"]],
+    geometry: Callable[[int], Geometry],
     K: int,
     files: Sequence[Path],
 ) -> Arrays:
-    """The proposals that show what is asked for, for the questions where it is known from files of boxes."""
+    """The proposals that show what a question asks about, for each question with boxes from ``files``."""
 
     def relevance(question: Question) -> Tensor | None:
-        boxes, image = truth.get(question.question_id), images[question.image_id]
-        if boxes is not None and (fault := box_fault(boxes.numpy(), image.width, image.height)):
+        asked = boxes.get(question.question_id)
+        if asked is None:
+            return None
+        image = geometry(question.image_id)
+        if fault := box_fault(asked.numpy(), image.width, image.height):
             raise InputError(f"{', '.join(map(str, files))}: question {question.question_id}: {fault}.")
-        return None if boxes is None else relevant_proposals(image.boxes, boxes)
+        return relevant_proposals(image.boxes, asked)
 
     rows, relevant = _known_rows(questions, relevance)
     return {"relevant_rows": rows, "relevant": _padded(relevant, K, np.bool_, False)}
 
 
-def counts(arrays: Arrays) -> dict[str, int]:
-    """What there is of everything in a split, for the record and the summary."""
+def split_counts(arrays: Arrays) -> dict[str, int]:
+    """Number of samples, images, hints and words in a split, for ``prepared.json`` and the summary."""
     tokens = arrays["tokens"]
     return {
         "questions": len(arrays["question_ids"]),
@@ -110,7 +114,7 @@ def counts(arrays: Arrays) -> dict[str, int]:
 def _known_rows(
     questions: Iterable[Question], value: Callable[[Question], Tensor | None]
 ) -> tuple[Int64[np.ndarray, " M"], list[Tensor]]:
-    """The positions of the questions that ``value`` is not None for, and those values."""
+    """The positions of the questions that have a value, and the values."""
     known = {row: result for row, question in enumerate(questions) if (result := value(question)) is not None}
     return np.array(list(known), dtype=np.int64), list(known.values())
 

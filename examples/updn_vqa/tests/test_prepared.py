@@ -57,14 +57,14 @@ def test_batch(data: PreparedData) -> None:
         assert torch.equal(tensor, expected)
 
 
-def test_padding_is_that_of_the_batch(data: PreparedData) -> None:
+def test_batch_is_padded_to_its_widest_image(data: PreparedData) -> None:
     batch = data.split("train").batch(torch.tensor([3, 2]))  # image 2 alone has three proposals
     assert batch.features.shape == (2, 3, 5)
     torch.testing.assert_close(batch.human, torch.tensor([[0.0, 1.0, 0.5], [NAN] * 3]), equal_nan=True)
     assert batch.relevant.shape == (2, 3)
 
 
-def test_dense_scores_are_the_soft_scores(config: Callable[..., PrepareConfig], dump: Callable[..., Path]) -> None:
+def test_answer_scores_are_the_soft_scores(config: Callable[..., PrepareConfig], dump: Callable[..., Path]) -> None:
     options = config(answers=dump(["dark red", "blue", "no", "red"], "answers.json"))
     prepare(options)
     scores = PreparedData.open(options.out).split("test").batch([0, 1]).answer_scores

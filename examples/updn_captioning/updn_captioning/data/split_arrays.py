@@ -1,28 +1,29 @@
-"""What a model sees of a split: the arrays of ``<split>/arrays.safetensors``.
+"""The input of models for one split: the arrays of ``<split>/arrays.safetensors``.
 
 =================== =============== ==================================================================================
 name                shape           content
 =================== =============== ==================================================================================
-``image_ids``       (I,)            COCO's ids, each once
-``image_rows``      (I,)            the images' rows in the proposal store
-``caption_ids``     (N,)            COCO's ids
-``caption_images``  (N,)            which of the I images a caption is about
+``image_ids``       (I,)            COCO ids, each once
+``image_rows``      (I,)            rows of the images in the proposal store
+``caption_ids``     (N,)            COCO ids
+``caption_images``  (N,)            the image of each caption, as a position from 0 to I - 1
 ``tokens``          (N, T + 1)      BEGIN, words, END, PAD
-``word_spans``      (N, W, 2)       begin and end (exclusive) of a visual word in ``tokens[:, 1:]``, else -1
-``word_categories`` (N, W)          the category that it names, -1 where there is none
-``word_pairs``      (N, W)          which of the P pairs it is about, -1 where the image has no such object
-``objects``         (M, 2)          one of the I images, and a category that it has objects of: all there are
-``pairs``           (P, 2)          those of them that have hints
+``word_spans``      (N, W, 2)       begin and end (exclusive) of each visual word in ``tokens[:, 1:]``, padded with -1
+``word_categories`` (N, W)          the category that each visual word names, padded with -1
+``word_pairs``      (N, W)          row in ``pairs`` of each visual word, -1 where the image has no such object
+``objects``         (M, 2)          every pair of an image (0 to I - 1) and a category that the image has objects of
+``pairs``           (P, 2)          those of these pairs that have a hint
 ``hints``           (P, K)          human importance of the image's proposals for the category, padded with NaN
-``relevant``        (P, K)          which proposals overlap such an object by more than half
+``relevant``        (P, K)          whether a proposal overlaps such an object with an IoU above one half
 =================== =============== ==================================================================================
 
-Of the train split, only what a caption names has hints. Of others, all objects have: there, captions are generated.
+In the train split, only categories that a caption of the image names have hints. In other splits, all categories have
+them, since generated captions may name any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,14 @@ Arrays = dict[str, npt.NDArray[Any]]
 def caption_arrays(
     captions: Sequence[Sequence[Caption]], vocabulary: CaptionVocabulary, words: VisualWords, length: int
 ) -> Arrays:
-    """The words of captions and what they name.
+    """The words of captions, and the categories that they name.
 
     Args:
         captions: The captions of each image.
-        vocabulary: The words that a model knows. Nobody can learn to say others: they are no visual words.
-        words: What names which category.
-        length: Number of words that are kept of a caption.
+        vocabulary: The words that a model knows. Phrases with other words are not visual words: no model can learn
+            them.
+        words: The phrases that name categories.
+        length: Largest number of words that are kept of a caption.
     """
     texts = [(image, caption) for image, of_image in enumerate(captions) for caption in of_image]
     named = [_named(caption.tokens, vocabulary, words, length) for _, caption in texts]
@@ -82,19 +84,19 @@ def _named(tokens: Sequence[str], vocabulary: CaptionVocabulary, words: VisualWo
 
 
 def pair_arrays(
-    arrays: Arrays, images: Mapping[int, Geometry], instances: Instances, K: int, *, named_only: bool
+    arrays: Arrays, geometry: Callable[[int], Geometry], instances: Instances, K: int, *, named_only: bool
 ) -> Arrays:
-    """Human importance for images and categories, and which of these pairs each visual word is about.
+    """Human importance for pairs of an image and a category, and the pair of each visual word.
 
     Args:
-        arrays: The ``image_ids`` of a split and its `caption_arrays`.
-        images: Where the proposals of an image are.
-        instances: Where objects are.
-        K: Proposals that an image has at most.
-        named_only: No hints for categories that no caption of the image names.
+        arrays: ``image_ids`` of a split, and its `caption_arrays`.
+        geometry: Returns the proposals of an image.
+        instances: The objects of images.
+        K: Largest number of proposals of an image.
+        named_only: Leave out categories that no caption of the image names.
 
     Raises:
-        InputError: If the proposals are of an image of another size.
+        InputError: The sizes of an image differ between the proposals and the instances.
     """
     categories = arrays["word_categories"]
     image_of_word = np.repeat(arrays["caption_images"], categories.shape[1])
@@ -107,7 +109,7 @@ def pair_arrays(
         chosen = [c for c in instances.present(image_id) if not named_only or (image, c) in named]
         if chosen:
             rows |= {(image, category): len(rows) + i for i, category in enumerate(chosen)}
-            importance, overlaps = _importance(image_id, chosen, images[image_id], instances)
+            importance, overlaps = _importance(image_id, chosen, geometry(image_id), instances)
             hints.append(F.pad(importance, (0, K - importance.shape[1]), value=torch.nan))
             relevant.append(F.pad(overlaps, (0, K - overlaps.shape[1]), value=False))
     return {
@@ -122,7 +124,7 @@ def pair_arrays(
 def _importance(
     image_id: int, categories: Sequence[int], image: Geometry, instances: Instances
 ) -> tuple[Float32[Tensor, "C K"], Bool[Tensor, "C K"]]:
-    """Human importance of an image's proposals for some categories, and which proposals overlap their objects."""
+    """Human importance of an image's proposals for each category, and whether they overlap its objects."""
     if instances.size(image_id) != image.size:
         height, width = instances.size(image_id)
         raise InputError(
@@ -130,7 +132,7 @@ def _importance(
             f"{image.height}. Take features that were extracted from COCO's own images."
         )
     masks = torch.stack([instances.mask(image_id, category) for category in categories])
-    seen = masks.flatten(1).any(1)  # objects may be too small to cover the centre of a pixel
+    seen = masks.flatten(1).any(1)  # an object may be too small to cover the centre of any pixel
     importance = torch.full((len(categories), len(image.boxes)), torch.nan)
     if seen.any():
         with refused_as_input(f"The instances of image {image_id}"):
@@ -143,7 +145,7 @@ def _importance(
 
 
 def _check_boxes(boxes: Float32[Tensor, "M 4"], mask: Bool[Tensor, "H W"], where: str) -> None:
-    """Refuse boxes that are not where the objects' mask is, as if corners had been given as x, y, width and height."""
+    """Refuse boxes that do not surround the objects' mask, such as corners given as x, y, width and height."""
     if not mask.any():
         return
     y, x = (side.nonzero()[:, 0] for side in (mask.any(1), mask.any(0)))
@@ -157,8 +159,8 @@ def _check_boxes(boxes: Float32[Tensor, "M 4"], mask: Bool[Tensor, "H W"], where
         )
 
 
-def counts(arrays: Arrays) -> dict[str, int]:
-    """What there is of everything in a split, for the record and the summary."""
+def split_counts(arrays: Arrays) -> dict[str, int]:
+    """Number of samples, images, hints and words in a split, for ``prepared.json`` and the summary."""
     tokens, categories = arrays["tokens"], arrays["word_categories"]
     hinted = _hinted(arrays)
     return {
@@ -174,5 +176,5 @@ def counts(arrays: Arrays) -> dict[str, int]:
 
 
 def _hinted(arrays: Arrays) -> Bool[np.ndarray, "N W"]:
-    known = np.append((~np.isnan(arrays["hints"])).any(1), False)  # the last is that of words without a pair, -1
+    known = np.append((~np.isnan(arrays["hints"])).any(1), False)  # the last one, -1, is for words without a pair
     return known[arrays["word_pairs"]]

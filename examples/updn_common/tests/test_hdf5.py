@@ -1,4 +1,4 @@
-"""The HDF5 files of the UpDn reference code, and the image ids of their rows."""
+"""Features in HDF5 files of the UpDn reference code and of updown-baseline."""
 
 import json
 import re
@@ -13,7 +13,7 @@ import pytest
 from updn_common.errors import InputError
 from updn_common.proposals.hdf5 import read_image_ids
 from updn_common.proposals.image_proposals import ImageProposals
-from updn_common.proposals.readers import read_proposals
+from updn_common.proposals.readers import proposal_sources, read_proposals
 
 MakeImage = Callable[..., ImageProposals]
 WriteHdf5 = Callable[..., Path]
@@ -23,6 +23,12 @@ AssertSame = Callable[[ImageProposals, ImageProposals], None]
 def read_hdf5(path: Path, ids: Iterable[int]) -> Iterator[ImageProposals]:
     path.with_suffix(".ids.json").write_text(json.dumps(list(ids)))
     return read_proposals(path)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as error:
+        list(read_proposals(path))
+    return str(error.value)
 
 
 def whole(message: str) -> str:
@@ -64,7 +70,7 @@ def test_hdf5_errors(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf
         del file["image_bb"]
         file["image_bb"] = np.zeros((1, 3, 4))
     message = (
-        f"{path} has data sets of unlike lengths: {{'image_features': 2, 'image_bb': 1, 'spatial_features': 2}}; "
+        f"{path} has data sets of different lengths: {{'image_features': 2, 'image_bb': 1, 'spatial_features': 2}}; "
         "it was not finished."
     )
     with pytest.raises(InputError, match=whole(message)):
@@ -91,7 +97,7 @@ def test_hdf5_errors(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf
         ("spatial_features", np.ones((2, 3, 4)), "(2, 3, 4) of float64; expected (images, proposals, 6) of numbers."),
     ],
 )
-def test_hdf5_of_other_shapes(
+def test_hdf5_with_wrong_shapes(
     tmp_path: Path, make_image: MakeImage, name: str, data: Any, found: str, write_hdf5: WriteHdf5
 ) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=False)
@@ -106,28 +112,28 @@ def test_hdf5_of_other_shapes(
 
 
 @pytest.mark.parametrize(
-    ("ends", "told"),
+    ("ends", "message"),
     [
         ([0, 6], ": data set 'pos_boxes' is (2,) of int64; expected (images, 2) of int."),
         ([[0, 3, 3], [3, 6, 3]], ": data set 'pos_boxes' is (2, 3) of int64; expected (images, 2) of int."),
         ([[0.0, 3.0], [3.0, 6.0]], ": data set 'pos_boxes' is (2, 2) of float64; expected (images, 2) of int."),
-        ([[0, 3], [3, 7]], ", row 1: pos_boxes [3, 7] are no rows of 6."),
-        ([[-3, 3], [3, 6]], ", row 0: pos_boxes [-3, 3] are no rows of 6."),
-        ([[0, 3], [3, 3]], ", row 1: pos_boxes [3, 3] are no rows of 6."),
+        ([[0, 3], [3, 7]], ", row 1: pos_boxes [3, 7] are not rows from 0 to 6."),
+        ([[-3, 3], [3, 6]], ", row 0: pos_boxes [-3, 3] are not rows from 0 to 6."),
+        ([[0, 3], [3, 3]], ", row 1: pos_boxes [3, 3] are not rows from 0 to 6."),
     ],
 )
-def test_hdf5_rows_that_are_none(
-    tmp_path: Path, make_image: MakeImage, ends: Any, told: str, write_hdf5: WriteHdf5
+def test_hdf5_rows_out_of_range(
+    tmp_path: Path, make_image: MakeImage, ends: Any, message: str, write_hdf5: WriteHdf5
 ) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1), make_image(2)], adaptive=True)
     with h5py.File(path, "a") as file:
         del file["pos_boxes"]
         file["pos_boxes"] = np.array(ends)
-    with pytest.raises(InputError, match=whole(f"{path}{told}")):
+    with pytest.raises(InputError, match=whole(f"{path}{message}")):
         list(read_hdf5(path, [1, 2]))
 
 
-def test_a_damaged_part_of_hdf5(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+def test_hdf5_damaged_chunk(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
     images = [make_image(i, feature_size=500) for i in range(1, 9)]
     path = write_hdf5(tmp_path / "a.hdf5", images, adaptive=False)
     with h5py.File(path, "a") as file:
@@ -144,9 +150,7 @@ def test_a_damaged_part_of_hdf5(tmp_path: Path, make_image: MakeImage, write_hdf
 
 
 @pytest.mark.parametrize("wrong", [b"HEAP", b"SNOD", b"TREE", b"image_bb"])
-def test_a_damaged_structure_of_hdf5(
-    tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5, wrong: bytes
-) -> None:
+def test_hdf5_damaged_structure(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5, wrong: bytes) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
     data = bytearray(path.read_bytes())
     data[data.index(wrong)] = 0xFF
@@ -155,7 +159,7 @@ def test_a_damaged_structure_of_hdf5(
         list(read_hdf5(path, [1]))
 
 
-def test_a_link_that_leads_nowhere(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+def test_hdf5_dangling_link(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
     with h5py.File(path, "a") as file:
         del file["image_bb"]
@@ -164,7 +168,7 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make_image: MakeImage, write_
         list(read_hdf5(path, [1]))
 
 
-def test_a_claim_of_more_than_memory_holds(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
+def test_hdf5_larger_than_memory(tmp_path: Path, make_image: MakeImage, write_hdf5: WriteHdf5) -> None:
     path = write_hdf5(tmp_path / "a.hdf5", [make_image(1)], adaptive=False)
     with h5py.File(path, "a") as file:
         del file["image_features"]
@@ -203,3 +207,57 @@ def test_image_ids(tmp_path: Path) -> None:
     message = f"{tmp_path / 'c.json'}: image 'x' is neither an integer nor a COCO file name."
     with pytest.raises(InputError, match=whole(message)):
         read_image_ids(tmp_path / "c.json")
+
+
+def write_baseline(path: Path, images: list[ImageProposals]) -> Path:
+    """Write images in the layout of updown-baseline."""
+    with h5py.File(path, "w") as file:
+        for name, values in (
+            ("image_id", [image.image_id for image in images]),
+            ("width", [image.width for image in images]),
+            ("height", [image.height for image in images]),
+            ("num_boxes", [len(image.boxes) for image in images]),
+        ):
+            file[name] = np.array(values)
+        for name, arrays in (("boxes", [i.boxes for i in images]), ("features", [i.features for i in images])):
+            data = file.create_dataset(name, (len(images),), h5py.vlen_dtype(np.float32))
+            for row, array in enumerate(arrays):
+                data[row] = array.ravel()
+    return path
+
+
+def test_updown_baseline_file(tmp_path: Path, make_image: MakeImage, assert_same_image: AssertSame) -> None:
+    images = [make_image(i, n=i) for i in (4, 2, 9)]
+    path = write_baseline(tmp_path / "a.h5", images)
+    assert proposal_sources(path) == [path]
+    for found, expected in zip(list(read_proposals(path)), images, strict=True):
+        assert_same_image(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("num_boxes", np.array([4, 5, 9]), ", row 1: boxes hold 8 numbers, features 8; num_boxes is 5."),
+        ("num_boxes", np.array([4, 0, 9]), ", row 1: boxes hold 8 numbers, features 8; num_boxes is 0."),
+        ("width", np.ones((3, 2), dtype=np.int64), " has data sets of different shapes: {"),
+        ("image_id", np.ones(3), ": data set 'image_id' is of float64; expected integers."),
+    ],
+)
+def test_malformed_updown_baseline_file(
+    tmp_path: Path, make_image: MakeImage, name: str, values: np.ndarray, message: str
+) -> None:
+    path = write_baseline(tmp_path / "a.h5", [make_image(i, n=i) for i in (4, 2, 9)])
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file[name] = values
+    assert refusal(path).startswith(f"{path}{message}")
+
+
+def test_hdf5_without_features(tmp_path: Path) -> None:
+    path = tmp_path / "cocotalk_label.h5"
+    with h5py.File(path, "w") as file:
+        file["labels"] = np.ones((5, 16), dtype=np.uint32)
+    assert refusal(path) == (
+        f"{path} holds no features; it has ['labels']. Expected image_features, image_bb, spatial_features or "
+        "image_id, width, height, num_boxes, boxes, features."
+    )

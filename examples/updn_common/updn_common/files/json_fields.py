@@ -1,4 +1,4 @@
-"""Records of JSON files, looked into with errors that say where."""
+"""Checked access to the values of JSON documents."""
 
 import re
 from pathlib import Path
@@ -8,28 +8,28 @@ from updn_common.errors import InputError
 
 Value = TypeVar("Value", int, str, list[Any])
 LARGEST_ID = 2**63 - 1
-"""Ids are stored as int64."""
+"""Largest id, which is stored as int64."""
 LARGEST_NUMBER = 3.4e38
-"""Pixels and the like are stored as float32."""
+"""Largest number of pixels and the like, which are stored as float32."""
 _DIGITS = re.compile("[0-9]{1,30}")
 
 
 def field(record: Any, key: str, kind: type[Value], where: str) -> Value:
-    """`record[key]`, checked to be there, to be of the type that the format says, and to be storable.
+    """`record[key]`, after a check of its type and range.
 
     Args:
-        record: What should be an object with this key.
-        key: The key.
-        kind: The type of the value, exactly: True is no int.
-        where: What an error should call the record, such as `"a.json, record 3"`.
+        record: A JSON value that should be an object.
+        key: A key that the object should have.
+        kind: The exact type of the value: True is not accepted as an int.
+        where: Place of the record for error messages, such as `"a.json, record 3"`.
 
     Raises:
-        InputError: If it is none.
+        InputError: The record is not an object, lacks the key, or the value has another type or cannot be stored.
     """
     if not isinstance(record, dict):
         raise InputError(f"{where} should be an object with the key {key!r}, found {kind_of(record)}.")
     if key not in record:
-        raise InputError(f"{where} has no {key!r}; it has {', '.join(map(repr, record)) or 'no key at all'}.")
+        raise InputError(f"{where} has no {key!r}; it has {', '.join(map(repr, record)) or 'no keys'}.")
     value = record[key]
     if type(value) is not kind:  # isinstance would take True for an int
         raise InputError(f"{where}: {key!r} should be {kind.__name__}, found {value!r} ({kind_of(value)}).")
@@ -41,7 +41,7 @@ def field(record: Any, key: str, kind: type[Value], where: str) -> Value:
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is a string that can be written: JSON can also escape halves of characters, which cannot."""
+    """Whether a value is a string that can be encoded: JSON can also hold unpaired surrogates, which cannot."""
     if not isinstance(value, str):
         return False
     if value.isascii():
@@ -54,27 +54,22 @@ def is_text(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number that float32 can hold: True is none."""
-    return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER  # false for NaN
+    """Whether a value is a finite number that float32 can hold; True and False are not numbers."""
+    return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER  # False for NaN
 
 
 def as_id(value: Any) -> int | None:
-    """An id of at most 64 bits from an integer or its digits; None if it is neither."""
+    """An id of at most 64 bits from an integer or a string of digits; None for other values."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
     return value if type(value) is int and abs(value) <= LARGEST_ID else None
 
 
 def by_id(document: Any, path: Path, values: str) -> dict[int, Any]:
-    """An object whose keys are question ids, by these as numbers.
-
-    Args:
-        document: What the file holds.
-        path: The file.
-        values: What an error should call the values, such as `"boxes"`.
+    """Convert the keys of an object, which are question ids, to integers. ``values`` names the values in errors.
 
     Raises:
-        InputError: If it is no such object, a key is no id, or two keys are the same one, such as "1" and "01".
+        InputError: The document is not an object, a key is not an id, or two keys are one id, such as "1" and "01".
     """
     if not isinstance(document, dict):
         raise InputError(f"{path} should hold an object from question ids to {values}, found {kind_of(document)}.")
@@ -82,7 +77,7 @@ def by_id(document: Any, path: Path, values: str) -> dict[int, Any]:
     for key, value in document.items():
         number = as_id(key)
         if number is None:
-            raise InputError(f"{path}: {key[:60]!r} is no question id. Keys are question ids.")
+            raise InputError(f"{path}: {key[:60]!r} is not a question id. Keys should be question ids.")
         if number in found:
             raise InputError(
                 f"{path} has question {number} twice, once as {key!r}. Keep one of the two or, if they are "
@@ -93,7 +88,7 @@ def by_id(document: Any, path: Path, values: str) -> dict[int, Any]:
 
 
 def kind_of(value: Any) -> str:
-    """What an error should call a JSON value: its type, or the keys of an object."""
+    """A description of a JSON value for error messages: its type, or the keys of an object."""
     if isinstance(value, dict):
         return f"an object with the keys {', '.join(map(repr, value)) or '(none)'}"
     return type(value).__name__

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from hint_loss import human_importance
-from updn_captioning.data.arrays import Arrays, caption_arrays, counts, pair_arrays
 from updn_captioning.data.coco import Caption
 from updn_captioning.data.instances import Instances
+from updn_captioning.data.split_arrays import Arrays, caption_arrays, pair_arrays, split_counts
 from updn_captioning.data.visual_words import VisualWords
 from updn_captioning.data.vocabulary import CaptionVocabulary
 from updn_common.errors import InputError
@@ -32,7 +32,7 @@ def test_tokens_and_visual_words() -> None:
     assert arrays["caption_ids"].tolist() == [1, 2, 3]
     assert arrays["caption_images"].tolist() == [0, 0, 1]
     assert arrays["tokens"].tolist() == [[1, 4, 5, 4, 8, 2], [1, 7, 2, 0, 0, 0], [1, 3, 3, 4, 5, 2]]
-    # "hot dog" ends after the fourth word, and "cats" is a word that nobody can learn to say.
+    # "hot dog" ends after the fourth word, and "cats" is not in the vocabulary.
     assert arrays["word_categories"].tolist() == [[0], [2], [0]]
     assert arrays["word_spans"].tolist() == [[[1, 2]], [[0, 1]], [[3, 4]]]
 
@@ -50,10 +50,10 @@ def test_captions_without_visual_words() -> None:
     assert arrays["word_spans"].shape == (1, 0, 2)
     images = {7: Geometry(BOXES, *SIZE)}
     arrays = {"image_ids": np.array([7])} | arrays
-    pairs = pair_arrays(arrays, images, Instances.read([]), 4, named_only=True)
+    pairs = pair_arrays(arrays, images.__getitem__, Instances.read([]), 4, named_only=True)
     assert pairs["word_pairs"].shape == (1, 0)
     assert pairs["hints"].shape == pairs["relevant"].shape == (0, 4)
-    assert counts(arrays | pairs)["visual_words"] == 0
+    assert split_counts(arrays | pairs)["visual_words"] == 0
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def instances(tmp_path: Path) -> Instances:
 
 def both(instances: Instances, images: dict[int, Geometry], *, named_only: bool) -> Arrays:
     arrays = {"image_ids": np.array([7, 8])} | caption_arrays(CAPTIONS, VOCABULARY, WORDS, 9)
-    return arrays | pair_arrays(arrays, images, instances, 5, named_only=named_only)
+    return arrays | pair_arrays(arrays, images.__getitem__, instances, 5, named_only=named_only)
 
 
-def test_category_masks_to_scores(instances: Instances) -> None:
+def test_importance_by_hand(instances: Instances) -> None:
     """s = E_in / (E_in + E_out), E the share of the pixels inside and outside that are cats: 8 pixels, all on the left.
 
     Left half: 8/30 against 0. Right half: 0 against 8/30. The whole image has 0.5 by definition. The corner:
@@ -91,20 +91,20 @@ def test_category_masks_to_scores(instances: Instances) -> None:
     """
     images = {7: Geometry(BOXES, *SIZE), 8: Geometry(BOXES[:2], *SIZE)}
     arrays = both(instances, images, named_only=True)
-    assert arrays["pairs"].tolist() == [[0, 0], [0, 2]]  # nobody names the hot dog of image 8
+    assert arrays["pairs"].tolist() == [[0, 0], [0, 2]]  # no caption names the hot dog of image 8
     assert arrays["objects"].tolist() == [[0, 0], [0, 2], [1, 1]]
     np.testing.assert_allclose(arrays["hints"][0], [1, 0, 0.5, 14 / 15, np.nan])
     assert np.isnan(arrays["hints"][1]).all()  # a dog without a pixel
     assert arrays["relevant"].tolist() == [[False, False, False, True, False], [False] * 5]
     assert arrays["word_pairs"].tolist() == [[0, -1], [1, -1], [-1, -1]]
     expected = {"visual_words": 5, "hinted_words": 1, "visual_words_without_an_object": 4, "hinted_captions": 1}
-    assert counts(arrays).items() >= expected.items()
-    assert counts(arrays).items() >= {"images": 2, "captions": 3, "words": 11, "unknown_words": 2}.items()
+    assert split_counts(arrays).items() >= expected.items()
+    assert split_counts(arrays).items() >= {"images": 2, "captions": 3, "words": 11, "unknown_words": 2}.items()
 
 
 @pytest.mark.parametrize("scale", [1, 100])
-def test_boxes_that_are_corners_are_refused(tmp_path: Path, scale: int) -> None:
-    """Where a wrong width makes a difference; a few pixels are the rounding of masks."""
+def test_corners_as_boxes_are_refused(tmp_path: Path, scale: int) -> None:
+    """If the difference exceeds the few pixels that come from the rounding of masks."""
     x1, y1, x2, y2 = (scale * z for z in (3, 2, 5, 4))
     shape = [[x1, y1, x2, y1, x2, y2, x1, y2]]
     document = {
@@ -117,13 +117,13 @@ def test_boxes_that_are_corners_are_refused(tmp_path: Path, scale: int) -> None:
     geometry = {7: Geometry(BOXES * scale, 6 * scale, 10 * scale)}
     arrays = {"image_ids": np.array([7])} | caption_arrays(CAPTIONS[:1], VOCABULARY, WORDS, 9)
     if scale == 1:
-        pair_arrays(arrays, geometry, instances, 5, named_only=False)
+        pair_arrays(arrays, geometry.__getitem__, instances, 5, named_only=False)
     else:
         with pytest.raises(InputError, match=r'image 7, category 0: boxes reach .* A "bbox" is x, y, width and height'):
-            pair_arrays(arrays, geometry, instances, 5, named_only=False)
+            pair_arrays(arrays, geometry.__getitem__, instances, 5, named_only=False)
 
 
-def test_all_objects_where_captions_may_be_generated(instances: Instances) -> None:
+def test_all_objects_have_hints_outside_train(instances: Instances) -> None:
     images = {7: Geometry(BOXES, *SIZE), 8: Geometry(BOXES[:2], *SIZE)}
     arrays = both(instances, images, named_only=False)
     assert arrays["pairs"].tolist() == [[0, 0], [0, 2], [1, 1]]
@@ -132,7 +132,7 @@ def test_all_objects_where_captions_may_be_generated(instances: Instances) -> No
     assert arrays["word_pairs"].tolist() == [[0, -1], [1, -1], [-1, -1]]
 
 
-def test_an_image_of_another_size(instances: Instances) -> None:
+def test_image_of_another_size_is_refused(instances: Instances) -> None:
     images = {7: Geometry(BOXES, 12, 20), 8: Geometry(BOXES, *SIZE)}
     with pytest.raises(InputError) as error:
         both(instances, images, named_only=True)
@@ -143,7 +143,7 @@ def test_an_image_of_another_size(instances: Instances) -> None:
 
 
 def test_real_masks(shared_data: Path) -> None:
-    """Of 100 real images, s against a loop over pixels whose centres are in a box of whole pixels."""
+    """On 100 real images, s equals a loop over the pixels with centres in a box of whole pixels."""
     instances = Instances.read([shared_data / "coco/instances_val2014_100.json"])
     generator = torch.Generator().manual_seed(0)
     for image_id in (1146, 42, 73, 133):

@@ -1,11 +1,11 @@
-"""Where files lie in a data directory."""
+"""Find files in a data directory."""
 
 from pathlib import Path
 
 from updn_common.errors import InputError
 
 MACOS = "._"
-"""What macOS calls the companion of a file on a disk of another system."""
+"""Beginning of the names of companion files that macOS writes on disks of other systems."""
 FEATURES = ("*.tsv", "*.tsv.*", "*.hdf5", "*.h5")
 
 
@@ -22,14 +22,14 @@ def find_features(data: Path) -> list[Path]:
 
 
 def feature_candidates(data: Path) -> list[Path]:
-    """All files and folders in a directory that look like bottom-up features."""
+    """All files and folders in a directory that may hold bottom-up features."""
     files = [path for pattern in FEATURES for path in data.glob(pattern) if not path.name.startswith(MACOS)]
     folders = [path for path in data.iterdir() if path.is_dir() and next(path.glob("*.npz"), None)]
     return sorted(files + folders)
 
 
 def existing(data: Path | None, *names: str) -> list[Path]:
-    """The paths below `data` that exist, `names` being file names or glob patterns."""
+    """The files in `data` that match file names or glob patterns; none without `data`."""
     if data is None:
         return []
     return [path for name in names for path in sorted(data.glob(name)) if not path.name.startswith(MACOS)]

@@ -1,4 +1,4 @@
-"""What `updn-vqa data` says of a directory, and that it leaves it as it was."""
+"""The output of `updn-vqa data`, which changes nothing in the directory."""
 
 import gzip
 import hashlib
@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from updn_common.data.status import DataConfig
+from updn_common.data.data_command import DataConfig
 from updn_common.errors import InputError
 from updn_common.files.reading import sha256_of_all
-from updn_vqa.data.catalogue import CATALOGUE
-from updn_vqa.data.layout import find_splits
-from updn_vqa.data.status import show_data
+from updn_vqa.data.data_command import DATA_FILES, show_data
+from updn_vqa.data.official_files import find_splits
 
 
 @pytest.fixture
 def show() -> Callable[..., list[list[str]]]:
-    """The rows of the tables, cell by cell, and each other line as a row of one."""
+    """The rows of the tables as lists of cells, and other lines as lists of one."""
 
     def run(data: Path, **options: Any) -> list[list[str]]:
         before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
@@ -39,7 +38,7 @@ def show() -> Callable[..., list[list[str]]]:
 
 
 def files(rows: Iterable[list[str]]) -> dict[str, list[str]]:
-    """What the first table says of each file: what it holds, which is below its name, its size and checksum."""
+    """Content, size and checksum of each file in the first table. The content is in the row below the name."""
     return {name[0]: [holds[0], *name[1:]] for name, holds in pairwise(row for row in rows if len(row) == 3) if name[1]}
 
 
@@ -75,7 +74,7 @@ def test_found_files_have_counts_sizes_and_checksums(world: Path, show: Callable
     assert found["vqahat_train/"][0] == "5 of 58,475 maps"
     assert found["vqahat_train/"][2] == sha256_of_all((world / "vqahat_train").iterdir())[:12]
     assert found["train2014/"] == ["1 of 82,783 photos", "3 B", ""]
-    assert found.keys() - {"file, and what it holds"} == {*expected, "vqahat_train/", "train2014/"}
+    assert found.keys() - {"file and content"} == {*expected, "vqahat_train/", "train2014/"}
     assert [
         f"vqacp_v2 (train, test): updn-vqa prepare --data {world} --dataset vqacp_v2 --out prepared/vqacp_v2"
     ] in rows
@@ -83,7 +82,7 @@ def test_found_files_have_counts_sizes_and_checksums(world: Path, show: Callable
 
 def test_missing_files_and_where_they_are_published(world: Path, show: Callable[..., list[list[str]]]) -> None:
     rows = show(world)
-    (start,) = (i for i, row in enumerate(rows) if row == ["Not there"])
+    (start,) = (i for i, row in enumerate(rows) if row == ["Missing"])
     missing = [row for row in rows[start + 1 :] if len(row) == 2]
     named = {row[1] for row in missing}
     assert named >= {
@@ -93,17 +92,17 @@ def test_missing_files_and_where_they_are_published(world: Path, show: Callable[
     assert not named & {"vqahat_train", "vqacp_v2_train_questions.json", "*.tsv", "*_boxes.json"}
 
 
-def test_names_are_whole_in_80_columns(world: Path) -> None:
+def test_names_are_not_cut_in_80_columns(world: Path) -> None:
     (world / "v2_OpenEnded_mscoco_train2014_questions.json").write_text("[]")
     console = Console(width=80, record=True, file=io.StringIO())
     show_data(DataConfig(world), console)
-    told = console.export_text()
+    printed = console.export_text()
     for path in world.iterdir():
-        assert f"  {path.name}" in told
+        assert f"  {path.name}" in printed
 
 
-def test_complete_data_are_not_missing(tmp_path: Path, show: Callable[..., list[list[str]]]) -> None:
-    """Counts that are as published are said without them."""
+def test_complete_files_have_one_count(tmp_path: Path, show: Callable[..., list[list[str]]]) -> None:
+    """The published count is omitted if it equals that of the file."""
     (tmp_path / "val_exp_anno.json").write_text(json.dumps({str(i): ["a cat"] for i in range(1459)}))
     assert files(show(tmp_path))["val_exp_anno.json"][0] == "1,459 questions"
 
@@ -119,11 +118,11 @@ def test_damaged_files_are_named(world: Path, show: Callable[..., list[list[str]
     assert faults[0].startswith(f"damaged: {path}, line 1, column ")
     assert faults[1] == (
         f"damaged: {world / 'objects_vocab.txt'} is not UTF-8 text (byte 0); expected the detector's object names, one "
-        "a line."
+        "per line."
     )
 
 
-def test_an_incomplete_data_set_says_what_prepare_would(world: Path, show: Callable[..., list[list[str]]]) -> None:
+def test_incomplete_data_set_has_the_error_of_prepare(world: Path, show: Callable[..., list[list[str]]]) -> None:
     (world / "vqacp_v2_test_annotations.json").unlink()
     with pytest.raises(InputError) as error:
         find_splits(world)
@@ -169,7 +168,7 @@ def test_without_checksums_large_files_are_not_read(world: Path, show: Callable[
 def test_empty_directory(tmp_path: Path, show: Callable[..., list[list[str]]]) -> None:
     rows = show(tmp_path)
     assert not files(rows)
-    assert {group.name for group in CATALOGUE} <= {row[0] for row in rows}
+    assert {group.name for group in DATA_FILES} <= {row[0] for row in rows}
 
 
 def test_no_directory(tmp_path: Path) -> None:
@@ -181,7 +180,7 @@ def test_no_directory(tmp_path: Path) -> None:
 
 
 def test_real_data(shared_data: Path, tmp_path: Path, show: Callable[..., list[list[str]]]) -> None:
-    """Real files under their names have the checksums of the list that came with them."""
+    """Checksums of real files equal those in their manifest."""
     manifest = (shared_data / "MANIFEST.md").read_text()
     for name in ("vqa_x/val_exp_anno.json", "bottom_up/objects_vocab.txt", "bottom_up/train2014_obj36.tsv"):
         shutil.copy(shared_data / name, tmp_path)

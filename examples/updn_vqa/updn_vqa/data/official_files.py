@@ -1,4 +1,4 @@
-"""Where the official files lie in a data directory."""
+"""Names of the official files, and how to find them in a data directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SplitFiles:
     Attributes:
         questions: The question file.
         annotations: The annotation file.
-        boxes: Where the objects that questions ask for are, if anyone knows.
+        boxes: The file of boxes around the objects that questions ask about, if it exists.
     """
 
     questions: Path
@@ -30,24 +30,17 @@ class SplitFiles:
 
 
 def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, SplitFiles]:
-    """Find the official question and annotation files of a data set.
-
-    Args:
-        data: The directory.
-        dataset: Which of the data sets to take. Default: the only one there.
-
-    Returns:
-        The files of each split, ``"train"`` first.
+    """Find the question and annotation files of a data set, by default of the only one in the directory; train first.
 
     Raises:
-        InputError: If there is no data set, a choice of several, no train split, or a question file without its
+        InputError: There is no data set or a choice of several, the train split is missing, or a question file has no
             annotation file.
     """
     if not data.is_dir():
         raise InputError(f"{data} is not a directory. Give the one that holds the question files with --data.")
     found = {name: splits for name in DATASETS if (splits := existing_splits(data, name))}
     if dataset is None and len(found) > 1 and not any(f.annotations.exists() for f in found.get("vqa_v1", {}).values()):
-        found.pop("vqa_v1", None)  # its questions are there to say what VQA-HAT maps are about
+        found.pop("vqa_v1", None)  # its questions are only needed for VQA-HAT
     if dataset is None and len(found) > 1:
         raise InputError(f"{data} holds several data sets: {', '.join(found)}. Choose one with --dataset.")
     if not found or (dataset is not None and dataset not in found):
@@ -62,18 +55,18 @@ def find_splits(data: Path, dataset: DatasetName | None = None) -> dict[str, Spl
         raise InputError(f"{data} lacks {missing}: there is nothing to train on.")
     for files in splits.values():
         if not files.annotations.exists():
-            raise InputError(f"{files.questions} is there, but its {files.annotations.name} is not. Add it.")
+            raise InputError(f"{files.questions} is there, but {files.annotations.name} is missing. Add it.")
     return splits
 
 
 def existing_splits(data: Path, dataset: DatasetName) -> dict[str, SplitFiles]:
-    """The splits of a data set whose questions are there."""
+    """The splits of a data set that have a question file."""
     candidates = {split: official_files(data, dataset, split) for split in SPLITS}
     return {split: files for split, files in candidates.items() if files.questions.exists()}
 
 
 def official_files(data: Path, dataset: DatasetName, split: str) -> SplitFiles:
-    """The official names of a split's files, there or not."""
+    """The paths of a split's files under their official names, whether they exist or not."""
     boxes = data / f"{dataset}_{split}_boxes.json"
     if dataset in ("vqa_v1", "vqa_v2"):
         prefix = "v2_" if dataset == "vqa_v2" else ""

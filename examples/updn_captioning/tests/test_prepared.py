@@ -26,8 +26,8 @@ def same(a: CaptionBatch, b: CaptionBatch) -> bool:
     return all(torch.equal(x.nan_to_num(-1), y.nan_to_num(-1)) for x, y in zip(a, b, strict=True))
 
 
-def test_a_batch(data: PreparedData, world: Path) -> None:
-    """The captions 20 and 11: of image 2, which has three proposals, and of image 1."""
+def test_batch(data: PreparedData, world: Path) -> None:
+    """Caption 20 of image 2, which has three proposals, and caption 11 of image 1."""
     batch = data.split("train").batch([2, 1])
     assert batch.image_ids.tolist() == [2, 1]
     assert batch.caption_ids.tolist() == [20, 11]
@@ -57,8 +57,7 @@ def test_a_batch(data: PreparedData, world: Path) -> None:
     ]
 
 
-def test_batches_are_no_wider_than_they_need(data: PreparedData) -> None:
-    """A caption alone has the length of its own, and the proposals of its image."""
+def test_batch_is_padded_to_its_longest_caption(data: PreparedData) -> None:
     batch = data.split("train").batch([3])
     assert batch.tokens.shape == (1, 6)
     assert batch.features.shape == (1, 3, 5)
@@ -80,7 +79,7 @@ def test_captions_without_visual_words(config: Configure, world: Path) -> None:
     assert split.hinted_indices.tolist() == [0, 2, 4, 6]
 
 
-def test_without_hints_nobody_knows(config: Configure, world: Path) -> None:
+def test_without_hints_importance_is_nan(config: Configure, world: Path) -> None:
     (world / "words.txt").write_text("cat, kitten\ndog\n")
     prepare(config(hints="none", visual_words=world / "words.txt"))
     split = PreparedData.open(config().out).split("train")
@@ -92,8 +91,8 @@ def test_without_hints_nobody_knows(config: Configure, world: Path) -> None:
     assert split.comparable_indices.tolist() == []
 
 
-def test_other_hints(data: PreparedData) -> None:
-    """A control replaces the numbers of pairs, not which pair a word is about."""
+def test_control_hints_replace_importance(data: PreparedData) -> None:
+    """Only the importance changes, not the pair of each word."""
     split = data.split("train")
     assert split.pairs.tolist() == [[0, 0], [0, 2], [1, 0], [1, 2], [2, 0], [3, 0]]
     other = torch.arange(24.0).view(6, 4).where(~split.hints.isnan(), torch.nan)
@@ -104,7 +103,7 @@ def test_other_hints(data: PreparedData) -> None:
     assert torch.equal(batch.human.isnan(), usual.human.isnan())
 
 
-def test_what_a_split_knows_of_itself(data: PreparedData) -> None:
+def test_attributes_of_a_split(data: PreparedData) -> None:
     split = data.split("val")
     assert (split.name, len(split), split.image_ids) == ("val", 4, [5, 6])
     assert split.references == {i: ["a cat near two hot dogs", "dogs and a kitten"] for i in (5, 6)}
@@ -125,7 +124,7 @@ def test_images(data: PreparedData) -> None:
     assert str(error.value) == f"{split.directory} has no image 77; give ids of this split's captions.json."
 
 
-def test_whole_batches_equal_single_ones(tiny: tuple[Path, Path]) -> None:
+def test_batch_equals_single_captions(tiny: tuple[Path, Path]) -> None:
     split = PreparedData.open(tiny[1]).split("train")
     whole = split.batch(range(6))
     for i in range(6):
@@ -136,18 +135,18 @@ def test_whole_batches_equal_single_ones(tiny: tuple[Path, Path]) -> None:
         assert same(CaptionBatch(*(x[i : i + 1] for x in whole))._replace(tokens=one.tokens), one)
 
 
-def test_splits_go_to_other_processes(data: PreparedData) -> None:
+def test_split_can_be_pickled(data: PreparedData) -> None:
     split = data.split("train")
     assert same(pickle.loads(pickle.dumps(split)).batch([0, 5]), split.batch([0, 5]))
 
 
-def test_to_a_device(data: PreparedData) -> None:
+def test_to_moves_every_tensor(data: PreparedData) -> None:
     batch = data.split("train").batch([0])
     assert {tensor.device.type for tensor in batch.to("meta")} == {"meta"}
     assert same(batch.to("cpu"), batch)
 
 
-def test_what_is_no_prepared_directory(data: PreparedData, tmp_path: Path) -> None:
+def test_errors(data: PreparedData, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         data.split("dev")
     assert (

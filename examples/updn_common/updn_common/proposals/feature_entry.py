@@ -1,4 +1,4 @@
-"""What a feature file holds, one image at a time: where it stands and which image it is of, before it is read."""
+"""One image of a feature file before its proposals are read."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,37 +11,40 @@ from updn_common.proposals.image_proposals import ImageProposals
 _IMAGE_NAME = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?0*(\d{1,18})(?:\.(?:jpg|png))?")
 
 
-class Entry(NamedTuple):
-    """One image's place in a feature file."""
+class FeatureEntry(NamedTuple):
+    """One image of a feature file.
+
+    Attributes:
+        where: Place in the file for error messages, such as ``"a.tsv, line 3"``.
+        name: Name of the image in the file.
+        parse: Reads the proposals, given the image id.
+    """
 
     where: str
-    """For messages, such as ``"a.tsv, line 3"``."""
     name: str
-    """What the file calls the image."""
     parse: Callable[[int], ImageProposals]
-    """Reads it, given its id."""
 
     @property
     def image_id(self) -> int | None:
-        """The COCO id that the name stands for, if it does."""
+        """The COCO id in the name, or None if the name is not that of a COCO image."""
         match = _IMAGE_NAME.fullmatch(self.name)
         return int(match[1]) if match else None
 
     def read(self) -> ImageProposals:
-        """Its proposals.
+        """Read the proposals.
 
         Raises:
-            InputError: Its name is no COCO image's, or it is malformed.
+            InputError: The name is not that of a COCO image, or the entry is malformed.
         """
-        with at(self.where):
+        with errors_at(self.where):
             return self.parse(image_id_of(self.name))
 
 
 def image_id_of(name: str) -> int:
-    """The COCO id that a number or file name stands for.
+    """The COCO id in an image's name: a number, or a COCO file name.
 
     Raises:
-        InputError: It is neither.
+        InputError: The name is neither.
     """
     match = _IMAGE_NAME.fullmatch(name)
     if not match:
@@ -49,11 +52,11 @@ def image_id_of(name: str) -> int:
     return int(match[1])
 
 
-def read_all(entries: Iterable[Entry]) -> Iterator[ImageProposals]:
-    """Reads entries, and requires one feature size of all.
+def read_all(entries: Iterable[FeatureEntry]) -> Iterator[ImageProposals]:
+    """Read the proposals of entries, which must all have the same feature size.
 
     Raises:
-        InputError: Whatever is wrong with the first wrong one.
+        InputError: An entry is malformed or has another feature size.
     """
     feature_size = None
     for entry in entries:
@@ -66,8 +69,8 @@ def read_all(entries: Iterable[Entry]) -> Iterator[ImageProposals]:
 
 
 @contextmanager
-def at(where: str) -> Iterator[None]:
-    """Say in an error where it was."""
+def errors_at(where: str) -> Iterator[None]:
+    """Put the place where an InputError occurred before its message."""
     try:
         yield
     except InputError as error:

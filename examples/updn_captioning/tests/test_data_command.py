@@ -1,4 +1,4 @@
-"""What `updn-captioning data` says of a directory; that it changes nothing is tested with the shared part of it."""
+"""The output of `updn-captioning data`; the part that `updn-vqa data` shares is tested there."""
 
 import io
 import shutil
@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from updn_captioning.data.catalogue import CATALOGUE
-from updn_captioning.data.status import show_data
-from updn_common.data.status import DataConfig
+from updn_captioning.data.data_command import DATA_FILES, show_data
+from updn_common.data.data_command import DataConfig
 
 
 @pytest.fixture
 def show() -> Callable[[Path], list[list[str]]]:
-    """The rows of the tables, cell by cell, and each other line as a row of one."""
+    """The rows of the tables as lists of cells, and other lines as lists of one."""
 
     def run(data: Path) -> list[list[str]]:
         console = Console(width=200, record=True, file=io.StringIO())
@@ -28,12 +27,12 @@ def show() -> Callable[[Path], list[list[str]]]:
 
 
 def held(rows: list[list[str]]) -> dict[str, str]:
-    """What each file holds, which is below its name."""
+    """Content of each file in the first table, which is in the row below the name."""
     names_and_holds = pairwise(row for row in rows if len(row) == 3)
     return {name[0]: holds[0] for name, holds in names_and_holds if name[2].isalnum()}
 
 
-def test_found(world: Path, show: Callable[[Path], list[list[str]]]) -> None:
+def test_found_files(world: Path, show: Callable[[Path], list[list[str]]]) -> None:
     (world / "annotations").mkdir()
     (world / "captions_val2014.json").rename(world / "annotations" / "captions_val2014.json")
     (world / "karpathy_val_images.txt").write_text("1\n2\n")
@@ -67,9 +66,9 @@ def test_found(world: Path, show: Callable[[Path], list[list[str]]]) -> None:
     assert show(world)[-1] == [f"robust: updn-captioning prepare --data {world} --split robust --out prepared/robust"]
 
 
-def test_missing(tmp_path: Path, show: Callable[[Path], list[list[str]]]) -> None:
+def test_missing_files(tmp_path: Path, show: Callable[[Path], list[list[str]]]) -> None:
     rows = show(tmp_path)
-    assert {group.name for group in CATALOGUE} <= {row[0] for row in rows}
+    assert {group.name for group in DATA_FILES} <= {row[0] for row in rows}
     named = {row[1] for row in rows if len(row) == 2}
     assert named >= {"dataset_coco.json", "instances_val2014.json", "https://cocodataset.org/#download", "*.tsv"}
     none = f"{tmp_path} holds no captions: neither dataset_coco.json nor captions_train2014.json. Check --data."
@@ -79,25 +78,16 @@ def test_missing(tmp_path: Path, show: Callable[[Path], list[list[str]]]) -> Non
             "of features, found none. Name it with --features."
         ],
         [
-            f"No hints to prepare from yet: {tmp_path} has no instances_train2014.json: --hints instances needs to "
-            "know where objects are. Add it, or use --hints none."
+            f"No hints to prepare from yet: {tmp_path} has no instances_train2014.json, which has the objects for "
+            "--hints instances. Add it, or use --hints none."
         ],
         [f"No karpathy split yet: {none}"],
         [f"No robust split yet: {none}"],
     ]
 
 
-def test_damaged(world: Path, show: Callable[[Path], list[list[str]]]) -> None:
-    path = world / "split_robust_coco.json"
-    path.write_text('{"train_id": [{"img_id": 1}, {"img_id": 1}]}')
-    rows = show(world)
-    assert held(rows)["split_robust_coco.json"] == "damaged"
-    fault = f"damaged: {path}: image 1 occurs twice in the split 'train'. Remove one of the two."
-    assert [fault] in rows
-
-
 def test_real_data(shared_data: Path, tmp_path: Path, show: Callable[[Path], list[list[str]]]) -> None:
-    """What is complete is said without the published number."""
+    """The published count is omitted if it equals that of the file."""
     for name in ("coco/split_robust_coco.json", "coco/coco_class_name.txt", "bottom_up/karpathy_test_images.txt"):
         shutil.copy(shared_data / name, tmp_path)
     assert held(show(tmp_path)) == {
