@@ -8,7 +8,18 @@ import pytest
 HERE = Path(__file__).parent
 FOLDERS = {
     "hint_loss": ("_checks", "second_order", "importance", "human", "ranking", "metrics", "reliance", "diagnostics"),
-    "updn_common": ("errors", "console", "progress", "files", "command", "proposals", "data", "runs", "reports"),
+    "updn_common": (
+        "errors",
+        "console",
+        "progress",
+        "files",
+        "command",
+        "proposals",
+        "data",
+        "runs",
+        "reports",
+        "studies",
+    ),
     "updn_vqa": ("data", "networks", "training", "evaluation", "studies", "cli"),
     "updn_captioning": ("data", "networks", "scores", "training", "evaluation", "studies", "cli"),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from updn_common.errors import InputError
-from updn_common.runs.study import check_same
+from updn_common.studies.study import check_same_options
 from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_vqa.evaluation.explain import ExplainConfig, explain
 from updn_vqa.networks.layers import Network
@@ -67,14 +67,14 @@ def test_data_that_were_prepared_anew(tiny: Tiny, tmp_path: Path, file: str) -> 
     shutil.copytree(tiny[1], data)
     run = TrainConfig(data, tmp_path / "run", METHODS["base"], SCALE, cpu=True)
     train(run)
-    check_same(run)
+    check_same_options(run)
     turn_round(data / f"{file}.json")
     message = (
         f"{run.out} was trained with another vocabulary than that of {data}. It was prepared anew after that: prepare "
         "it as it was, or train from the beginning."
     )
     assert refused(lambda: train(replace(run, resume=True))) == message
-    assert refused(lambda: check_same(run)) == message
+    assert refused(lambda: check_same_options(run)) == message
 
 
 def test_runs_that_did_not_note_their_words_are_taken(tiny: Tiny, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_runs_that_did_not_note_their_words_are_taken(tiny: Tiny, tmp_path: Path
     record = json.loads((run.out / "config.json").read_text())
     assert len(record["config"].pop("vocabulary")) == 64
     (run.out / "config.json").write_text(json.dumps(record))
-    check_same(run)
+    check_same_options(run)
     train(replace(run, resume=True))
     train(replace(run, out=tmp_path / "tuned", start_from=run.out))
     evaluate(EvaluateConfig(data=tiny[1], run=run.out, cpu=True))

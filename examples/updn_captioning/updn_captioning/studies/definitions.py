@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from updn_captioning.data.layout import SplitKind
 from updn_captioning.training.methods import METHODS, SCALES, SHAPES, UNSIGNED, Method, Scale
-from updn_common.runs import study
+from updn_common.studies import study
 
 START = SCALES["shapes-base"]
 FROM_SCRATCH = replace(START, steps=START.steps + SHAPES.steps)

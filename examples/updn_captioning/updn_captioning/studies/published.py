@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from updn_common.studies.compare import HINT_ROW, Published
+
 STANDARD, ROBUST = "COCO standard test", "COCO robust test"
 
-HINT_ROW = "UpDn + HINT"
-PUBLISHED: dict[str, dict[str, float]] = {
-    "UpDn": {STANDARD: 1.06, ROBUST: 0.90},
-    HINT_ROW: {ROBUST: 0.92},
+PUBLISHED: Published = {
+    "UpDn": {STANDARD: {"CIDEr": 1.06}, ROBUST: {"CIDEr": 0.90}},
+    HINT_ROW: {ROBUST: {"CIDEr": 0.92}},
 }
 """CIDEr in Selvaraju et al., ICCV 2019, the only score that it reports. On the standard split it says of HINT that it
 loses a little, without a number."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from updn_common.data.controls import Hints
-from updn_common.runs import study
+from updn_common.studies import study
 from updn_vqa.networks.layers import Network
 from updn_vqa.training.methods import METHODS, SCALES, SHAPES, SMALL, UNSIGNED, Method, Scale
 

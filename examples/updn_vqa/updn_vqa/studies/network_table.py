@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from updn_common.files.reading import read_json
-from updn_common.reports.tables import markdown, spread
+from updn_common.reports.tables import format_values, markdown
 
 Record = dict[str, Any]
 NETWORKS = {
@@ -46,7 +46,7 @@ def _rows(results: Path) -> Iterator[list[str]]:
         cells = [from_start.get(method, []) for method in METHODS]
         cells += [later.get(method if of_updn else f"{method}, trained", []) for method in TRAINED]
         if any(cells):
-            yield [name, *map(spread, cells)]
+            yield [name, *map(format_values, cells)]
 
 
 def _accuracies(results: Path, studies: Sequence[str]) -> dict[str, list[float]]:
