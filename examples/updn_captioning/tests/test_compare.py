@@ -21,6 +21,7 @@ from updn_captioning.training.methods import METHODS
 from updn_common.errors import InputError
 from updn_common.reports.bootstrap import estimate
 from updn_common.reports.rows import Row
+from updn_common.studies.compare import FORMS_GUIDE
 from updn_common.studies.compared_runs import make_rows, open_runs
 
 Tiny = tuple[Path, Path]
@@ -42,7 +43,7 @@ def rows_of(*paths: Path) -> list[Row[ComparedRun]]:
 
 @pytest.fixture(scope="module")
 def four(untrained_in: Untrained, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two methods with two seeds each; networks of different weights."""
+    """Runs of two methods with two seeds each, and different weights."""
     folder = tmp_path_factory.mktemp("runs")
     runs = [untrained_in(folder, f"{name}{seed}", name, seed=seed) for name in ("base", "hint") for seed in (3, 4)]
     swapped = (runs[2] / "best.safetensors").read_bytes()
@@ -74,13 +75,13 @@ def record(kind: str, **counts: int) -> dict[str, Any]:
         ("robust", {"images": 5000, "captions": 25_010}, "test", None),
     ],
 )
-def test_published_numbers_are_of_whole_test_sets(
+def test_only_whole_test_sets_are_those_of_the_paper(
     kind: str, counts: dict[str, int], split: str, data_set: str | None
 ) -> None:
     assert published_data_set(record(kind, **counts), split) == data_set
 
 
-def test_the_robust_split_has_that_many_images(shared_data: Path) -> None:
+def test_the_official_robust_split_is_the_papers(shared_data: Path) -> None:
     split = json.loads((shared_data / "coco" / "split_robust_coco.json").read_text())
     assert published_data_set(record("robust", images=len(split["test_id"]), captions=0), "test") == ROBUST
 
@@ -89,6 +90,8 @@ def test_the_robust_split_has_that_many_images(shared_data: Path) -> None:
     ("method", "share", "row"),
     [
         ("hint", 1.0, "UpDn + HINT"),
+        ("hint-paper", 1.0, "UpDn + HINT"),
+        ("unsigned", 1.0, "UpDn + HINT"),
         ("hint", 0.25, None),  # the paper uses all hints
         ("base", 0.25, "UpDn"),  # there are none to use
         ("permuted", 1.0, None),
@@ -120,9 +123,8 @@ def test_the_papers_numbers_stand_beside_ours(four: list[Path]) -> None:
     assert [line.name for line in blocks[0].lines] == names
     assert list(blocks[0].header) == ["method (runs)", *(column.header for column in SCORES)]
     assert blocks[0].lines[2].cells[:2] == [("0.92", ""), ("-", "")]
-    note = "hint is the signed form with a margin, hint-paper the paper's to the letter"
-    assert any(note in line for line in notes({ROBUST: rows}))
-    assert not any(note in line for line in (*notes({ROBUST: rows[:1]}), *notes({None: rows})))
+    assert FORMS_GUIDE in notes({ROBUST: rows})
+    assert FORMS_GUIDE not in (*notes({ROBUST: rows[:1]}), *notes({None: rows}))
     assert [line.name for line in tables({STANDARD: rows})[0].lines] == ["UpDn, published", "base (2)", "hint (2)"]
 
 

@@ -13,13 +13,14 @@ from accelerate import Accelerator
 from updn_common.errors import InputError
 from updn_common.reports.bootstrap import estimate_means
 from updn_common.reports.rows import Row
+from updn_common.studies.compare import FORMS_GUIDE
 from updn_common.studies.compared_runs import make_rows, open_runs
 from updn_vqa.data.prepared import PreparedData
 from updn_vqa.evaluation.measures import evaluate_run
 from updn_vqa.studies.compare import CompareConfig, compare
-from updn_vqa.studies.compare_report import supervision
 from updn_vqa.studies.compared_run import ComparedRun
 from updn_vqa.studies.published import QUESTIONS, VQACP
+from updn_vqa.studies.supervision import supervision_curves
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
@@ -40,7 +41,7 @@ def read_runs(*paths: Path, data: Path | None = None, split: str | None = None) 
 
 @pytest.fixture
 def another_world(tiny: Tiny, tmp_path: Path) -> Path:
-    """The same data under another name, as if they were others."""
+    """The same data under another name, as if they were other data."""
     other = tmp_path / "another"
     other.mkdir()
     for path in tiny[1].iterdir():
@@ -73,7 +74,7 @@ def test_training_on_hinted_questions_uses_hints(untrained: Untrained) -> None:
     assert [run.description["hint_share"] for run in runs] == [0.0, 0.5]
 
 
-def test_options_newer_than_a_run_had_their_defaults(untrained: Untrained) -> None:
+def test_options_that_a_run_did_not_record_had_their_defaults(untrained: Untrained) -> None:
     old, new = untrained("old/base", seed=0), untrained("new/base", seed=1)
     config = json.loads((old / "config.json").read_text())
     del config["config"]["scale"]["model"]["network"]
@@ -89,6 +90,8 @@ def test_options_newer_than_a_run_had_their_defaults(untrained: Untrained) -> No
     ("network", "method", "share", "row"),
     [
         ("updn", "hint", 1.0, "UpDn + HINT"),
+        ("updn", "hint-paper", 1.0, "UpDn + HINT"),
+        ("updn", "unsigned", 1.0, "UpDn + HINT"),
         ("updn", "hint", 0.25, None),  # the paper uses all hints
         ("updn", "base", 0.25, "UpDn"),  # there are none to use
         ("updn", "attn-align", 1.0, "UpDn + Attn. Align"),
@@ -110,7 +113,7 @@ def test_which_row_of_the_paper_a_run_reproduces(
 
 
 def test_all_hints_are_those_of_the_prepared_data(tiny: Tiny, untrained: Untrained, another_world: Path) -> None:
-    """With attention maps for a quarter of the questions, 25 % is all of them, and the share is never larger."""
+    """If a quarter of the questions have hints, 25 % are all hints, and the share is never larger."""
     record = json.loads((another_world / "prepared.json").read_text())
     train = record["splits"]["train"]
     train["hinted"] = train["questions"] // 4
@@ -157,6 +160,7 @@ def test_on_other_data_the_papers_rows_stand_apart(
     cell = base.cells["all"]
     low, high = cell.interval
     assert ours[1][1] == f"{cell.value:.2f} ± {cell.spread:.2f} [{low:.2f}, {high:.2f}]"
+    assert FORMS_GUIDE not in (out / "table.md").read_text()
     published = found["VQA-CP v2 test, published accuracy (%): other data than above, not to be compared"]
     assert published[-1] == ["UpDn + HINT", "46.73", "67.27", "10.61", "45.88"]
     for line in found["test of prepared: faithful and plausible grounding (%), relevant by boxes"][1:]:
@@ -170,7 +174,7 @@ def test_on_other_data_the_papers_rows_stand_apart(
 def test_on_the_papers_data_its_rows_stand_above_ours(
     tiny: Tiny, untrained: Untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the split were the official one: the paper's rows in its order, each with ours below it."""
+    """The split is taken for the official one. The paper's rows keep their order, each with ours below it."""
     questions = PreparedData.open(tiny[1]).record["splits"]["test"]["questions"]
     monkeypatch.setitem(QUESTIONS, questions, VQACP)
     runs = [
@@ -182,6 +186,7 @@ def test_on_the_papers_data_its_rows_stand_above_ours(
     compare(CompareConfig(runs=tuple(runs), out=tmp_path / "out", cpu=True))
     found = lines(tmp_path / "out" / "table.md")
     assert not any("other data" in title for title in found)
+    assert FORMS_GUIDE in (tmp_path / "out" / "table.md").read_text()
     table = found["VQA-CP v2 test: official accuracy (%)"]
     assert table[0] == ["method (runs)", "all", "yes/no", "number", "other"]
     assert [line[0] for line in table[1:]] == [
@@ -227,7 +232,7 @@ def test_the_csv_file_has_every_number(four: list[Path], tmp_path: Path) -> None
 
 
 def test_the_supervision_curve(tmp_path: Path, untrained: Untrained) -> None:
-    """One curve for each method with several shares, from the base run that is otherwise alike."""
+    """One curve for each method with several shares; it begins at the base run with the same scale and start."""
     start = untrained("start")
     tuned: dict[str, Any] = {"start_from": start}
     runs = [
@@ -239,7 +244,7 @@ def test_the_supervision_curve(tmp_path: Path, untrained: Untrained) -> None:
         untrained("random", "random", hint_share=0.5, **tuned),
     ]
     rows = {row.name: row for row in rows_of(*runs)}
-    curves = supervision(list(rows.values()))
+    curves = supervision_curves(list(rows.values()))
     cells = {name: row.cells["all"] for name, row in rows.items()}
     assert curves == {
         "hint": [

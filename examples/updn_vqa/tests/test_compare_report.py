@@ -7,8 +7,8 @@ import pytest
 from updn_common.reports.bootstrap import Interval
 from updn_common.reports.figures import draw
 from updn_common.reports.rows import Cell
-from updn_vqa.studies.compare_report import plot_supervision
 from updn_vqa.studies.published import TABLE_1
+from updn_vqa.studies.supervision import plot_supervision
 from updn_vqa.training.methods import METHODS
 
 

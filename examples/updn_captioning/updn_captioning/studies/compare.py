@@ -8,11 +8,11 @@ from accelerate import Accelerator
 from updn_captioning.data.prepared import PreparedData
 from updn_captioning.evaluation.measures import evaluate_run
 from updn_captioning.networks.generate import Decoding
-from updn_captioning.studies.compare_report import GUIDE, notes, tables
+from updn_captioning.studies.compare_report import notes, tables
 from updn_captioning.studies.compared_run import ComparedRun
 from updn_captioning.studies.published import PUBLISHED
 from updn_common.reports.bootstrap import Estimates, estimate
-from updn_common.studies.compare import CompareOptions, report_comparison, run_comparison
+from updn_common.studies.compare import GUIDE, CompareOptions, report_comparison, run_comparison
 from updn_common.studies.compared_runs import Rows
 
 
@@ -51,6 +51,7 @@ def compare(config: CompareConfig) -> None:
         return estimate(found.statistics, seed=(0, run.world))
 
     def report(rows: Rows[ComparedRun]) -> list[Path]:
-        return report_comparison(config.out, rows, tables(rows), PUBLISHED, GUIDE, notes(rows))
+        introduction = GUIDE.format(samples="captions")
+        return report_comparison(config.out, rows, tables(rows), PUBLISHED, introduction, notes(rows))
 
     run_comparison(config, PreparedData.open, ComparedRun, measure, report)

@@ -6,7 +6,7 @@ from updn_captioning.studies.compared_run import ComparedRun
 from updn_captioning.studies.published import PUBLISHED
 from updn_common.reports.rows import Column, Row
 from updn_common.reports.tables import Block
-from updn_common.studies.compare import HINT_ROW, Part, comparison_blocks
+from updn_common.studies.compare import Part, comparison_blocks, forms_note
 from updn_common.studies.compared_runs import Rows, describe_importance
 
 SCORES = (
@@ -30,26 +30,17 @@ GROUNDING = {
         ("generated", "visual words of own captions"),
     )
 }
-GUIDE = (
-    "Means over runs of different seeds or data ± their standard deviation. In brackets: 95 % confidence intervals of "
-    "the means, by the percentile bootstrap over images, each with all of its captions; they know nothing of other "
-    "seeds. Differences are paired: of runs with the same seed and data, over the same images."
-)
 GROUNDING_GUIDE = (
-    "Gradient: the importance that HINT trains, of a visual word's log-probability; attention: its attention weights. "
-    "Pointing: the most important proposal overlaps an object of the category by more than half, of words where any "
-    "proposal does; rank correlation is Spearman's, with human importance. CHAIR (Rohrbach et al., 2018): hallucinated "
-    "objects, of all mentions and of captions, by the words that the data were prepared with."
-)
-
-FORMS_GUIDE = (
-    "UpDn + HINT: hint is the signed form with a margin, hint-paper the paper's to the letter; both stand beside "
-    "the paper's result."
+    "Gradient: the importance that HINT trains, of a visual word's log-probability. Attention: its attention weights. "
+    "Pointing: the most important proposal overlaps an object of the category by more than half, over the words where "
+    "any proposal does. Rank correlation (Spearman's) is with human importance. CHAIR (Rohrbach et al., 2018): the "
+    "mentions (CHAIRi) and the captions (CHAIRs) with hallucinated objects, found by the words that the data were "
+    "prepared with."
 )
 
 
 def tables(rows: Rows[ComparedRun]) -> list[Block]:
-    """The tables: beside the paper's on its test sets, and apart from them on other data."""
+    """The tables; the paper's results stand beside ours on its test sets, and apart on other data."""
     return comparison_blocks(rows, _parts, PUBLISHED, published_title="published")
 
 
@@ -65,5 +56,4 @@ def _parts(rows: Sequence[Row[ComparedRun]]) -> list[Part]:
 
 def notes(rows: Rows[ComparedRun]) -> list[str]:
     """How to read the tables."""
-    beside = {row.runs[0].published_row for data_set, mine in rows.items() if data_set for row in mine}
-    return [GROUNDING_GUIDE, *([FORMS_GUIDE] if HINT_ROW in beside else [])]
+    return [GROUNDING_GUIDE, *forms_note(rows)]

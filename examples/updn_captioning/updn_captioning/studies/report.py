@@ -11,6 +11,8 @@ from updn_common.reports.rows import Column
 from updn_common.studies import report
 from updn_common.studies.study import StudyRun
 
+EVALUATION = "scores.json"
+"""The file that an evaluation leaves in ``evaluation/<split>`` of a run's directory."""
 SPLIT_NAMES = {
     "robust": {"val": "in distribution", "dev": "development", "test": "shifted test"},
     "karpathy": {"val": "val", "test": "test"},
@@ -69,7 +71,7 @@ def columns(study: Study) -> list[Column]:
 
 def write_report(out: Path, study: Study, runs: Sequence[StudyRun[Method, Scale]]) -> None:
     """Write ``results.json``, ``table.md``, curves and ``index.html`` into ``out``, and print the table."""
-    outcomes = report.collect(runs, study.splits, "scores.json", _outcome)
+    outcomes = report.collect(runs, study.splits, EVALUATION, _outcome)
     page = report.Page(
         title="HINT for captions in a small world",
         introduction=INTRODUCTION[study.kind],

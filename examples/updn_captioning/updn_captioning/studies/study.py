@@ -10,7 +10,7 @@ import tyro
 from updn_captioning.data.prepared import PreparedData
 from updn_captioning.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_captioning.studies.definitions import STUDIES
-from updn_captioning.studies.report import write_report
+from updn_captioning.studies.report import EVALUATION, write_report
 from updn_captioning.training.config import TrainConfig
 from updn_captioning.training.methods import Method, Scale
 from updn_captioning.training.train import train
@@ -78,4 +78,4 @@ def _evaluate(data: Path, run: Path, split: str) -> None:
     evaluate(EvaluateConfig(data, run, split=split, cpu=True))
 
 
-TRAINER = Trainer(_train_config, train, _evaluate, "scores.json")
+TRAINER = Trainer(_train_config, train, _evaluate, EVALUATION)

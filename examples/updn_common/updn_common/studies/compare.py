@@ -24,7 +24,17 @@ from updn_common.studies.compared_runs import Config, Data, Rows, Run, by_data_s
 Published = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Numbers of the paper: for each row and each data set, the value of each measure."""
 HINT_ROW = "UpDn + HINT"
-"""The row of the paper that several forms of HINT stand beside."""
+"""The row of the paper that runs with several forms of HINT stand below."""
+GUIDE = (
+    "Means over runs with different seeds or data ± their standard deviation. In brackets: 95 % confidence intervals "
+    "of the means, by the percentile bootstrap over images, each with all of its {samples}; they do not include the "
+    "uncertainty over seeds. Differences are paired: between runs with the same seed and data, on the same images."
+)
+FORMS_GUIDE = (
+    "Three forms of HINT stand below the paper's UpDn + HINT. hint-paper is the paper's loss to the letter. hint is "
+    "the signed form: it ranks the sum of the gradient as the paper does, but scale-free and with a margin. unsigned "
+    "is the form that this library recommends: it ranks the norm of the gradient, which the paper does not."
+)
 CSV_HEADER = (
     *("data", "method", "runs", "measure", "value", "spread", "low", "high"),
     *("difference", "difference_spread", "difference_low", "difference_high"),
@@ -126,6 +136,12 @@ def comparison_blocks(
             title = f"{data_set}, {published_title}: other data than above, not to be compared"
             blocks.append(Block(title, ["method", *measures], lines))
     return blocks
+
+
+def forms_note(rows: Rows[Run]) -> list[str]:
+    """Which form of HINT is the paper's, if runs stand below its row."""
+    beside = {row.runs[0].published_row for data_set, mine in rows.items() if data_set for row in mine}
+    return [FORMS_GUIDE] if HINT_ROW in beside else []
 
 
 def _block(rows: Sequence[Row[Run]], part: Part, data_set: str | None, published: Published, *, counted: bool) -> Block:

@@ -1,5 +1,6 @@
 """The report of a study: a table and curves on a page, in the terminal, as JSON and as Markdown."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from updn_common.runs.directory import read_metrics
 from updn_common.studies.study import M, S, Study, StudyRun
 
 BASE = "base"
-"""The arm without hints that the gains of all others are over, at equal budget."""
+"""The arm without hints, trained for as many steps as the others; gains are over it."""
 TABLE_GUIDE = (
     '"start" is the network that all others start from, "base" the same trained on without hints; without a "start", '
     "all begin with random weights. A gain is the paired difference to base in the column before it, and all columns "
@@ -29,7 +30,7 @@ TABLE_GUIDE = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(ABC):
     """What one run reached; a pipeline adds fields for its measures.
 
     Attributes:
@@ -43,9 +44,9 @@ class Outcome:
     seed: int
 
     @property
+    @abstractmethod
     def values(self) -> dict[str, float]:
         """The number for each column of the table, by the column's measure; unknown ones are left out."""
-        raise NotImplementedError
 
 
 AnOutcome = TypeVar("AnOutcome", bound=Outcome)
@@ -119,9 +120,9 @@ def write_report(
         sections.append(Section(f"World {world}", table=study_table(part, names, columns, emphasised)))
     write_page(out / "index.html", page.title, page.introduction, [*sections, *page.sections])
     print_blocks(table.pieces(first=table.header.index("gain"), width=3))
-    plain_console(soft_wrap=True).print(
-        "; ".join(filter(None, (repetitions, page.units, f"report: {out / 'index.html'}")))
-    )
+    console = plain_console(soft_wrap=True)
+    console.print("; ".join(filter(None, (repetitions, page.units))))
+    console.print(f"report: {out / 'index.html'}")
 
 
 def study_table(

@@ -6,14 +6,15 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from updn_common.reports.bootstrap import Estimates, estimate_means
-from updn_common.studies.compare import CompareOptions, report_comparison, run_comparison
+from updn_common.studies.compare import GUIDE, CompareOptions, report_comparison, run_comparison
 from updn_common.studies.compared_runs import Rows
 from updn_vqa.data.accuracy import AccuracyVersion
 from updn_vqa.data.prepared import PreparedData
 from updn_vqa.evaluation.measures import evaluate_run
-from updn_vqa.studies.compare_report import GUIDE, draw_supervision, notes, tables
+from updn_vqa.studies.compare_report import notes, tables
 from updn_vqa.studies.compared_run import ComparedRun
 from updn_vqa.studies.published import TABLE_1
+from updn_vqa.studies.supervision import draw_supervision
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def compare(config: CompareConfig) -> None:
         return estimate_means(columns, found.images, seed=(0, run.world))
 
     def report(rows: Rows[ComparedRun]) -> list[Path]:
-        introduction = f"{GUIDE} The official rules of accuracy are those of {config.version}."
+        rules = f"The official rules of accuracy are those of {config.version}."
+        introduction = f"{GUIDE.format(samples='questions')} {rules}"
         written = report_comparison(config.out, rows, tables(rows), TABLE_1, introduction, notes(rows))
         return written + draw_supervision(config.out, rows)
 

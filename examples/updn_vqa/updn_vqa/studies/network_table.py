@@ -1,4 +1,4 @@
-"""One row for each network: what each method does to it in committed results; ``make claims`` writes the table."""
+"""A table of networks: what each method does to each network in committed results. ``make claims`` writes it."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,8 @@ NETWORKS = {
     "transformer": "Transformer",
 }
 OF_UPDN, OF_UPDN_TRAINED = ("from-start",), ("fine-tuned", "trained")
-"""Studies that have UpDn's rows; of a row in two of them, the last has it with the weight for trained networks."""
+"""The studies with the rows of UpDn. A row that is in two of them is taken from the last: there it has the weight for
+trained networks."""
 METHODS = ("base", "attn-align", "hint", "unsigned", "unsigned, permuted", "unsigned 25 %")
 TRAINED = ("attn-align", "hint", "unsigned", "unsigned 25 %")
 HEADER = (
@@ -26,14 +27,15 @@ HEADER = (
     *(f"trained: {name}" for name in ("attention", "signed", "unsigned", "unsigned, 25 %")),
 )
 WORLD = "cue0"
-"""The one that all networks were trained in."""
+"""The world that all networks were trained in."""
 
 
 def network_table(results: Path) -> str:
-    """As Markdown: accuracy on the shifted test of world 0, mean ± standard deviation over seeds.
+    """The table as Markdown: accuracy on the shifted test of one world, mean ± standard deviation over seeds.
 
     Args:
-        results: The results of ``updn_vqa``. UpDn's rows are in several studies, another network's in one of its name.
+        results: Folder of the committed results of ``updn_vqa``. The rows of UpDn are in several studies; every other
+            network has a study of its name.
     """
     return markdown(HEADER, _rows(results))
 
@@ -50,7 +52,7 @@ def _rows(results: Path) -> Iterator[list[str]]:
 
 
 def _accuracies(results: Path, studies: Sequence[str]) -> dict[str, list[float]]:
-    """On the shifted test, of each row's runs in the world."""
+    """The accuracies on the shifted test of the runs of each row in the world."""
     found: dict[str, list[float]] = {}
     for path in (results / study / "results.json" for study in studies):
         rows: dict[str, list[float]] = {}

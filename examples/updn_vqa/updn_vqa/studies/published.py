@@ -1,4 +1,4 @@
-"""Table 1 of the paper, and which of our runs may stand beside which of its rows."""
+"""Table 1 of the paper, and which of our runs stand below which of its rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from updn_common.studies.compare import HINT_ROW, Published
 
 ANSWER_TYPES = ("all", "yes/no", "number", "other")
-"""The columns of the table, for each data set: official accuracies in percent."""
+"""The columns of the table for each data set: official accuracies in percent."""
 
 VQACP, VQA = "VQA-CP v2 test", "VQA v2 val"
 QUESTIONS = {219_928: VQACP, 214_354: VQA}
-"""The published numbers are over all of these questions. A split of another number is another split, whatever its
-name: the files of ``shapes_cp`` have the official names."""
+"""Number of questions in each data set. A split with another number is another data set, whatever its name:
+the files of ``shapes_cp`` have the official names."""
 
-_FIGURES = {
+_ACCURACIES = {
     "SAN": ((24.96, 38.35, 11.14, 21.74), (52.41, 70.06, 39.28, 47.84)),
     "UpDn": ((39.49, 45.21, 11.96, 42.98), (62.85, 80.89, 42.78, 54.44)),
     "GVQA": ((31.30, 57.99, 13.68, 22.14), (48.24, 72.03, 31.17, 34.65)),
@@ -24,9 +24,9 @@ _FIGURES = {
 TABLE_1: Published = {
     row: {
         data_set: dict(zip(ANSWER_TYPES, values, strict=True))
-        for data_set, values in zip((VQACP, VQA), figures, strict=True)
+        for data_set, values in zip((VQACP, VQA), accuracies, strict=True)
     }
-    for row, figures in _FIGURES.items()
+    for row, accuracies in _ACCURACIES.items()
 }
 """Selvaraju et al., ICCV 2019; the rows of GVQA and AdvReg are from the papers that proposed them."""
 
@@ -38,10 +38,12 @@ ROWS: dict[tuple[str, str], str] = {
     ("updn", "adv-reg"): "UpDn + AdvReg",
     ("updn", "hint"): HINT_ROW,
     ("updn", "hint-paper"): HINT_ROW,
+    ("updn", "unsigned"): HINT_ROW,
 }
-"""The row that a network trained by a preset reproduces; with all the hints there are, where it uses any."""
+"""The row that a run with this network and preset stands below, if it uses all hints or none. `FORMS_GUIDE` says which
+form of HINT is the paper's."""
 
 
 def published_data_set(record: Mapping[str, Any], split: str) -> str | None:
-    """Which of the table's data sets a split is, by what ``prepared.json`` records; None for another."""
+    """The data set of the table that a split is, by its record in ``prepared.json``; None if it is none of them."""
     return QUESTIONS.get(record["splits"][split]["questions"])

@@ -20,6 +20,8 @@ from updn_vqa.studies.definitions import Study
 from updn_vqa.training.measure import load_model
 from updn_vqa.training.methods import Method, Scale
 
+EVALUATION = "accuracy.json"
+"""The file that an evaluation leaves in ``evaluation/<split>`` of a run's directory."""
 GALLERY: dict[Choice, int] = {"most-improved": 6, "most-harmed": 4, "random": 6}
 SPLIT_NAMES = {"val": "in distribution", "dev": "development", "test": "shifted test"}
 GROUNDING = (
@@ -86,7 +88,7 @@ def main_arm(study: Study) -> Arm[Method, Scale]:
 
 def write_report(out: Path, study: Study, runs: Sequence[StudyRun[Method, Scale]], images: Path | None) -> None:
     """Write ``results.json``, ``table.md``, figures and ``index.html`` into ``out``, and print the table."""
-    outcomes = report.collect(runs, study.splits, "accuracy.json", _outcome)
+    outcomes = report.collect(runs, study.splits, EVALUATION, _outcome)
     page = report.Page(
         title="HINT in a small world of shifting priors",
         introduction=INTRODUCTION,

@@ -12,7 +12,7 @@ from updn_common.studies.study import StudyOptions, StudyRun, Trainer, check_spl
 from updn_vqa.data.prepared import PreparedData
 from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_vqa.studies.definitions import STUDIES
-from updn_vqa.studies.report import write_report
+from updn_vqa.studies.report import EVALUATION, write_report
 from updn_vqa.training.config import TrainConfig
 from updn_vqa.training.methods import Method, Scale
 from updn_vqa.training.train import train
@@ -79,4 +79,4 @@ def _evaluate(data: Path, run: Path, split: str) -> None:
     evaluate(EvaluateConfig(data, run, split=split, cpu=True))
 
 
-TRAINER = Trainer(_train_config, train, _evaluate, "accuracy.json")
+TRAINER = Trainer(_train_config, train, _evaluate, EVALUATION)
