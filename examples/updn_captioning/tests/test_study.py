@@ -55,7 +55,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def test_the_table_shows_what_was_evaluated(finished: StudyConfig, runs: Path) -> None:
+def test_the_table_shows_the_evaluations(finished: StudyConfig, runs: Path) -> None:
     scores = {
         run: {split: read(runs / run / "evaluation" / split / "scores.json")["scores"] for split in ("val", "test")}
         for run in RUNS
@@ -125,7 +125,7 @@ def test_a_run_with_other_options_is_refused_before_anything_is_run(
     assert not (runs / "new").exists()
 
 
-def test_data_that_lack_what_is_measured_are_refused(finished: StudyConfig, tmp_path: Path) -> None:
+def test_data_without_hints_are_refused(finished: StudyConfig, tmp_path: Path) -> None:
     directory = tmp_path / "other"
     shutil.copytree(finished.data[0], directory)
     record = read(directory / "prepared.json")

@@ -104,7 +104,7 @@ def open_all(*paths: Path, data: Path | None = None, split: str | None = None) -
 
 
 def rows_of(*paths: Path) -> list[Row[Run]]:
-    """The rows of runs whose only number ``n`` is their place among the paths."""
+    """Rows of runs with a single number ``n``: the place of the run among the paths."""
     estimates = {path: Estimates({"n": float(i)}, {"n": np.full(10, float(i))}) for i, path in enumerate(paths)}
     return make_rows(open_all(*paths), estimates)
 
@@ -202,7 +202,7 @@ def test_a_row_has_one_method_scale_start_and_share(make_run: MakeRun) -> None:
     ) == [["base", "again"], ["longer"], ["larger"], ["continued"], ["hint"], ["half"], ["other"]]
 
 
-def test_options_newer_than_a_run_had_their_defaults(make_run: MakeRun) -> None:
+def test_options_that_a_run_did_not_record_had_their_defaults(make_run: MakeRun) -> None:
     old = make_run("old", seed=1, scale={"steps": 10, "model": {}})
     config = json.loads((old / "config.json").read_text())
     del config["config"]["method"]["margin"]

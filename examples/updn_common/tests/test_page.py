@@ -63,7 +63,7 @@ def test_rows_are_emphasised(html: str) -> None:
     assert [row.get("class") for row in Outline(html).all("tr")] == [None, None, "emphasised"]
 
 
-def test_figures_have_a_text_for_those_who_cannot_see_them(html: str) -> None:
+def test_figures_have_a_text_for_readers_who_cannot_see_them(html: str) -> None:
     images = [(image["src"], image["alt"]) for image in Outline(html).all("img")]
     assert images == [("a.png", "Is it <b>red</b>?"), ("b.png", "curves")]
 

@@ -24,7 +24,7 @@ def test_the_supervision_curve_goes_from_none_to_all() -> None:
 
 
 @pytest.mark.parametrize("name", ["transformer", "updn-bypass", "updn-mean", "updn-concat", "san"])
-def test_all_rows_of_another_network_have_it(name: str) -> None:
+def test_a_study_of_another_network_has_it_in_all_rows(name: str) -> None:
     assert {arm.scale.model.network for arm in STUDIES[name].rows} == {name}
 
 

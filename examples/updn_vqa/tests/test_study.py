@@ -61,7 +61,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def test_the_table_shows_what_was_evaluated(finished: StudyConfig, runs: Path) -> None:
+def test_the_table_shows_the_evaluations(finished: StudyConfig, runs: Path) -> None:
     measured = {
         run: {split: read(runs / run / "evaluation" / split / "accuracy.json") for split in ("val", "dev", "test")}
         for run in RUNS
@@ -175,7 +175,7 @@ def test_runs_on_other_data_are_refused(finished: StudyConfig, runs: Path, tiny:
         study(replace(finished, data=(tmp_path / "prepared",)))
 
 
-def test_options_newer_than_a_run_had_their_defaults(finished: StudyConfig, runs: Path) -> None:
+def test_options_that_a_run_did_not_record_had_their_defaults(finished: StudyConfig, runs: Path) -> None:
     written = read(runs / "hint" / "config.json")["config"]
     older = {name: value for name, value in written.items() if name not in ("processes", "method")}
     method = {name: value for name, value in written["method"].items() if name != "min_gap"}
@@ -233,7 +233,7 @@ def test_an_absent_folder_of_images_is_refused_before_anything_is_run(finished: 
     assert not config.out.exists()
 
 
-def test_the_chosen_weights_and_margins_are_inside_of_their_grids() -> None:
+def test_the_selected_weights_and_margins_are_inside_their_grids() -> None:
     methods = [arm.method for name in ("selection", "selection-unsigned") for arm in STUDIES[name].arms]
     options = [("hint", "weight"), ("hint", "margin"), ("hint-paper", "weight"), ("unsigned", "weight")]
     for name, option in [*options, ("unsigned", "margin")]:
