@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +84,17 @@ def test_the_table_shows_the_evaluations(finished: StudyConfig, runs: Path) -> N
     assert (finished.out / "table.md").read_text() == "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def test_the_results_record_the_code_and_the_options_of_every_row(finished: StudyConfig, runs: Path) -> None:
-    results = read(finished.out / "results.json")
-    assert list(results) == ["made_by", "arms", "outcomes"]
-    assert results["made_by"]["git"] == [read(runs / "hint" / "config.json")["git"]]
-    assert results["arms"] == json.loads(json.dumps([asdict(arm) for arm in STUDY.rows]))
+def test_every_run_is_trained_with_the_options_of_its_row(finished: StudyConfig, runs: Path) -> None:
+    rows = read(finished.out / "results.json")["arms"]
     trained = [read(runs / run / "config.json")["config"] for run in RUNS]
     for name in ("method", "scale", "hint_share"):
-        assert [arm[name] for arm in results["arms"]] == [config[name] for config in trained]
+        assert [row[name] for row in rows] == [config[name] for config in trained]
     assert [config["start_from"] for config in trained] == [None] + [str(runs / "start")] * 2
-    assert [list(outcome["scores"]) for outcome in results["outcomes"]] == [["val", "test"]] * 3
 
 
 def test_the_page_shows_the_curves(finished: StudyConfig) -> None:
     html = (finished.out / "index.html").read_text()
     assert re.findall(r'src="([^"]+)"', html) == ["curves.png"]
-    assert (finished.out / "curves.png").is_file()
     assert "the language prior misleads" in html
 
 
@@ -110,19 +105,6 @@ def test_finished_runs_are_not_run_again(finished: StudyConfig, runs: Path) -> N
     before = times()
     study(finished)
     assert times() == before
-
-
-def test_a_run_with_other_options_is_refused_before_anything_is_run(
-    finished: StudyConfig, runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    changed = replace(STUDY.arms[1], method=replace(METHODS["hint"], weight=7.0), hint_share=0.25)
-    new = Arm("new", METHODS["base"], scale=SCALE)
-    monkeypatch.setitem(STUDIES, "robust", replace(STUDY, arms=(new, STUDY.arms[0], changed)))
-    with pytest.raises(InputError) as error:
-        study(finished)
-    found = "method.weight = 3.0, not 7.0; hint_share = 0.5, not 0.25"
-    assert str(error.value) == f"{runs / 'hint'} was trained with {found}: delete it or choose another --out."
-    assert not (runs / "new").exists()
 
 
 def test_data_without_hints_are_refused(finished: StudyConfig, tmp_path: Path) -> None:

@@ -18,11 +18,8 @@ from updn_common.reports.bootstrap import Estimates, estimate_means
 from updn_common.reports.rows import Cell, Row
 from updn_common.studies.compared_runs import (
     ComparedRun,
-    Config,
-    Description,
     describe_data,
     describe_importance,
-    describe_run,
     make_rows,
     open_runs,
 )
@@ -33,7 +30,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Method:
-    name: str = "base"
+    supervision: str = "none"
     margin: float = 0.0
 
 
@@ -47,10 +44,7 @@ class Scale:
 class Data:
     directory: Path
     split_names: tuple[str, ...] = ("train", "val", "test")
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return {}
+    record: dict[str, Any] = field(default_factory=dict)
 
     def check_split(self, name: str) -> None:
         if name not in self.split_names:
@@ -58,20 +52,15 @@ class Data:
 
 
 class Run(ComparedRun[Data]):
-    def describe(self, config: Config) -> Description:
-        return describe_run(config, Method(), Scale(), lambda method: bool(method["name"] != "base"))
+    presets = {"base": Method(), "hint": Method("hint")}  # noqa: RUF012
+    default_method = Method()
+    default_scale = Scale()
+    data_set = None
+    published_row = None
 
     @property
     def name(self) -> str:
-        return str(self.config["method"]["name"])
-
-    @property
-    def data_set(self) -> None:
-        return None
-
-    @property
-    def published_row(self) -> None:
-        return None
+        return self.preset
 
 
 MakeRun = Callable[..., Path]
@@ -82,10 +71,10 @@ def make_run(tmp_path: Path) -> MakeRun:
     """Writes the configuration of a run."""
     (tmp_path / "world").mkdir()
 
-    def make(name: str, method: str = "base", *, start_from: Path | None = None, **options: Any) -> Path:
+    def make(name: str, supervision: str = "none", *, start_from: Path | None = None, **options: Any) -> Path:
         config = {
             "data": str(tmp_path / "world"),
-            "method": {"name": method, "margin": 0.0},
+            "method": {"supervision": supervision, "margin": 0.0},
             "scale": {"steps": 10, "model": {"hidden": 8}},
             "start_from": start_from and str(start_from),
             "hint_share": 1.0,
@@ -203,21 +192,16 @@ def test_a_row_has_one_method_scale_start_and_share(make_run: MakeRun) -> None:
 
 
 def test_options_that_a_run_did_not_record_had_their_defaults(make_run: MakeRun) -> None:
-    old = make_run("old", seed=1, scale={"steps": 10, "model": {}})
-    config = json.loads((old / "config.json").read_text())
-    del config["config"]["method"]["margin"]
-    (old / "config.json").write_text(json.dumps(config))
+    old = make_run("old", seed=1, method={"supervision": "none"}, scale={"steps": 10, "model": {}})
     assert names_of(make_run("new"), old) == [["new", "old"]]
 
 
-def test_no_name_occurs_twice(make_run: MakeRun) -> None:
+def test_rows_are_named_by_directory_or_else_by_preset(make_run: MakeRun) -> None:
+    """No name occurs twice."""
     start = make_run("start/net")
     paths = (start, make_run("a/net", start_from=start), make_run("b/net", "hint"), make_run("hint", "x"))
     assert [row.name for row in rows_of(*paths)] == ["net", "net (2)", "net (3)", "hint"]
-
-
-def test_a_row_of_several_directories_is_named_by_its_method(make_run: MakeRun) -> None:
-    (row,) = rows_of(make_run("a", "hint"), make_run("b", "hint", seed=1))
+    (row,) = rows_of(make_run("c", "hint"), make_run("d", "hint", seed=1))
     assert row.name == "hint"
 
 
@@ -298,10 +282,6 @@ def test_the_default_split_is_test_or_else_val(make_run: MakeRun, names: tuple[s
 
 
 def test_all_importances_of_rows_are_described(make_run: MakeRun) -> None:
-    paths = [make_run("a"), make_run("b", "hint"), make_run("c", "x")]
-    for path, importance in zip(paths[1:], ("norm", "sum"), strict=True):
-        config = json.loads((path / "config.json").read_text())
-        config["config"]["method"]["importance"] = importance
-        (path / "config.json").write_text(json.dumps(config))
+    paths = [make_run("a"), make_run("b", method={"supervision": "x", "importance": "norm"})]
     assert describe_importance(rows_of(*paths)) == "norm and sum"
     assert describe_importance(rows_of(paths[0])) == "sum"

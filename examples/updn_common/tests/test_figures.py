@@ -14,6 +14,7 @@ from PIL import Image
 from updn_common.errors import InputError
 from updn_common.reports.figures import (
     MOST_IMPORTANT,
+    draw,
     draw_importance,
     draw_words,
     find_images,
@@ -127,7 +128,9 @@ def test_words_stand_above_the_picture() -> None:
     plt.close(figure)
 
 
-def test_dollar_signs_are_shown() -> None:
+def test_dollar_signs_are_shown(tmp_path: Path) -> None:
+    """Matplotlib would take them for formulas, and fail at one of these."""
+    draw(tmp_path / "a.png", lambda axes: axes.set(ylabel="$x_{$") and None)
     with plain_text():
         figure, axes = plt.subplots()
     draw_words(axes, [[("$x_{$", "#1a7f37"), ("$5", ""), ("or", ""), ("$10", "")]])

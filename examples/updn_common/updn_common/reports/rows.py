@@ -14,63 +14,40 @@ Run = TypeVar("Run")
 
 
 class Cell(NamedTuple):
-    """A mean over runs.
-
-    Attributes:
-        value: The mean.
-        spread: Standard deviation over the runs; None for a single run.
-        interval: 95 % confidence interval of the mean for these runs, over images; None where no resamples are known.
-    """
+    """A mean over runs."""
 
     value: float
     spread: float | None
+    """Standard deviation over the runs; None for a single run."""
     interval: Interval | None = None
+    """95 % confidence interval of the mean for these runs, over images; None if there are no resamples."""
 
 
 @dataclass(frozen=True)
 class Row(Generic[Run]):
-    """Runs that repeat one another: they differ in seed or data only.
-
-    Attributes:
-        name: Name of the row.
-        runs: The runs.
-        cells: The mean of each measure, by its name; a measure that one of the runs lacks is left out.
-        differences: Mean differences to the partners of the runs; empty if no run has a partner.
-    """
+    """Runs that differ in seed or data only. A measure that one of them lacks has no cell."""
 
     name: str
     runs: Sequence[Run]
     cells: Mapping[str, Cell]
     differences: Mapping[str, Cell]
+    """Mean differences to the partners of the runs; empty if no run has a partner."""
 
 
 class Column(NamedTuple):
-    """One column of a table of rows.
-
-    Attributes:
-        measure: Name of the measure.
-        header: Text above the column.
-        digits: Digits after the point.
-        difference: Whether the column shows the difference to the partners instead of the value.
-    """
+    """One column of a table of rows."""
 
     measure: str
     header: str
     digits: int = 1
     difference: bool = False
+    """Whether the column shows the difference instead of the value."""
 
 
 def make_row(
     name: str, runs: Sequence[Run], estimates: Sequence[Estimates], partners: Sequence[Estimates | None]
 ) -> Row[Run]:
-    """Average the numbers of runs.
-
-    Args:
-        name: Name of the row.
-        runs: The runs.
-        estimates: The numbers of each run.
-        partners: The numbers of the run that each run is compared with; None for a run without such a partner.
-    """
+    """Average the numbers of runs, and their differences to those of their partners, if they have any."""
     pairs = zip(estimates, partners, strict=True)
     differences = [_difference(one, other) for one, other in pairs if other is not None]
     return Row(name, runs, _means(estimates), _means(differences))

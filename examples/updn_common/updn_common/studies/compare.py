@@ -63,17 +63,12 @@ class CompareOptions:
 
 
 class Part(NamedTuple):
-    """What one table of a comparison shows of every row.
-
-    Attributes:
-        title: Title of the table; the title of a table of differences follows on "difference to base, ".
-        columns: The columns; those that no run has a number for are left out.
-        differences: Whether the table shows differences to the first row.
-    """
+    """One table of a comparison. Columns that no run has a number for are left out."""
 
     title: str
     columns: Sequence[Column]
     differences: bool = False
+    """Whether the table shows differences to the first row; then its title follows on "difference to base, "."""
 
 
 def run_comparison(
@@ -88,7 +83,7 @@ def run_comparison(
     Args:
         options: Options from the command line.
         open_data: Opens a prepared directory.
-        make_run: The constructor of a run, which takes the attributes of `ComparedRun`.
+        make_run: The pipeline's subclass of `ComparedRun`.
         measure: Measures a run. Runs on the same data should get the same resamples.
         report: Prints and writes the tables; returns the files that it wrote.
 
@@ -114,14 +109,8 @@ def comparison_blocks(
 ) -> list[Block]:
     """The tables of a comparison.
 
-    Rows on a data set of the paper stand below the paper's rows that they reproduce. Below the rows on other data, the
-    paper's rows have tables of their own.
-
-    Args:
-        rows: The rows for each data set.
-        parts: Gives the tables to make of rows; the paper's rows stand in the first.
-        published: Numbers of the paper.
-        published_title: What the numbers of the paper are, for the titles of their own tables.
+    Rows on a data set of the paper stand below the paper's rows in the first of ``parts``. For rows on other data, the
+    paper's rows have tables of their own, whose titles hold ``published_title``.
     """
     blocks = []
     for data_set, mine in rows.items():
@@ -145,7 +134,7 @@ def forms_note(rows: Rows[Run]) -> list[str]:
 
 
 def _block(rows: Sequence[Row[Run]], part: Part, data_set: str | None, published: Published, *, counted: bool) -> Block:
-    """One table. With ``counted``, its names say how many runs a row has."""
+    """One table; ``counted`` adds the number of runs to the names of rows."""
     beside = {name: found[data_set] for name, found in published.items() if data_set is not None and data_set in found}
     known = {name for row in rows for name in row.cells} | {name for found in beside.values() for name in found}
     columns = [column._replace(difference=part.differences) for column in part.columns if column.measure in known]
@@ -172,16 +161,7 @@ def _published_line(name: str, numbers: Mapping[str, float], measures: Sequence[
 def report_comparison(
     out: Path, rows: Rows[Run], blocks: Sequence[Block], published: Published, introduction: str, notes: Sequence[str]
 ) -> list[Path]:
-    """Print the tables, and write ``table.md`` and ``table.csv`` into ``out``; returns these files.
-
-    Args:
-        out: The directory.
-        rows: The rows for each data set.
-        blocks: Their tables.
-        published: Numbers of the paper, for the CSV file.
-        introduction: The first paragraph of ``table.md``.
-        notes: Further paragraphs, which are printed too.
-    """
+    """Print the tables and notes, and write ``table.md`` and ``table.csv`` into ``out``; returns these files."""
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "table.md", out / "table.csv"]
     write_blocks(written[0], "\n\n".join((introduction, *notes)) + "\n", blocks)
@@ -192,13 +172,7 @@ def report_comparison(
 
 
 def write_csv(path: Path, rows: Mapping[str, Sequence[Row[Any]]], published: Published) -> None:
-    """Write every number of a comparison as a record of :data:`CSV_HEADER`.
-
-    Args:
-        path: The file.
-        rows: The rows on each data set.
-        published: Numbers of the paper.
-    """
+    """Write every number of a comparison as a record of :data:`CSV_HEADER`, and those of the paper below them."""
     records: list[list[object]] = []
     for data, mine in rows.items():
         for row in mine:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from updn_common.console import plain_console
 from updn_common.errors import InputError, first_few
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Config = Mapping[str, Any]
-Description = dict[str, Any]
-"""How a run was trained: its method, its scale, its share of hints, and the description of the run it started from."""
 
 
 class PreparedDirectory(Protocol):
@@ -28,15 +26,10 @@ class PreparedDirectory(Protocol):
     directory: Path
 
     @property
-    def split_names(self) -> Sequence[str]:
-        """Names of the splits."""
-
+    def split_names(self) -> Sequence[str]: ...
     @property
-    def record(self) -> dict[str, Any]:
-        """The content of ``prepared.json``."""
-
-    def check_split(self, name: str) -> None:
-        """Raise an InputError if there is no such split."""
+    def record(self) -> dict[str, Any]: ...
+    def check_split(self, name: str) -> None: ...
 
 
 Data = TypeVar("Data", bound=PreparedDirectory)
@@ -44,84 +37,72 @@ Data = TypeVar("Data", bound=PreparedDirectory)
 
 @dataclass(frozen=True)
 class ComparedRun(ABC, Generic[Data]):
-    """A run, and the split that it is measured on.
-
-    Attributes:
-        path: The run's directory.
-        config: The options that the run was trained with.
-        data: The prepared data that the run is measured on.
-        split: Name of one of their splits.
-        world: Number of the data among the data of all runs.
-    """
+    """A run, and the split that it is measured on."""
 
     path: Path
     config: Config
+    """The options that the run was trained with."""
     data: Data
     split: str
     world: int
+    """Number of the data among the data of all runs."""
+
+    presets: ClassVar[Mapping[str, "DataclassInstance"]]
+    """The pipeline's methods."""
+    default_method: ClassVar["DataclassInstance"]
+    default_scale: ClassVar["DataclassInstance"]
+    """Options that a run did not record are newer than it, and had their defaults."""
 
     @cached_property
-    def description(self) -> Description:
-        """How the run was trained, except for seed and data."""
-        return self.describe(self.config)
+    def description(self) -> dict[str, Any]:
+        """How the run was trained, except for seed and data; the start is described in the same way."""
+        return self._describe(self.config)
+
+    def _describe(self, config: Config) -> dict[str, Any]:
+        method, scale = asdict(self.default_method) | config["method"], asdict(self.default_scale)
+        model = scale["model"] | config["scale"]["model"]
+        start = config["start_from"]
+        return {
+            "method": method,
+            "scale": scale | config["scale"] | {"model": model},
+            "hint_share": config["hint_share"] if self.uses_hints(method) else 0.0,
+            # a start that no longer exists is described by its path
+            "start": self._describe(read_config(Path(start))) if _is_run(start) else start,
+        }
+
+    def uses_hints(self, method: Config) -> bool:
+        return bool(method["supervision"] != "none")
+
+    @property
+    def preset(self) -> str:
+        """The name of the preset that the method is; empty if it is none of them."""
+        method = self.description["method"]
+        return next((name for name, preset in self.presets.items() if asdict(preset) == method), "")
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         """The run's seed, the seed of the run that it started from, and so on."""
         return _seeds(self.config)
 
-    @abstractmethod
-    def describe(self, config: Config) -> Description:
-        """How a run with this configuration was trained."""
-
     @property
     @abstractmethod
     def name(self) -> str:
-        """Name of the run by its method, for rows whose runs have directories of different names."""
+        """Name of the run by its method, for rows of runs in directories of different names."""
 
     @property
     @abstractmethod
     def data_set(self) -> str | None:
-        """The data set of the paper that the split is; None for any other."""
+        """The data set of the paper that the split is; None if it is none of them."""
 
     @property
     @abstractmethod
     def published_row(self) -> str | None:
-        """The result of the paper that the run reproduces; None if it reproduces none."""
+        """The row of the paper that the run stands below; None if it stands below none."""
 
 
 Run = TypeVar("Run", bound=ComparedRun[Any])
 Rows = Mapping[str | None, Sequence[Row[Run]]]
 """The rows for each data set of the paper, and for None the rows on all other data."""
-
-
-def describe_run(
-    config: Config, method: "DataclassInstance", scale: "DataclassInstance", uses_hints: Callable[[Config], bool]
-) -> Description:
-    """Describe how a run was trained.
-
-    Args:
-        config: The run's configuration; options that it lacks are newer than the run, and had their defaults.
-        method: The default method.
-        scale: The default scale.
-        uses_hints: Whether a method uses hints; otherwise the share of hints is 0.
-    """
-    methods, scales = asdict(method) | config["method"], asdict(scale)
-    model = scales["model"] | config["scale"]["model"]
-    start = config["start_from"]
-    if _is_run(start):  # a start that is gone is described by its path
-        start = describe_run(read_config(Path(start)), method, scale, uses_hints)
-    return {
-        "method": methods,
-        "scale": scales | config["scale"] | {"model": model},
-        "hint_share": config["hint_share"] if uses_hints(methods) else 0.0,
-        "start": start,
-    }
-
-
-def preset_name(presets: Mapping[str, "DataclassInstance"], description: Description) -> str:
-    """The name of the preset that a run's method is; empty if it is none of them."""
-    return next((name for name, preset in presets.items() if asdict(preset) == description["method"]), "")
 
 
 def _seeds(config: Config) -> tuple[int, ...]:
@@ -147,7 +128,7 @@ def open_runs(
         data: The prepared directory; None for the one that each run was trained on.
         split: The split to measure the runs on; None for test, or val if there is no test.
         open_data: Opens a prepared directory.
-        make_run: The constructor of a run, which takes the attributes of `ComparedRun`.
+        make_run: The pipeline's subclass of `ComparedRun`.
 
     Raises:
         InputError: A run, its data or the split does not exist, or two runs have the same options, seed and data.
@@ -165,7 +146,7 @@ def open_runs(
         if key not in opened:
             opened[key] = open_data(directory)
         found = opened[key]
-        runs.append(make_run(path, config, found, split_to_compare(found, split), list(opened).index(key)))
+        runs.append(make_run(path, config, found, _split_to_compare(found, split), list(opened).index(key)))
     starts = {run.config["start_from"] for run in runs} - {None}
     if missing := sorted(start for start in starts if not _is_run(start)):
         plain_console(stderr=True, soft_wrap=True).print(
@@ -179,12 +160,7 @@ def open_runs(
     return runs
 
 
-def split_to_compare(data: PreparedDirectory, split: str | None) -> str:
-    """The split to measure runs on: the given one, or else test, or val if there is no test.
-
-    Raises:
-        InputError: There is no such split.
-    """
+def _split_to_compare(data: PreparedDirectory, split: str | None) -> str:
     if split is None:
         split = next((name for name in ("test", "val") if name in data.split_names), None)
     if split is None:
@@ -195,7 +171,6 @@ def split_to_compare(data: PreparedDirectory, split: str | None) -> str:
 
 
 def by_data_set(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> dict[str | None, list[Row[Run]]]:
-    """The rows for each data set of the paper, and for None the rows on all other data."""
     data_sets = dict.fromkeys(run.data_set for run in runs)
     return {name: make_rows([run for run in runs if run.data_set == name], estimates) for name in data_sets}
 
@@ -203,12 +178,8 @@ def by_data_set(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> dic
 def make_rows(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> list[Row[Run]]:
     """Group runs that differ in seed or data only, in the order of their first runs.
 
-    Each run is compared with a run of the first row that has the same data and the same seed: the same seeds of all
-    starts too, if there is such a run.
-
-    Args:
-        runs: The runs.
-        estimates: The numbers of each run, by its directory. Runs on the same data should have the same resamples.
+    The partner of a run is the run of the first row that has the same data and seed; if there are several, the one
+    whose start has the same seed too. Runs on the same data should have the same resamples: differences are paired.
     """
     groups: list[list[Run]] = []
     for run in runs:
@@ -217,23 +188,17 @@ def make_rows(runs: Sequence[Run], estimates: Mapping[Path, Estimates]) -> list[
             groups.append([run])
         else:
             group.append(run)
-    partners: dict[tuple[int, ...], Estimates] = {
-        (run.world, run.seeds[0]): estimates[run.path] for run in reversed(groups[0])
-    }
+    partners = {(run.world, *run.seeds[:1]): estimates[run.path] for run in reversed(groups[0])}
     partners |= {(run.world, *run.seeds): estimates[run.path] for run in groups[0]}
 
     def partner(run: Run) -> Estimates | None:
-        return partners.get((run.world, *run.seeds), partners.get((run.world, run.seeds[0])))
+        return partners.get((run.world, *run.seeds), partners.get((run.world, *run.seeds[:1])))
 
-    return [
-        make_row(
-            name,
-            group,
-            [estimates[run.path] for run in group],
-            [None if group is groups[0] else partner(run) for run in group],
-        )
-        for name, group in zip(_names(groups), groups, strict=True)
-    ]
+    rows = []
+    for name, group in zip(_names(groups), groups, strict=True):
+        others = [None if group is groups[0] else partner(run) for run in group]
+        rows.append(make_row(name, group, [estimates[run.path] for run in group], others))
+    return rows
 
 
 def _names(groups: Sequence[Sequence[ComparedRun[Any]]]) -> list[str]:

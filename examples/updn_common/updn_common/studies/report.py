@@ -31,13 +31,7 @@ TABLE_GUIDE = (
 
 @dataclass(frozen=True)
 class Outcome(ABC):
-    """What one run reached; a pipeline adds fields for its measures.
-
-    Attributes:
-        arm: Name of the run's row.
-        world: Name of the run's world.
-        seed: The run's seed.
-    """
+    """What one run reached; a pipeline adds its measures."""
 
     arm: str
     world: str
@@ -54,29 +48,22 @@ AnOutcome = TypeVar("AnOutcome", bound=Outcome)
 
 @dataclass(frozen=True)
 class Page:
-    """The texts of a report, and what it shows beside the table and the curves.
-
-    Attributes:
-        title: Title of the page.
-        introduction: What was compared.
-        guide: How to read the table.
-        metric: The metric in ``metrics.jsonl`` to draw over the steps of training.
-        metric_label: Label of its axis.
-        curves_caption: Text below its figure.
-        figures: Further figures, below the curves.
-        sections: Further sections, at the end.
-        units: The units of the table, for the terminal.
-    """
+    """What a report shows beside its table."""
 
     title: str
     introduction: str
     guide: str
+    """How to read the table."""
     metric: str
+    """The metric in ``metrics.jsonl`` that is drawn over the steps of training."""
     metric_label: str
     curves_caption: str
     figures: Sequence[Figure] = ()
+    """Figures below the curves."""
     sections: Sequence[Section] = ()
+    """Sections at the end of the page."""
     units: str = ""
+    """The units of the table, for the terminal."""
 
 
 def write_report(
@@ -89,17 +76,7 @@ def write_report(
     *,
     emphasised: Collection[str],
 ) -> None:
-    """Write ``results.json``, ``table.md``, ``curves.png`` and ``index.html`` into ``out``, and print the table.
-
-    Args:
-        out: The study's directory.
-        study: The study.
-        runs: All of its runs.
-        outcomes: What each run reached.
-        columns: The columns of the table.
-        page: The texts of the page and what else it shows.
-        emphasised: Names of the rows that are set in bold.
-    """
+    """Write ``results.json``, ``table.md``, ``curves.png`` and ``index.html`` into ``out``, and print the table."""
     results = {
         "made_by": code_versions([run.directory for run in runs]),
         "arms": [asdict(arm) for arm in study.rows],
@@ -128,14 +105,7 @@ def write_report(
 def study_table(
     outcomes: Sequence[Outcome], names: Sequence[str], columns: Sequence[Column], emphasised: Collection[str] = ()
 ) -> Block:
-    """Means over runs; differences are paired with the runs of the arm ``base`` in the same world with the same seed.
-
-    Args:
-        outcomes: What each run reached.
-        names: Names of the rows.
-        columns: The columns.
-        emphasised: Names of the rows that are set in bold.
-    """
+    """Means over runs, and differences to the run of the arm ``base`` in the same world with the same seed."""
 
     def estimates(outcome: Outcome) -> Estimates:
         return Estimates(outcome.values, {})
@@ -156,14 +126,7 @@ def collect(
     file: str,
     outcome: Callable[[StudyRun[M, S], dict[str, Any]], AnOutcome],
 ) -> list[AnOutcome]:
-    """Read what every run of a finished study reached.
-
-    Args:
-        runs: The runs.
-        splits: The splits that the runs were evaluated on.
-        file: Name of the file that an evaluation leaves.
-        outcome: Makes an outcome from a run and the content of the file of each split.
-    """
+    """Read what every run reached; ``outcome`` gets the content of ``file`` for each split."""
     return [
         outcome(run, {split: read_json(run.directory / "evaluation" / split / file) for split in splits})
         for run in runs

@@ -42,24 +42,21 @@ class Arm(Generic[M, S]):
     scale: S
     from_start: bool = True
 
+    @property
+    def directory_name(self) -> str:
+        return self.name.replace(" %", "").replace(",", "").replace(" ", "-")
+
 
 @dataclass(frozen=True)
 class StudyRun(Generic[M, S]):
-    """One run of a study.
-
-    Attributes:
-        arm: The row that the run belongs to.
-        data: The prepared directory, whose name is the name of the world.
-        seed: The seed.
-        directory: The run's directory.
-        start_from: Directory of the base network that the run fine-tunes; None for random weights.
-    """
+    """One run of a study; its world has the name of the prepared directory."""
 
     arm: Arm[M, S]
     data: Path
     seed: int
     directory: Path
     start_from: Path | None
+    """Directory of the base network that the run fine-tunes; None for random weights."""
 
 
 @dataclass(frozen=True)
@@ -80,31 +77,21 @@ class Study(Generic[M, S]):
 
     @property
     def rows(self) -> tuple[Arm[M, S], ...]:
-        """All rows of the table: the base network, if there is one, and the arms."""
         return self.arms if self.start is None else (self.start, *self.arms)
 
     def runs(self, out: Path, data: Sequence[Path]) -> list[StudyRun[M, S]]:
-        """All runs, in the order of the table.
-
-        Args:
-            out: The study's directory.
-            data: The prepared directories, one for each world.
-        """
+        """All runs in the study's directory ``out``, in the order of the table."""
         return [
-            StudyRun(arm, world, seed, _directory(out, arm, world, seed), self._start_of(arm, out, world, seed))
+            self._run(out / world.name / f"seed{seed}", arm, world, seed)
             for arm in self.rows
             for world in data
             for seed in range(self.model_seeds)
         ]
 
-    def _start_of(self, arm: Arm[M, S], out: Path, data: Path, seed: int) -> Path | None:
-        if self.start is None or arm is self.start or not arm.from_start:
-            return None
-        return _directory(out, self.start, data, seed)
-
-
-def _directory(out: Path, arm: Arm[M, S], data: Path, seed: int) -> Path:
-    return out / data.name / f"seed{seed}" / arm.name.replace(" %", "").replace(",", "").replace(" ", "-")
+    def _run(self, folder: Path, arm: Arm[M, S], world: Path, seed: int) -> StudyRun[M, S]:
+        fine_tuned = self.start if arm.from_start and arm is not self.start else None
+        start = None if fine_tuned is None else folder / fine_tuned.directory_name
+        return StudyRun(arm, world, seed, folder / arm.directory_name, start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,24 +111,20 @@ class StudyOptions:
 
 @dataclass(frozen=True)
 class Trainer(Generic[M, S, C]):
-    """How a pipeline trains and evaluates a run. The functions are sent to other processes, by their names.
-
-    Attributes:
-        options: Gives the options of a training run, which resumes its last checkpoint if the second argument is true.
-        train: Trains a run.
-        evaluate: Evaluates a run on one split, given the prepared directory, the run's directory and the split's name.
-        evaluation: Name of the file that an evaluation leaves in ``evaluation/<split>`` of the run's directory.
-    """
+    """How a pipeline trains and evaluates a run. The functions are sent to other processes, by their names."""
 
     options: Callable[[StudyRun[M, S], bool], C]
+    """The options of a training run; the flag is whether to resume it."""
     train: Callable[[C], None]
     evaluate: Callable[[Path, Path, str], None]
+    """Evaluates on a split, given the prepared directory, the run's directory and the name of the split."""
     evaluation: str
+    """Name of the file that an evaluation leaves in ``evaluation/<split>`` of the run's directory."""
 
 
 @dataclass(frozen=True)
 class Job(Generic[M, S, C]):
-    """Trains one run of a study and evaluates it on the study's splits. It is sent to another process."""
+    """Trains one run of a study and evaluates it on the study's splits, in a process of its own."""
 
     run: StudyRun[M, S]
     splits: tuple[str, ...]
@@ -149,7 +132,6 @@ class Job(Generic[M, S, C]):
 
     @property
     def finished(self) -> bool:
-        """Whether the run has been trained and evaluated."""
         evaluations = (self.run.directory / "evaluation" / split / self.trainer.evaluation for split in self.splits)
         return all(file.exists() for file in evaluations)
 
@@ -177,12 +159,6 @@ def run_study(
 ) -> None:
     """Train and evaluate all runs that are not finished yet, then report on all of them.
 
-    Args:
-        options: Options from the command line.
-        study: The study.
-        trainer: How to train and evaluate.
-        report: Writes the report.
-
     Raises:
         InputError: An option is wrong, a run was trained with other options, or the study is running elsewhere. Then
             nothing is run.
@@ -205,11 +181,7 @@ def run_study(
 def run_jobs(stages: Mapping[str, Sequence[Job[Any, Any, Any]]], processes: int) -> None:
     """Run the jobs that are not finished, one stage after the other; the first error stops all of them.
 
-    Ctrl-C and SIGTERM end the jobs at once; a second call continues them.
-
-    Args:
-        stages: The jobs of each stage, by the name that the progress bar shows.
-        processes: Number of jobs at the same time.
+    Ctrl-C and SIGTERM end the jobs at once; a second call continues them. The progress bar shows the names of stages.
 
     Raises:
         InputError: A run exists but was trained with other options. Then nothing is run.
@@ -239,11 +211,7 @@ def _run_stage(jobs: Sequence[Job[Any, Any, Any]], pool: Executor, description: 
 
 
 def check_same_options(config: RunOptions) -> None:
-    """Check that the run in ``config.out``, if there is one, was trained with these options.
-
-    Raises:
-        InputError: It was trained with others.
-    """
+    """Raise an InputError if the run in ``config.out`` exists but was trained with other options."""
     if not (config.out / "config.json").exists():
         return
     if changed := config.differences():
@@ -252,16 +220,13 @@ def check_same_options(config: RunOptions) -> None:
 
 
 def check_splits(directory: Path, splits: Sequence[str], needed: Mapping[str, str], remedy: str) -> None:
-    """Check that the splits of prepared data have everything that a study measures.
+    """Raise an InputError if a split of prepared data lacks something that a study measures with.
 
     Args:
         directory: The prepared directory.
         splits: Names of the splits.
         needed: The counts in ``prepared.json`` that should not be 0, and what they count.
         remedy: What to do, for the error message.
-
-    Raises:
-        InputError: One of the splits lacks something.
     """
     found = read_json(directory / "prepared.json")["splits"]
     for split in splits:

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from updn_common.reports.figures import draw
 from updn_common.reports.rows import Cell, Row
@@ -68,7 +66,8 @@ def plot_supervision(curves: Curves, where: str) -> Callable[[Axes], None]:
             axes.errorbar(x, [cell.value for cell in cells], spreads, fmt="o-", capsize=3, color=f"C{i}", label=name)
             low, high = zip(*(cell.interval for cell in cells if cell.interval is not None), strict=True)
             axes.fill_between(x, low, high, color=f"C{i}", alpha=0.15, linewidth=0)
-        axes.set_xscale("function", functions=(_root, _square))
+        # a root that also takes the margin of the axis, which is below 0
+        axes.set_xscale("function", functions=(lambda x: np.sign(x) * abs(x) ** 0.5, lambda x: np.sign(x) * x**2))
         ticks = sorted({share for points in curves.values() for share, _ in points})
         axes.set_xticks([100 * share for share in ticks], [f"{100 * share:.3g}" for share in ticks])
         axes.set(xlabel="train questions with a hint (%)", ylabel=f"accuracy, {where} (%)")
@@ -77,13 +76,3 @@ def plot_supervision(curves: Curves, where: str) -> Callable[[Axes], None]:
             axes.legend(frameon=False)
 
     return plot
-
-
-def _root(x: Float[np.ndarray, " N"]) -> NDArray[np.float64]:
-    root: NDArray[np.float64] = np.sign(x) * np.sqrt(np.abs(x))  # the margin of the axis is below 0
-    return root
-
-
-def _square(x: Float[np.ndarray, " N"]) -> NDArray[np.float64]:
-    square: NDArray[np.float64] = np.sign(x) * np.square(x)
-    return square
