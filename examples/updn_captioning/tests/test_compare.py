@@ -13,15 +13,14 @@ from accelerate import Accelerator
 from updn_captioning.data.prepared import PreparedData
 from updn_captioning.evaluation.measures import evaluate_run
 from updn_captioning.networks.generate import Decoding
-from updn_captioning.studies.compare import CompareConfig, compare
-from updn_captioning.studies.compare_report import GROUNDING, SCORES, notes, tables
+from updn_captioning.studies.compare import GROUNDING, LAYOUT, SCORES, CompareConfig, compare
 from updn_captioning.studies.compared_run import ComparedRun
 from updn_captioning.studies.published import PUBLISHED, ROBUST, ROWS, STANDARD, published_data_set
 from updn_captioning.training.methods import METHODS
 from updn_common.errors import InputError
 from updn_common.reports.bootstrap import estimate
 from updn_common.reports.rows import Row
-from updn_common.studies.compare import FORMS_GUIDE
+from updn_common.studies.compare import FORMS_GUIDE, comparison_blocks, forms_note
 from updn_common.studies.compared_runs import make_rows, open_runs
 
 Tiny = tuple[Path, Path]
@@ -103,14 +102,14 @@ def test_which_result_a_run_reproduces(untrained: Untrained, method: str, share:
     assert run.published_row == row
 
 
-def test_every_published_row_is_a_preset() -> None:
+def test_every_published_row_has_a_preset() -> None:
     assert ROWS.keys() <= METHODS.keys()
     assert set(ROWS.values()) == PUBLISHED.keys()
 
 
 def test_the_papers_numbers_stand_beside_ours(four: list[Path]) -> None:
     rows = rows_of(*four)
-    blocks = tables({ROBUST: rows})
+    blocks = comparison_blocks({ROBUST: rows}, LAYOUT)
     assert [block.title for block in blocks] == [
         "COCO robust test: official scores",
         "COCO robust test: visual words of the references, importance: the gradient's sum",
@@ -123,9 +122,10 @@ def test_the_papers_numbers_stand_beside_ours(four: list[Path]) -> None:
     assert [line.name for line in blocks[0].lines] == names
     assert list(blocks[0].header) == ["method (runs)", *(column.header for column in SCORES)]
     assert blocks[0].lines[2].cells[:2] == [("0.92", ""), ("-", "")]
-    assert FORMS_GUIDE in notes({ROBUST: rows})
-    assert FORMS_GUIDE not in (*notes({ROBUST: rows[:1]}), *notes({None: rows}))
-    assert [line.name for line in tables({STANDARD: rows})[0].lines] == ["UpDn, published", "base (2)", "hint (2)"]
+    assert forms_note({ROBUST: rows}) == [FORMS_GUIDE]
+    assert forms_note({ROBUST: rows[:1]}) == forms_note({None: rows}) == []
+    (standard, *_) = comparison_blocks({STANDARD: rows}, LAYOUT)
+    assert [line.name for line in standard.lines] == ["UpDn, published", "base (2)", "hint (2)"]
 
 
 def test_on_other_data_the_papers_numbers_stand_apart(

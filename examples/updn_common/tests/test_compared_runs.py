@@ -138,7 +138,7 @@ def test_rows_are_means_over_seeds_and_differences_are_paired(make_run: MakeRun)
 
 def test_a_measure_that_a_run_lacks_has_no_mean(make_run: MakeRun) -> None:
     paths = [make_run("0/base"), make_run("1/base", seed=1), make_run("hint", "hint")]
-    found: list[dict[str, float]] = [{"a": 1.0}, {"a": 3.0, "b": 1.0}, {"a": 4.0, "b": 5.0}]
+    found: list[dict[str, float]] = [{"a": 1.0, "b": 1.0}, {"a": 3.0}, {"a": 4.0, "b": 5.0}]
     estimates = {path: Estimates(values, {}) for path, values in zip(paths, found, strict=True)}
     base, hint = make_rows(open_all(*paths), estimates)
     assert base.cells == {"a": Cell(2.0, stdev([1.0, 3.0]), None)}
@@ -229,6 +229,10 @@ def test_runs_of_one_seed_from_two_starts_have_their_own_partners(make_run: Make
 
     assert differences(*base, hint[1]) == [None, 1.0]
     assert differences(*starts, hint[1]) == [None, 2.0]  # starts have no start: the own seed decides
+    assert differences(*base, make_run("from-nothing", "hint")) == [
+        None,
+        2.0,
+    ]  # no run has its start: the first decides
     again = make_run("again", "hint", start_from=starts[1])
     with pytest.raises(InputError) as error:
         open_all(hint[1], again)

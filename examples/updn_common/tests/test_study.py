@@ -154,8 +154,8 @@ def test_means_and_paired_gains_over_runs() -> None:
     outcomes = [
         Outcome("hint", "w", 1, {"test": 90.0, "rank": 0.125, "pointing": 10.0}),
         Outcome("hint", "w", 0, {"test": 30.0, "rank": 0.0, "pointing": 0.0}),
-        Outcome("base", "w", 0, {"test": 20.0, "rank": 0.0}),
-        Outcome("base", "w", 1, {"test": 78.0, "rank": 0.0, "pointing": 5.0}),
+        Outcome("base", "w", 0, {"test": 20.0, "rank": 0.0, "pointing": 5.0}),
+        Outcome("base", "w", 1, {"test": 78.0, "rank": 0.0}),
         Outcome("other", "v", 0, {"test": 1.0}),
     ]
     columns = [

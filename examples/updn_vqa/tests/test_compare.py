@@ -11,16 +11,18 @@ import pytest
 from accelerate import Accelerator
 
 from updn_common.errors import InputError
-from updn_common.reports.bootstrap import estimate_means
-from updn_common.reports.rows import Row
+from updn_common.reports.bootstrap import Interval, estimate_means
+from updn_common.reports.figures import draw
+from updn_common.reports.rows import Cell, Row
 from updn_common.studies.compare import FORMS_GUIDE
 from updn_common.studies.compared_runs import make_rows, open_runs
 from updn_vqa.data.prepared import PreparedData
 from updn_vqa.evaluation.measures import evaluate_run
 from updn_vqa.studies.compare import CompareConfig, compare
 from updn_vqa.studies.compared_run import ComparedRun
-from updn_vqa.studies.published import QUESTIONS, VQACP
-from updn_vqa.studies.supervision import supervision_curves
+from updn_vqa.studies.published import QUESTIONS, ROWS, TABLE_1, VQACP
+from updn_vqa.studies.supervision import plot_supervision, supervision_curves
+from updn_vqa.training.methods import METHODS
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
@@ -286,3 +288,25 @@ def test_runs_that_cannot_be_compared_are_refused(tiny: Tiny, untrained: Untrain
     assert fails(run, absent) == f"{absent / 'config.json'} does not exist; expected the configuration of a run."
     (run / "best.safetensors").unlink()
     assert fails(run) == f"RUN {run} holds a run without best.safetensors. Give the --out of a training run."
+
+
+def test_overall_accuracies_of_the_paper_are_means_of_the_others() -> None:
+    """They are weighted by numbers of questions, so a wrong digit would show."""
+    shares = {"VQA-CP v2 test": (0.304, 0.165, 0.531), "VQA v2 val": (0.376, 0.131, 0.493)}
+    for row, found in TABLE_1.items():
+        for data_set, accuracies in found.items():
+            overall, *parts = accuracies.values()
+            mean = sum(share * part for share, part in zip(shares[data_set], parts, strict=True))
+            assert overall == pytest.approx(mean, abs=3.0), (row, data_set)
+
+
+def test_every_published_row_has_a_preset() -> None:
+    assert {preset for _, preset in ROWS} <= METHODS.keys()
+    assert set(ROWS.values()) == TABLE_1.keys()
+
+
+def test_dollar_signs_in_names_are_shown(tmp_path: Path) -> None:
+    """Matplotlib would take them for a formula, and fail at this one, which may be the name of a directory."""
+    points = [(share, Cell(50 + share, None, Interval(49.0, 51.0))) for share in (0.0, 0.06)]
+    draw(tmp_path / "a.png", plot_supervision({"$x_{$": points, "hint": points}, "test of $x_{$"))
+    assert (tmp_path / "a.png").stat().st_size > 1000

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import tyro
 from accelerate import Accelerator
@@ -71,6 +71,20 @@ class Part(NamedTuple):
     """Whether the table shows differences to the first row; then its title follows on "difference to base, "."""
 
 
+@dataclass(frozen=True)
+class Layout(Generic[Run]):
+    """What a pipeline shows in a comparison."""
+
+    introduction: str
+    guide: str
+    """How to read the measures."""
+    parts: Callable[[Sequence[Row[Run]]], Sequence[Part]]
+    """The tables to make of rows; the first also shows the rows of the paper."""
+    published: Published
+    published_title: str
+    """What the numbers of the paper are, for the titles of tables of their own."""
+
+
 def run_comparison(
     options: CompareOptions,
     open_data: Callable[[Path], Data],
@@ -100,21 +114,16 @@ def run_comparison(
         plain_console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")
 
 
-def comparison_blocks(
-    rows: Rows[Run],
-    parts: Callable[[Sequence[Row[Run]]], Sequence[Part]],
-    published: Published,
-    *,
-    published_title: str,
-) -> list[Block]:
+def comparison_blocks(rows: Rows[Run], layout: Layout[Run]) -> list[Block]:
     """The tables of a comparison.
 
-    Rows on a data set of the paper stand below the paper's rows in the first of ``parts``. For rows on other data, the
-    paper's rows have tables of their own, whose titles hold ``published_title``.
+    Rows on a data set of the paper stand below the paper's rows. For rows on other data, the paper's rows have tables
+    of their own.
     """
+    published = layout.published
     blocks = []
     for data_set, mine in rows.items():
-        for i, part in enumerate(parts(mine)):
+        for i, part in enumerate(layout.parts(mine)):
             block = _block(mine, part, data_set, {} if i else published, counted=not i)
             blocks += [block] if block.lines and len(block.header) > 1 else []
     if None in rows:
@@ -122,7 +131,7 @@ def comparison_blocks(
             found = {name: numbers[data_set] for name, numbers in published.items() if data_set in numbers}
             measures = list(dict.fromkeys(measure for numbers in found.values() for measure in numbers))
             lines = [_published_line(name, numbers, measures) for name, numbers in found.items()]
-            title = f"{data_set}, {published_title}: other data than above, not to be compared"
+            title = f"{data_set}, {layout.published_title}: other data than above, not to be compared"
             blocks.append(Block(title, ["method", *measures], lines))
     return blocks
 
@@ -158,14 +167,13 @@ def _published_line(name: str, numbers: Mapping[str, float], measures: Sequence[
     return Line(name, cells, "published")
 
 
-def report_comparison(
-    out: Path, rows: Rows[Run], blocks: Sequence[Block], published: Published, introduction: str, notes: Sequence[str]
-) -> list[Path]:
-    """Print the tables and notes, and write ``table.md`` and ``table.csv`` into ``out``; returns these files."""
+def report_comparison(out: Path, rows: Rows[Run], layout: Layout[Run]) -> list[Path]:
+    """Print the tables and how to read them, and write ``table.md`` and ``table.csv``; returns these files."""
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "table.md", out / "table.csv"]
-    write_blocks(written[0], "\n\n".join((introduction, *notes)) + "\n", blocks)
-    write_csv(written[1], {data_set or describe_data(mine): mine for data_set, mine in rows.items()}, published)
+    blocks, notes = comparison_blocks(rows, layout), [layout.guide, *forms_note(rows)]
+    write_blocks(written[0], "\n\n".join((layout.introduction, *notes)) + "\n", blocks)
+    write_csv(written[1], {data_set or describe_data(mine): mine for data_set, mine in rows.items()}, layout.published)
     print_blocks(blocks)
     plain_console().print("± standard deviation over runs; [95 % interval over images].", *notes)
     return written
