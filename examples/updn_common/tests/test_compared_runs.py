@@ -137,12 +137,12 @@ def test_rows_are_means_over_seeds_and_differences_are_paired(make_run: MakeRun)
 
 
 def test_a_measure_that_a_run_lacks_has_no_mean(make_run: MakeRun) -> None:
-    paths = [make_run("0/base"), make_run("1/base", seed=1), make_run("hint", "hint")]
+    paths = [make_run("0/base"), make_run("1/base", seed=1), make_run("hint", "hint", seed=1)]
     found: list[dict[str, float]] = [{"a": 1.0, "b": 1.0}, {"a": 3.0}, {"a": 4.0, "b": 5.0}]
     estimates = {path: Estimates(values, {}) for path, values in zip(paths, found, strict=True)}
     base, hint = make_rows(open_all(*paths), estimates)
     assert base.cells == {"a": Cell(2.0, stdev([1.0, 3.0]), None)}
-    assert hint.differences == {"a": Cell(3.0, None, None)}
+    assert hint.differences == {"a": Cell(1.0, None, None)}
 
 
 def test_worlds_are_resampled_apart(make_run: MakeRun, tmp_path: Path) -> None:
