@@ -138,6 +138,7 @@ def test_on_other_data_the_papers_numbers_stand_apart(
     text = (tmp_path / "out" / "table.md").read_text()
     assert "## COCO robust test, published: other data than above, not to be compared\n\n| method | CIDEr |" in text
     assert "| UpDn + HINT | 0.92 |" in text
+    assert "each with all of its captions" in text
     rows = rows_of(*four)
     with (tmp_path / "out" / "table.csv").open() as file:
         records = list(csv.DictReader(file))

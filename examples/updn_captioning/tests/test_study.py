@@ -94,6 +94,7 @@ def test_every_run_is_trained_with_the_options_of_its_row(finished: StudyConfig,
 
 def test_the_page_shows_the_curves(finished: StudyConfig) -> None:
     html = (finished.out / "index.html").read_text()
+    assert "is the network that all others start from" in html
     assert re.findall(r'src="([^"]+)"', html) == ["curves.png"]
     assert "the language prior misleads" in html
 

@@ -162,7 +162,9 @@ def test_on_other_data_the_papers_rows_stand_apart(
     cell = base.cells["all"]
     low, high = cell.interval
     assert ours[1][1] == f"{cell.value:.2f} ± {cell.spread:.2f} [{low:.2f}, {high:.2f}]"
-    assert FORMS_GUIDE not in (out / "table.md").read_text()
+    text = (out / "table.md").read_text()
+    assert FORMS_GUIDE not in text
+    assert "each with all of its questions" in text
     published = found["VQA-CP v2 test, published accuracy (%): other data than above, not to be compared"]
     assert published[-1] == ["UpDn + HINT", "46.73", "67.27", "10.61", "45.88"]
     for line in found["test of prepared: faithful and plausible grounding (%), relevant by boxes"][1:]:

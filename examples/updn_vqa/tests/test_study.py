@@ -108,6 +108,7 @@ def test_the_results_record_the_code_and_the_options_of_every_row(finished: Stud
 
 def test_the_page_shows_its_figures(finished: StudyConfig) -> None:
     html = (finished.out / "index.html").read_text()
+    assert "is the network that all others start from" in html
     figures = {path.relative_to(finished.out).as_posix() for path in finished.out.rglob("*.png")}
     assert {"curves.png", "shares.png"} < figures
     assert {Path(figure).parent.name for figure in figures} == {"", "most-improved", "most-harmed", "random"}

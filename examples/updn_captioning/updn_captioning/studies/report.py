@@ -28,22 +28,22 @@ MEASURES = (
 )
 """The measures of the last split that are reported beside CIDEr."""
 COMPARED = (
-    "UpDn captioners of pictures of two objects are trained for the same number of steps, with and without hints on "
+    "UpDn captioners of pictures of two objects are trained for the same number of steps: without hints, with hints on "
     "where the objects are that visual words name, and with controls whose hints carry no information. "
 )
 INTRODUCTION = {
-    "robust": COMPARED
-    + "In train and val, shapes go together; in the development and test splits they do not, so that "
-    "the language prior misleads.",
-    "karpathy": COMPARED + "All splits are of one distribution.",
+    "robust": COMPARED + "In train and val, shapes go together. In the development and test splits they do not, so the "
+    "language prior misleads.",
+    "karpathy": COMPARED + "All splits have the same distribution.",
 }
 GUIDE = (
     f"Scores are CIDEr-D of captions by beam search. {report.TABLE_GUIDE} Hallucinated: mentions of objects that are "
-    "not there, of all mentions (CHAIRi). Pointing: % of the visual words of people's captions whose most important "
-    "proposal, by gradient or by attention, overlaps an object that they name by more than half, of those words where "
-    "any proposal does (the thin bars and pillars have none); own words: the same of words of the network's captions "
-    "whose object is there. Rank correlation is Spearman's, of gradients and human importance. A gradient's importance "
-    "is that which a run was trained with: the norm for unsigned, else the sum."
+    "not in the image, in percent of all mentions (CHAIRi). Pointing: % of the visual words of people's captions whose "
+    "most important proposal overlaps an object that the word names by more than half, where importance is the "
+    "gradient's or, by attention, the attention weight; words without any such proposal, as for thin bars and pillars, "
+    "are left out. Own words: the same for words of the network's captions whose object is in the image. Rank "
+    "correlation (Spearman's) is of the gradient's importance and human importance. The gradient's importance is taken "
+    "as each run was trained: the norm for unsigned, else the sum."
 )
 
 

@@ -33,15 +33,15 @@ INTRODUCTION = (
     "Networks learn to answer from language priors, and from a context cue in worlds that have one. They are trained "
     "for equally many steps with and without hints on where people looked, from random weights or, in a table with a "
     '"start", from a trained network; beside them are controls, whose hints carry less information or none. In the '
-    "development and test splits the priors are reversed and the cue is random. This second shift makes the world a "
-    "test of grounding, which VQA-CP is not."
+    "development and test splits the priors are reversed and the cue is random. Because of this second shift the world "
+    "tests grounding, and differs from VQA-CP."
 )
 GUIDE = (
-    f"Accuracies are official VQA accuracies in percent. {report.TABLE_GUIDE} They are: accuracy by type of question; "
-    "rank correlation (Spearman) of importance and human importance; pointing, the % of questions whose most important "
-    "proposal shows the asked object; and flips, the % of answers that change when the irrelevant proposals are "
-    "swapped for those of another image. Importance is taken as each run was trained: the norm of the gradient for "
-    "unsigned, else its sum."
+    f"Accuracies are official VQA accuracies in percent. {report.TABLE_GUIDE} These columns are: accuracy by type of "
+    "question; rank correlation (Spearman) of importance and human importance; pointing, the % of questions whose "
+    "most important proposal shows the asked object; and flips, the % of answers that change when the irrelevant "
+    "proposals are swapped for those of another image. Importance is taken as each run was trained: the norm of the "
+    "gradient for unsigned, else its sum."
 )
 
 
