@@ -30,6 +30,7 @@ FOLDERS = {
         "data",
         "runs",
         "reports",
+        "studies",
     ),
     "updn_vqa": ("data", "networks", "training", "evaluation", "studies", "cli"),
     "updn_captioning": ("data", "networks", "scores", "training", "evaluation", "studies", "cli"),

@@ -1,9 +1,9 @@
-"""Tables and a figure from what ``decoy_digits.py --out`` wrote: ``python decoy_report.py results``.
+"""Tables and figures of the results of ``decoy_digits.py --out``: ``python decoy_report.py results``.
 
-Reads every ``FOLDER/*.jsonl``, and writes a table of means and standard deviations over seeds beside it, and a figure
-with a point for each seed and a mark for their mean. Times of a step are those of ``FOLDER/steps.jsonl``, measured
-alone. ``FOLDER/cancellation.png`` shows pointing and flips of all weights that ``rieger-selection.jsonl`` tried.
-Published figures, which others measured on other networks, stand in a column of their own.
+For every ``FOLDER/*.jsonl`` it writes a table of means and standard deviations over seeds, and a figure with a point
+for each seed and a mark for their mean. The times of a training step come from ``FOLDER/steps.jsonl``, which was
+measured with nothing else running. ``FOLDER/cancellation.png`` shows pointing and flips for all weights that were
+tried in ``rieger-selection.jsonl``. Published numbers are from other networks, and have a column of their own.
 """
 
 import argparse
@@ -24,15 +24,15 @@ PUBLISHED = {
     ("rieger", "CDEP (only as published)"): "97.2 ± 0.8",
     ("rieger", "expected gradients (only as published)"): "97.8 ± 0.2",
 }
-"""Test accuracy in % of a larger network: Rieger et al., ICML 2020, Table 3."""
+"""Test accuracy (%) of a larger network, by protocol and row: Rieger et al., ICML 2020, Table 3."""
 
 Rows = list[dict[str, Any]]
 
 
 def best_weight(found: Rows, row: str, hints: float) -> float | None:
-    """The weight of the highest mean accuracy in what ``--development --out`` wrote, if it has the row.
+    """The weight with the highest mean accuracy of a row in the results of ``--development``; None without such a row.
 
-    Rows of random directions take that of the exact norm.
+    A row with random directions takes the weight of the row with the exact norm.
     """
     accuracies: dict[float, list[float]] = {}
     for line in found:
@@ -41,16 +41,15 @@ def best_weight(found: Rows, row: str, hints: float) -> float | None:
     return max(accuracies, key=lambda weight: fmean(accuracies[weight]), default=None)
 
 
-def spread(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
-    """Mean and standard deviation."""
-    if not values:
+def format_percent(shares: Sequence[float]) -> str:
+    """The mean and standard deviation of shares in percent, such as ``"66.4 ± 7.9"``; empty if there are none."""
+    if not shares:
         return ""
-    deviation = f" ± {stdev(values) * scale:.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values) * scale:.{digits}f}{deviation}"
+    return f"{100 * fmean(shares):.1f}" + (f" ± {100 * stdev(shares):.1f}" if len(shares) > 1 else "")
 
 
 def table(rows: Rows, steps: dict[str, float], protocol: str) -> str:
-    """Markdown: a row for each method, columns for each share of hints, and the weights below."""
+    """A Markdown table with a row for each method and columns for each share of hints, and the weights below it."""
     shares = sorted({row["hints"] for row in rows}, reverse=True)
     names = list(dict.fromkeys(row["row"] for row in rows))
     header, weights = ["trained with"], []
@@ -62,7 +61,7 @@ def table(rows: Rows, steps: dict[str, float], protocol: str) -> str:
         cells, chosen = [name], []
         for share in shares:
             found = [row for row in rows if (row["row"], row["hints"]) == (name, share)]
-            cells += [spread([row[what] for row in found]) for what in ("accuracy", "flips", "pointing")]
+            cells += [format_percent([row[what] for row in found]) for what in ("accuracy", "flips", "pointing")]
             chosen += [f"{weight:g}" for weight in sorted({row["weight"] for row in found})]
         step = f"{steps[name] / steps['nothing']:.2f}" if name in steps else ""
         lines.append([*cells, step, PUBLISHED.get((protocol, name), "")])
@@ -75,7 +74,7 @@ def table(rows: Rows, steps: dict[str, float], protocol: str) -> str:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """A line for each method: pointing right is not answering right."""
+    """Draw a line for each method: a network may point right without answering right."""
     shares = sorted({row["hints"] for row in rows}, reverse=True)
     names = list(dict.fromkeys(row["row"] for row in rows))[::-1]
     figure, panels = plt.subplots(1, 3, figsize=(10, 0.8 + 0.33 * len(names)), layout="constrained", sharey=True)
@@ -105,7 +104,7 @@ def draw(rows: Rows, path: Path) -> None:
 
 
 def draw_cancellation(found: Rows, path: Path) -> None:
-    """Pointing and flips against the weight, for each form: with hints for all images, one network for each weight."""
+    """Draw pointing and flips against the weight of the loss, one network each, with hints for all images."""
     forms = {"HINT, signed": "sum of the gradient (signed)", "HINT, unsigned": "norm of the gradient (unsigned)"}
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
     for axes, (name, title) in zip(panels, forms.items(), strict=True):

@@ -159,7 +159,7 @@ def test_real_digits(shared_data: Path) -> None:
     assert test_labels[:3].tolist() == [7, 2, 1]
 
 
-def test_the_table_has_a_row_for_each_method_and_published_figures_beside(tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_each_method_and_published_numbers(tmp_path: Path) -> None:
     rows = [
         {"row": name, "hints": share, "weight": weight, "accuracy": accuracy, "flips": 0.25, "pointing": 0.5}
         for name, share, weight in (("nothing", 1.0, 0.0), ("RRR", 0.06, 1.0), ("RRR", 1.0, 10.0))
@@ -178,8 +178,8 @@ def test_the_table_has_a_row_for_each_method_and_published_figures_beside(tmp_pa
 
 
 @pytest.mark.parametrize("protocol", ["ross", "rieger"])
-def test_the_tables_are_of_the_committed_runs(protocol: str) -> None:
-    """And each weight is the one chosen on the development set."""
+def test_the_committed_tables_match_the_committed_runs(protocol: str) -> None:
+    """Also, each weight is the one chosen on the development set."""
     folder = Path(__file__).parents[1] / "results"
     rows, chosen, timed = (
         [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from updn_common.reports.bootstrap import Seed, bootstrap_sums, estimate, estimate_means, intervals, mean, ratio
-from updn_common.reports.tables import format_number
 
 RNG = np.random.default_rng(7)
 ACCURACIES = RNG.choice([0.0, 30.0, 60.0, 90.0, 100.0], (50, 3))
@@ -21,7 +20,7 @@ def bootstrap_means(columns: NDArray[np.float64], *, seed: Seed = 0, resamples: 
 @pytest.mark.parametrize("seed", [0, 5])
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_the_interval_is_scipys(column: int, seed: int) -> None:
-    """The draws are the same ones, so the numbers are equal and not only close."""
+    """Both draw the same rows, so the numbers are equal up to rounding."""
     expected = bootstrap(
         (ACCURACIES[:, column],), np.mean, n_resamples=500, method="percentile", rng=np.random.default_rng(seed)
     )
@@ -31,7 +30,7 @@ def test_the_interval_is_scipys(column: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9])
-def test_another_level_is_scipys_too(level: float) -> None:
+def test_the_interval_of_another_level_is_scipys(level: float) -> None:
     expected = bootstrap(
         (ACCURACIES[:, 0],),
         np.mean,
@@ -53,11 +52,11 @@ def by_loop(column: NDArray[np.float64], resamples: int) -> list[float]:
     return means
 
 
-def test_unknown_entries_do_not_count() -> None:
+def test_means_are_over_known_entries() -> None:
     columns = ACCURACIES.copy()
     columns[RNG.random(columns.shape) < 0.5] = NAN
     columns[2:, 2] = NAN
-    columns[:2, 2] = 30.0  # known for two questions, which not every resample has
+    columns[:2, 2] = 30.0  # known for two questions, which some resamples do not draw
     means = bootstrap_means(columns, resamples=40)
     for column in range(3):
         np.testing.assert_allclose(means[:, column], by_loop(columns[:, column], 40))
@@ -65,13 +64,13 @@ def test_unknown_entries_do_not_count() -> None:
     assert intervals(means)[2] == (30, 30)
 
 
-def test_what_nobody_knows_has_no_interval() -> None:
+def test_an_unknown_column_has_no_interval() -> None:
     (found,) = intervals(np.full((10, 1), NAN))
     assert np.isnan(found).all()
 
 
 def test_differences_are_paired() -> None:
-    """Two columns in one call, and in two, are averaged over the same questions."""
+    """Two columns are averaged over the same questions, in one call or in two."""
     together = bootstrap_means(ACCURACIES, seed=(0, 3), resamples=20)
     apart = [bootstrap_means(ACCURACIES[:, i : i + 1], seed=(0, 3), resamples=20)[:, 0] for i in range(2)]
     difference = bootstrap_means(ACCURACIES[:, :1] - ACCURACIES[:, 1:2], seed=(0, 3), resamples=20)[:, 0]
@@ -81,22 +80,24 @@ def test_differences_are_paired() -> None:
 
 
 @pytest.mark.parametrize("at_a_time", [1, 50, 120, 10**9])
-def test_memory_does_not_change_the_result(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_draws_at_once_does_not_change_the_result(
+    at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = bootstrap_means(ACCURACIES, resamples=33)
     monkeypatch.setattr("updn_common.reports.bootstrap._AT_A_TIME", at_a_time)
     np.testing.assert_array_equal(bootstrap_means(ACCURACIES, resamples=33), expected)
 
 
-def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
-    """Of samples of 60 from a known distribution, 95 % (within the error of 400 trials)."""
+def test_95_percent_of_intervals_contain_the_true_mean() -> None:
+    """For samples of 60 from a known distribution, within the error of 400 trials."""
     rng = np.random.default_rng(0)
     samples = rng.choice([0.0, 1.0], (60, 400), p=[0.4, 0.6])
     found = intervals(bootstrap_means(samples))
     assert 0.91 < np.mean([low <= 0.6 <= high for low, high in found]) < 0.98
 
 
-def test_a_ratio_of_sums_is_of_whole_rows() -> None:
-    """Such as a mean over words, of which images have several."""
+def test_a_ratio_is_resampled_by_whole_rows() -> None:
+    """For example a mean over words, of which an image has several."""
     words, total = RNG.integers(0, 4, 50), RNG.random(50)
     found = estimate({"a": ratio(total, words)}, seed=3, resamples=20)
     assert found.values["a"] == pytest.approx(total.sum() / words.sum())
@@ -109,7 +110,7 @@ def test_sums_of_integers() -> None:
     assert sums.tolist() == [[4.0]] * 5
 
 
-def test_estimates_are_of_what_is_known() -> None:
+def test_unknown_columns_have_no_estimate() -> None:
     column = ACCURACIES[:, 0]
     found = estimate_means({"a": column, "unknown": np.full(50, NAN)}, RNG.permutation(50), seed=(0, 3))
     assert found.values == {"a": column.mean()}
@@ -121,7 +122,7 @@ def test_estimates_are_of_what_is_known() -> None:
 
 
 def test_units_are_drawn_with_all_of_their_rows() -> None:
-    """Against a loop: an image that is drawn twice has each of its questions counted twice."""
+    """Against a loop: if an image is drawn twice, each of its questions counts twice."""
     units = np.array([7, 7, 3, 9, 7, 3])
     column = np.array([1.0, 2.0, 4.0, NAN, 8.0, 16.0])
     found = estimate_means({"a": column}, units, seed=5)
@@ -134,8 +135,8 @@ def test_units_are_drawn_with_all_of_their_rows() -> None:
     np.testing.assert_allclose(found.resampled["a"], means, rtol=1e-12)
 
 
-def test_one_row_has_no_interval() -> None:
-    """Also where there are others that do not know, or that are the same unit; rows that agree do have one."""
+def test_a_single_known_row_has_no_interval() -> None:
+    """Also if other rows are unknown, or belong to the same unit; rows with equal values do have an interval."""
     units = np.array([3, 3, 8])
     columns = {
         "one": np.array([NAN, 50.0, NAN]),
@@ -152,5 +153,3 @@ def test_one_row_has_no_interval() -> None:
     }
     assert all(np.isnan(found[name].interval).all() for name in ("one", "one unit"))
     assert (found["agree"].interval, found["zeros"].interval) == ((50, 50), (0, 0))
-    assert format_number(found["one"], 1) == "50.0 [-]"
-    assert format_number(found["agree"], 1) == "50.0 [50.0, 50.0]"

@@ -1,4 +1,4 @@
-"""Claims against results: verdicts of intervals, rows by their options, and the committed tables are those of today."""
+"""Claims: verdicts, rows and paired differences; the committed tables are up to date."""
 
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ def outcome(name: str, seed: int, test: float) -> dict[str, Any]:
     ("low", "high", "above", "below"),
     [(1.1, 2.0, "holds", "fails"), (-1, 0.9, "fails", "holds"), (0, 2, "open", "open")],
 )
-def test_verdicts(low: float, high: float, above: str, below: str) -> None:
+def test_a_verdict_depends_on_the_side_of_the_interval(low: float, high: float, above: str, below: str) -> None:
     assert Claim("", "test", "HINT", least=1.0).verdict(low, high) == above
     assert Claim("", "test", "HINT", least=1.0, below=True).verdict(low, high) == below
 
 
-def test_the_interval_is_that_of_a_paired_t_test() -> None:
+def test_the_interval_equals_that_of_a_paired_t_test() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 9))
     expected = stats.ttest_rel(a, b).confidence_interval(0.95)
     assert interval([*(a - b)]) == pytest.approx((expected.low, expected.high))
@@ -53,7 +53,7 @@ def test_the_interval_is_that_of_a_paired_t_test() -> None:
         ({"task_on": "hinted"}, None),
     ],
 )
-def test_rows_are_known_by_their_options(changes: dict[str, Any], expected: Any) -> None:
+def test_options_decide_the_form_and_the_row(changes: dict[str, Any], expected: Any) -> None:
     assert role(arm("any name", **changes), 0.06) == expected
 
 
@@ -71,7 +71,7 @@ def test_differences_are_paired_by_world_and_seed() -> None:
     assert not [at for at in found if at[2] in ("flips", "cider") or at[1] == "C2"]
 
 
-def test_rows_that_were_trained_before_stand_beside_each_other_and_one_base() -> None:
+def test_fine_tuned_rows_have_claims_of_their_own_and_the_same_base() -> None:
     trained = [arm("x, trained", from_start=True), arm("attn-align, trained", supervision="attention", from_start=True)]
     arms = [arm("base", supervision="none"), arm("x"), *trained]
     scores = {"base": 10.0, "x": 40.0, "x, trained": 25.0, "attn-align, trained": 20.0}
@@ -89,7 +89,7 @@ def test_rows_that_were_trained_before_stand_beside_each_other_and_one_base() ->
     }
 
 
-def test_the_committed_tables_are_of_the_committed_results() -> None:
+def test_the_committed_tables_match_the_committed_results() -> None:
     found = report(committed(ROOT / "examples"))
     assert all(claim.text in found[0] for claim in CLAIMS)
     for name, text in zip(("table.md", "settings.md"), found, strict=True):

@@ -14,6 +14,7 @@ from PIL import Image
 from updn_common.errors import InputError
 from updn_common.reports.figures import (
     MOST_IMPORTANT,
+    draw,
     draw_importance,
     draw_words,
     find_images,
@@ -33,7 +34,7 @@ def axes() -> Iterator[Axes]:
 
 
 def outlines(axes: Axes) -> list[list[float]]:
-    """Corners x1, y1, x2, y2 of what is outlined."""
+    """Corners x1, y1, x2, y2 of the outlined proposals."""
     found = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     assert all(to_hex(patch.get_edgecolor()) == MOST_IMPORTANT and not patch.get_fill() for patch in found)
     return [patch.get_bbox().extents.tolist() for patch in found]
@@ -53,7 +54,7 @@ def test_images_are_found_by_their_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("coco_split", "example"), [("train2014", "train2014"), ("", "val2014")])
-def test_an_image_that_is_not_there(tmp_path: Path, coco_split: str, example: str) -> None:
+def test_a_missing_image_is_refused(tmp_path: Path, coco_split: str, example: str) -> None:
     message = (
         f"{tmp_path} and the folders below it have no image 42, such as COCO_{example}_000000000042.jpg: give the "
         "folder that holds the images."
@@ -71,13 +72,13 @@ def test_a_pixel_has_the_importance_of_the_most_important_proposal_that_covers_i
     ]
 
 
-def test_negative_importance_is_dark_and_hides_nothing() -> None:
+def test_negative_importance_is_dark_and_does_not_hide_positive() -> None:
     heat = importance_map(BOXES, np.array([1.0, -4.0, 2.0]), (6, 4))
     assert heat[1].tolist() == [0.5, 0.5, 0.5, 0.5, 0.0, 1.0]
     assert not importance_map(BOXES, np.array([-1.0, -4.0, -2.0]), (6, 4)).any()
 
 
-def test_boxes_between_pixels_or_over_the_border() -> None:
+def test_boxes_are_clipped_to_the_image_and_rounded_outwards() -> None:
     boxes = np.array([[1.2, 0.9, 2.1, 1.1], [-1.0, 2.5, 1.0, 5.0]], dtype=np.float32)
     assert importance_map(boxes, np.array([1.0, 1.0]), (4, 4)).tolist() == [
         [0, 1, 1, 0],
@@ -102,7 +103,7 @@ def test_the_most_important_proposal_is_outlined(axes: Axes, importance: list[fl
     assert not axes.axison
 
 
-def test_lit_is_brighter(axes: Axes) -> None:
+def test_important_pixels_are_brighter(axes: Axes) -> None:
     draw_importance(axes, Image.new("L", (6, 4), 200), BOXES, np.array([0.5, 1.0, 0.0]))
     pixels = np.asarray(axes.images[0].get_array())
     assert pixels.shape == (4, 6, 3)
@@ -110,8 +111,8 @@ def test_lit_is_brighter(axes: Axes) -> None:
     np.testing.assert_array_equal(pixels[0, 5], pixels[3, 0])  # importance 0 is as dark as what nothing covers
 
 
-def test_words_above_a_picture() -> None:
-    """Coloured ones are bold; lines stand one above the other, over the axes."""
+def test_words_stand_above_the_picture() -> None:
+    """Coloured words are bold, and lines stand one above the other."""
     figure, axes = plt.subplots()
     axes.set_axis_off()
     draw_words(axes, [[("a", ""), ("dog", "#1a7f37")], [("on grass", "")]])
@@ -127,7 +128,9 @@ def test_words_above_a_picture() -> None:
     plt.close(figure)
 
 
-def test_dollar_signs_are_no_formulas() -> None:
+def test_dollar_signs_are_shown(tmp_path: Path) -> None:
+    """Matplotlib would take them for formulas, and fail at one of these."""
+    draw(tmp_path / "a.png", lambda axes: axes.set(ylabel="$x_{$") and None)
     with plain_text():
         figure, axes = plt.subplots()
     draw_words(axes, [[("$x_{$", "#1a7f37"), ("$5", ""), ("or", ""), ("$10", "")]])
@@ -139,8 +142,10 @@ def test_dollar_signs_are_no_formulas() -> None:
 
 
 @pytest.mark.parametrize(("note", "corner"), [(1, None), (5, (0, 0)), (6, (5, 0)), (7, (5, 7)), (8, (0, 7))])
-def test_a_photo_on_its_side(tmp_path: Path, note: int, corner: tuple[int, int] | None) -> None:
-    """It is turned as its EXIF says if its proposals are about the turned one, and left alone if they are not."""
+def test_a_photo_is_turned_if_its_proposals_are_for_the_turned_photo(
+    tmp_path: Path, note: int, corner: tuple[int, int] | None
+) -> None:
+    """Its EXIF note says how to turn it."""
     image = Image.new("RGB", (8, 6))
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
@@ -158,7 +163,7 @@ def test_a_photo_on_its_side(tmp_path: Path, note: int, corner: tuple[int, int] 
             assert turned.getpixel(corner) == (255, 0, 0)
 
 
-def test_an_image_of_another_size(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "7.png"
     Image.new("RGB", (8, 6)).save(path)
     images = find_images(tmp_path)

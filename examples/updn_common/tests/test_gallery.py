@@ -1,4 +1,4 @@
-"""The page of pictures: its text, and its script in a browser where there is one."""
+"""The page of pictures: its text, and its script in a browser if there is one."""
 
 import html
 import json
@@ -54,7 +54,7 @@ def page(tmp_path: Path) -> Path:
     return tmp_path / "index.html"
 
 
-def test_every_picture_is_there_with_its_size_and_is_loaded_when_it_is_seen(page: Path) -> None:
+def test_every_picture_has_its_size_and_is_loaded_when_it_is_seen(page: Path) -> None:
     images = [image for image in Elements(page.read_text()).all("img") if "src" in image]
     assert [(image["src"], image["width"], image["height"]) for image in images] == [
         (card.path, str(card.size[0]), str(card.size[1])) for card in CARDS
@@ -63,7 +63,7 @@ def test_every_picture_is_there_with_its_size_and_is_loaded_when_it_is_seen(page
     assert images[0]["alt"] == 'Is it <b>red</b>? Ground truth: no. Before: the "yes". After: no.'
 
 
-def test_the_script_gets_what_the_cards_say(page: Path) -> None:
+def test_the_script_gets_the_filters_and_orders_of_the_cards(page: Path) -> None:
     articles = Elements(page.read_text()).all("article")
     assert [json.loads(str(article["data-filters"])) for article in articles] == [dict(card.filters) for card in CARDS]
     assert [json.loads(str(article["data-order"])) for article in articles] == [
@@ -85,7 +85,7 @@ def test_the_page_needs_no_network(page: Path) -> None:
     assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttpRequest", text)
 
 
-def test_the_choices_are_those_that_occur(page: Path) -> None:
+def test_filters_offer_the_values_of_the_cards(page: Path) -> None:
     selects = re.findall(r'<select name="([^"]+)"[^>]*>(.*?)</select>', page.read_text())
     options = {name: [html.unescape(x) for x in re.findall(r"<option[^>]*>([^<]+)", found)] for name, found in selects}
     assert options == {
@@ -98,7 +98,7 @@ def test_the_choices_are_those_that_occur(page: Path) -> None:
 
 @pytest.fixture
 def browser(page: Path) -> Callable[..., Any]:
-    """Runs a script on the page, as a user would touch it, and returns what it returns."""
+    """Runs a script on the page, and returns what it returns."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("there is no chromium to run the page's script in")
@@ -132,7 +132,7 @@ LINKS = {
     "#after=correct": [ALL[0], *ALL[2:]],
     "#after=correct&before=wrong": [ALL[0], ALL[3]],
     "#after=partly+%26+more": [ALL[1]],
-    "#sort=-change": [ALL[3], ALL[0], ALL[2], ALL[1]],  # without a value: last
+    "#sort=-change": [ALL[3], ALL[0], ALL[2], ALL[1]],  # cards without a value come last
     "#sort=%2Bchange": [ALL[2], ALL[0], ALL[3], ALL[1]],
     "#sort=-change&search=is": [ALL[3], ALL[0], ALL[2]],
     "#search=nothing+like+it": [],
@@ -156,7 +156,7 @@ def test_a_link_is_followed_when_the_page_is_opened(browser: Callable[..., Any])
     assert browser("return titles();", "#sort=-change&search=is") == LINKS["#sort=-change&search=is"]
 
 
-def test_what_is_chosen_is_shown_and_linked_and_reset(browser: Callable[..., Any]) -> None:
+def test_a_choice_is_shown_and_kept_in_the_link(browser: Callable[..., Any]) -> None:
     script = """
         bar.search.value = "moon"; bar.elements.sort.value = "-change"; bar.dispatchEvent(new Event("input"));
         const chosen = [titles(), location.hash];

@@ -1,30 +1,53 @@
-"""Run a command of a pipeline, and end it with a message instead of a traceback if the user can repair the error."""
+"""The command line of a pipeline: its commands, and how one of them ends when something is wrong."""
 
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
+import tyro
 from safetensors import SafetensorError
 from torch import distributed
 
 from updn_common.errors import InputError
 from updn_common.files.writing import is_disk_full
 
+Command = tuple[type[Any], Callable[[Any], None]]
+"""The class of a command's options, and the function that takes them."""
 
-def run_command(commands: Mapping[type, Callable[[Any], None]], config: object) -> None:
-    """Run the command that takes options of this type.
+
+def run_command_line(program: str, description: str | None, commands: Mapping[str, Command]) -> None:
+    """Run the command that the command line names.
 
     Args:
-        commands: The commands, by the type of their options.
-        config: Options from the command line.
+        program: Name of the program.
+        description: What the help says about it.
+        commands: The commands, by their names.
 
     Raises:
-        SystemExit: The command raised an InputError, the disk was full, or the command was interrupted (status 130, as
-            in shells).
+        SystemExit: The command line is wrong, or the command ended early, as in `run_command`.
+    """
+    subcommands = tuple(Annotated[options, tyro.conf.subcommand(name)] for name, (options, _) in commands.items())
+    choice: Any = Union[subcommands]  # noqa: UP007 (a tuple has no |)
+    # Options of a command may stand before or after its subcommands, and have short names.
+    markers = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
+    config = tyro.cli(choice, prog=program, description=description, config=markers)
+    run_command(next(run for options, run in commands.values() if options is type(config)), config)
+
+
+def run_command(command: Callable[[Any], None], config: object) -> None:
+    """Run a command, in each process.
+
+    Args:
+        command: The command.
+        config: Its options.
+
+    Raises:
+        SystemExit: The command raised an InputError, whose message this shows; the disk is full; or the command was
+            interrupted (with status 130, as shells do).
     """
     try:
-        commands[type(config)](config)
+        command(config)
     except InputError as error:
         sys.exit(f"error: {error}")
     except (OSError, SafetensorError) as error:
@@ -39,4 +62,4 @@ def run_command(commands: Mapping[type, Callable[[Any], None]], config: object) 
         sys.stderr.write(f"interrupted; run the same command again{remedy}.\n")
         sys.exit(130)
     if distributed.is_initialized():
-        distributed.destroy_process_group()  # otherwise its threads may outlive Python and abort a finished run
+        distributed.destroy_process_group()  # its threads could outlive Python, and abort a run that has succeeded

@@ -1,4 +1,4 @@
-"""What the command line says of itself, and of what went wrong."""
+"""The help and the errors of the command line."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from updn_vqa.training.methods import METHOD_HELP, METHODS, SCALE_HELP, SCALES
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
-    """The code that ``updn-vqa`` ends with."""
+    """Run ``updn-vqa``, and return its exit status."""
     monkeypatch.setattr(sys, "argv", ["updn-vqa", *arguments])
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as error:

@@ -1,56 +1,49 @@
-"""Comparisons of runs: which are a row, what is told of it, and what of the paper's table stands beside it."""
+"""Comparisons of runs, and the rows of the paper beside them; updn_common tests which runs make a row."""
 
 import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
 import pytest
 from accelerate import Accelerator
-from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from updn_common.errors import InputError
-from updn_common.reports.bootstrap import estimate_means
-from updn_common.reports.comparison import Cell, Row, compare_runs
+from updn_common.reports.bootstrap import Interval, estimate_means
+from updn_common.reports.figures import draw
+from updn_common.reports.rows import Cell, Row
+from updn_common.studies.compare import FORMS_GUIDE
+from updn_common.studies.compared_runs import make_rows, open_runs
 from updn_vqa.data.prepared import PreparedData
 from updn_vqa.evaluation.measures import evaluate_run
 from updn_vqa.studies.compare import CompareConfig, compare
-from updn_vqa.studies.compare_report import supervision, tables
-from updn_vqa.studies.published import QUESTIONS, VQACP
-from updn_vqa.studies.recipes import ComparedRun, read_runs
+from updn_vqa.studies.compared_run import ComparedRun
+from updn_vqa.studies.published import QUESTIONS, ROWS, TABLE_1, VQACP
+from updn_vqa.studies.supervision import plot_supervision, supervision_curves
+from updn_vqa.training.methods import METHODS
 
 Tiny = tuple[Path, Path]
 Untrained = Callable[..., Path]
 
 
 def rows_of(*paths: Path) -> list[Row[ComparedRun]]:
-    runs = read_runs(paths, None, None)
-    measured = {run.path: columns(run) for run in runs}
-    asked = {path: np.arange(len(found["all"])) for path, found in measured.items()}  # one question an image
-    return compare_runs(
-        runs, {run.path: estimate_means(measured[run.path], asked[run.path], seed=(0, run.world)) for run in runs}
-    )
+    runs = read_runs(*paths)
+    estimates = {}
+    for run in runs:
+        found = evaluate_run(run.path, run.data, run.data.split(run.split), Accelerator(cpu=True), reuse=True)
+        estimates[run.path] = estimate_means(found.accuracy() | found.grounding(), found.images, seed=(0, run.world))
+    return make_rows(runs, estimates)
 
 
-def columns(run: ComparedRun) -> dict[str, NDArray[np.float64]]:
-    split = run.data.split(run.split)
-    evaluation = evaluate_run(run.path, run.data, split, Accelerator(cpu=True), reuse=True)
-    return evaluation.accuracy() | evaluation.grounding()
-
-
-def interval(column: NDArray[np.float64], world: int = 0) -> tuple[float, float]:
-    found = bootstrap((column,), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng((0, world)))
-    return tuple(found.confidence_interval)
+def read_runs(*paths: Path, data: Path | None = None, split: str | None = None) -> list[ComparedRun]:
+    return open_runs(paths, data, split, PreparedData.open, ComparedRun)
 
 
 @pytest.fixture
 def another_world(tiny: Tiny, tmp_path: Path) -> Path:
-    """The same data under another name, as if they were others."""
+    """The same data under another name, as if they were other data."""
     other = tmp_path / "another"
     other.mkdir()
     for path in tiny[1].iterdir():
@@ -69,99 +62,21 @@ def four(untrained: Untrained) -> list[Path]:
     ]
 
 
-def assert_cell(cell: Cell, runs: list[NDArray[np.float64]], world: int = 0) -> None:
-    """It is of runs that have these columns."""
-    means = [float(np.mean(column)) for column in runs]
-    assert cell.value == pytest.approx(fmean(means))
-    assert cell.spread == pytest.approx(stdev(means)) if len(runs) > 1 else cell.spread is None
-    assert cell.interval == pytest.approx(interval(np.mean(runs, axis=0), world))
-
-
-def test_rows_are_means_over_seeds_and_differences_are_paired(four: list[Path]) -> None:
-    """Means, spreads and SciPy's intervals of what each run measured, question by question."""
-    # Networks with random weights that differ by their seeds alone would have no difference.
-    swapped = (four[2] / "best.safetensors").read_bytes()
-    (four[2] / "best.safetensors").write_bytes((four[3] / "best.safetensors").read_bytes())
-    (four[3] / "best.safetensors").write_bytes(swapped)
-    base, hint = rows_of(*four)
-    measured = {run.path: columns(run) for row in (base, hint) for run in row.runs}
-    assert (base.name, hint.name) == ("base", "hint 25 %")
-    assert [run.path for run in hint.runs] == four[2:]
-    for name in ("all", "fpvg", "sufficiency"):
-        b3, b4, h4, h3 = (measured[path][name] for path in four)
-        known = ~np.isnan(b3)
-        assert_cell(base.cells[name], [b3[known], b4[known]])
-        assert_cell(hint.cells[name], [h4[known], h3[known]])
-        assert_cell(hint.differences[name], [(h4 - b4)[known], (h3 - b3)[known]])
-    assert not np.array_equal(measured[four[0]]["all"], measured[four[3]]["all"])
-    assert base.differences == {}
-
-
-def test_runs_without_a_partner_are_not_compared(untrained: Untrained) -> None:
-    _, hint, both = rows_of(
-        untrained("base", seed=0),
-        untrained("hint", "hint", seed=1),
-        untrained("permuted-0", "permuted", seed=0),
-        untrained("permuted-1", "permuted", seed=1),
-    )
-    assert hint.cells
-    assert hint.differences == {}
-    assert both.cells["all"].spread is not None
-    assert both.differences["all"].spread is None  # one pair
-
-
-def test_worlds_are_resampled_apart(tiny: Tiny, untrained: Untrained, another_world: Path) -> None:
-    paths = [untrained(f"{i}/base", seed=i, data=data) for i, data in enumerate((tiny[1], another_world))]
-    (row,) = rows_of(*paths)
-    assert [run.world for run in row.runs] == [0, 1]
-    runs = [columns(run)["all"] for run in row.runs]
-    resampled = [
-        bootstrap(
-            (column,), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng((0, world))
-        ).bootstrap_distribution
-        for world, column in enumerate(runs)
-    ]
-    expected = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975])
-    assert row.cells["all"].interval == pytest.approx(tuple(expected))
-    assert tables({None: [row]})[0].title == "test of prepared, another: official accuracy (%)"
-
-
-def test_a_row_has_one_recipe(untrained: Untrained) -> None:
-    """Fine-tuning, another share and another method are other recipes; seed, directory and device are not."""
-    base = untrained("base")
-    runs = [
-        base,
-        untrained("base-again", seed=1, cpu=True, workers=3),
-        untrained("continued", start_from=base),
-        untrained("hint", "hint"),
-        untrained("hint-half", "hint", hint_share=0.5),
-        untrained("heavy", method="hint", seed=1, hint_share=0.5),
-    ]
+def test_runs_are_named_by_preset_and_share(untrained: Untrained) -> None:
+    runs = [untrained("a"), untrained("b", "hint"), untrained("c", "hint", hint_share=0.5), untrained("heavy", "hint")]
     config = json.loads((runs[-1] / "config.json").read_text())
     config["config"]["method"]["weight"] = 7.0
     (runs[-1] / "config.json").write_text(json.dumps(config))
-    rows = rows_of(*runs)
-    assert [[run.path.name for run in row.runs] for row in rows] == [
-        ["base", "base-again"],
-        ["continued"],
-        ["hint"],
-        ["hint-half"],
-        ["heavy"],
-    ]
-    assert [row.name for row in rows] == ["base", "continued", "hint", "hint-half", "heavy"]
-    assert [row.runs[0].name for row in rows] == ["base", "base", "hint 100 %", "hint 50 %", "heavy 50 %"]
+    assert [run.name for run in read_runs(*runs)] == ["base", "hint 100 %", "hint 50 %", "heavy 100 %"]
 
 
-def test_no_name_occurs_twice(untrained: Untrained) -> None:
-    start = untrained("start/net", seed=0)
-    rows = rows_of(
-        start, untrained("a/net", start_from=start), untrained("b/net", "hint"), untrained("hint", "permuted")
-    )
-    assert [row.name for row in rows] == ["net", "net (2)", "net (3)", "hint"]
+def test_training_on_hinted_questions_uses_hints(untrained: Untrained) -> None:
+    methods = ("base", "base-on-hinted")
+    runs = read_runs(*(untrained(method, method, hint_share=0.5) for method in methods))
+    assert [run.description["hint_share"] for run in runs] == [0.0, 0.5]
 
 
-def test_a_run_from_before_an_option_was_known(untrained: Untrained) -> None:
-    """It had the option's default."""
+def test_options_that_a_run_did_not_record_had_their_defaults(untrained: Untrained) -> None:
     old, new = untrained("old/base", seed=0), untrained("new/base", seed=1)
     config = json.loads((old / "config.json").read_text())
     del config["config"]["scale"]["model"]["network"]
@@ -177,6 +92,8 @@ def test_a_run_from_before_an_option_was_known(untrained: Untrained) -> None:
     ("network", "method", "share", "row"),
     [
         ("updn", "hint", 1.0, "UpDn + HINT"),
+        ("updn", "hint-paper", 1.0, "UpDn + HINT"),
+        ("updn", "unsigned", 1.0, "UpDn + HINT"),
         ("updn", "hint", 0.25, None),  # the paper uses all hints
         ("updn", "base", 0.25, "UpDn"),  # there are none to use
         ("updn", "attn-align", 1.0, "UpDn + Attn. Align"),
@@ -192,13 +109,13 @@ def test_which_row_of_the_paper_a_run_reproduces(
     config = json.loads((path / "config.json").read_text())
     config["config"]["scale"]["model"]["network"] = network
     (path / "config.json").write_text(json.dumps(config))
-    (run,) = read_runs([path], None, None)
+    (run,) = read_runs(path)
     assert run.published_row == row
     assert run.method == (method if network == "updn" else f"{network} {method}")
 
 
-def test_all_hints_are_those_there_are(tiny: Tiny, untrained: Untrained, another_world: Path) -> None:
-    """With attention maps for a quarter of the questions, 25 % is all of them, and the share is never larger."""
+def test_all_hints_are_those_of_the_prepared_data(tiny: Tiny, untrained: Untrained, another_world: Path) -> None:
+    """If a quarter of the questions have hints, 25 % are all hints, and the share is never larger."""
     record = json.loads((another_world / "prepared.json").read_text())
     train = record["splits"]["train"]
     train["hinted"] = train["questions"] // 4
@@ -206,7 +123,7 @@ def test_all_hints_are_those_there_are(tiny: Tiny, untrained: Untrained, another
     (another_world / "prepared.json").write_text(json.dumps(record))
     shares = {}
     for share in (0.125, 0.25, 1.0):
-        (run,) = read_runs([untrained(f"run-{share}", "hint", hint_share=share, data=another_world)], None, None)
+        (run,) = read_runs(untrained(f"run-{share}", "hint", hint_share=share, data=another_world))
         shares[share] = run.share, run.published_row
     assert shares == {0.125: (0.125, None), 0.25: (0.25, "UpDn + HINT"), 1.0: (0.25, "UpDn + HINT")}
 
@@ -222,7 +139,7 @@ def lines(path: Path) -> dict[str, list[list[str]]]:
     return found
 
 
-def test_other_data_stand_apart_from_the_paper(
+def test_on_other_data_the_papers_rows_stand_apart(
     four: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "comparison"
@@ -245,6 +162,9 @@ def test_other_data_stand_apart_from_the_paper(
     cell = base.cells["all"]
     low, high = cell.interval
     assert ours[1][1] == f"{cell.value:.2f} ± {cell.spread:.2f} [{low:.2f}, {high:.2f}]"
+    text = (out / "table.md").read_text()
+    assert FORMS_GUIDE not in text
+    assert "each with all of its questions" in text
     published = found["VQA-CP v2 test, published accuracy (%): other data than above, not to be compared"]
     assert published[-1] == ["UpDn + HINT", "46.73", "67.27", "10.61", "45.88"]
     for line in found["test of prepared: faithful and plausible grounding (%), relevant by boxes"][1:]:
@@ -255,10 +175,10 @@ def test_other_data_stand_apart_from_the_paper(
     assert f"written: {out / 'table.md'}, {out / 'table.csv'}\n" in printed.replace("\n/", " /")
 
 
-def test_the_same_data_stand_beside_the_paper(
+def test_on_the_papers_data_its_rows_stand_above_ours(
     tiny: Tiny, untrained: Untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the split were the official one: the paper's rows in its order, each with ours below it."""
+    """The split is taken for the official one. The paper's rows keep their order, each with ours below it."""
     questions = PreparedData.open(tiny[1]).record["splits"]["test"]["questions"]
     monkeypatch.setitem(QUESTIONS, questions, VQACP)
     runs = [
@@ -270,6 +190,7 @@ def test_the_same_data_stand_beside_the_paper(
     compare(CompareConfig(runs=tuple(runs), out=tmp_path / "out", cpu=True))
     found = lines(tmp_path / "out" / "table.md")
     assert not any("other data" in title for title in found)
+    assert FORMS_GUIDE in (tmp_path / "out" / "table.md").read_text()
     table = found["VQA-CP v2 test: official accuracy (%)"]
     assert table[0] == ["method (runs)", "all", "yes/no", "number", "other"]
     assert [line[0] for line in table[1:]] == [
@@ -289,7 +210,7 @@ def test_the_same_data_stand_beside_the_paper(
     assert (tmp_path / "out" / "supervision-vqacp.png").stat().st_size > 1000
 
 
-def test_csv_has_every_number(four: list[Path], tmp_path: Path) -> None:
+def test_the_csv_file_has_every_number(four: list[Path], tmp_path: Path) -> None:
     compare(CompareConfig(runs=tuple(four), out=tmp_path, cpu=True))
     with (tmp_path / "table.csv").open(newline="") as file:
         records = list(csv.DictReader(file))
@@ -315,7 +236,7 @@ def test_csv_has_every_number(four: list[Path], tmp_path: Path) -> None:
 
 
 def test_the_supervision_curve(tmp_path: Path, untrained: Untrained) -> None:
-    """One curve for each method with several shares, from the base run that is otherwise alike."""
+    """One curve for each method with several shares; it begins at the base run with the same scale and start."""
     start = untrained("start")
     tuned: dict[str, Any] = {"start_from": start}
     runs = [
@@ -327,7 +248,7 @@ def test_the_supervision_curve(tmp_path: Path, untrained: Untrained) -> None:
         untrained("random", "random", hint_share=0.5, **tuned),
     ]
     rows = {row.name: row for row in rows_of(*runs)}
-    curves = supervision(list(rows.values()))
+    curves = supervision_curves(list(rows.values()))
     cells = {name: row.cells["all"] for name, row in rows.items()}
     assert curves == {
         "hint": [
@@ -351,36 +272,7 @@ def test_runs_are_measured_once(four: list[Path], tmp_path: Path, monkeypatch: p
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-def test_a_split_or_other_data_can_be_given(untrained: Untrained, another_world: Path) -> None:
-    path = untrained("run")
-    (run,) = read_runs([path], another_world, "val")
-    assert (run.data.directory, run.split) == (another_world, "val")
-    with pytest.raises(InputError) as error:
-        read_runs([path], another_world, "tset")
-    assert (
-        str(error.value)
-        == f"{another_world} has no split 'tset'; it has train, val, dev, test. Give --split one of these."
-    )
-
-
-def test_data_without_a_test_split(untrained: Untrained, another_world: Path) -> None:
-    record = json.loads((another_world / "prepared.json").read_text())
-    del record["splits"]["test"]
-    (another_world / "prepared.json").unlink()
-    (another_world / "prepared.json").write_text(json.dumps(record))
-    path = untrained("run")
-    (run,) = read_runs([path], another_world, None)
-    assert run.split == "val"
-    del record["splits"]["val"]
-    (another_world / "prepared.json").write_text(json.dumps(record))
-    with pytest.raises(InputError) as error:
-        read_runs([path], another_world, None)
-    assert str(error.value) == (
-        f"{another_world} has no split test or val; it has train, dev. Give --split one of these."
-    )
-
-
-def test_what_cannot_be_compared(tiny: Tiny, untrained: Untrained, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_compared_are_refused(tiny: Tiny, untrained: Untrained, tmp_path: Path) -> None:
     run = untrained("run")
 
     def fails(*paths: Path) -> str:
@@ -396,11 +288,27 @@ def test_what_cannot_be_compared(tiny: Tiny, untrained: Untrained, tmp_path: Pat
     assert fails(run, twin) == f"{run} and {twin} have the same options, seed and data: give one of them."
     absent = tmp_path / "absent"
     assert fails(run, absent) == f"{absent / 'config.json'} does not exist; expected the configuration of a run."
-    config = json.loads((twin / "config.json").read_text())
-    config["config"]["data"] = "elsewhere/prepared"
-    (twin / "config.json").write_text(json.dumps(config))
-    assert fails(twin) == (
-        f"{twin} was trained on elsewhere/prepared, which is not there. Give the directory with --data."
-    )
     (run / "best.safetensors").unlink()
     assert fails(run) == f"RUN {run} holds a run without best.safetensors. Give the --out of a training run."
+
+
+def test_overall_accuracies_of_the_paper_are_means_of_the_others() -> None:
+    """They are weighted by numbers of questions, so a wrong digit would show."""
+    shares = {"VQA-CP v2 test": (0.304, 0.165, 0.531), "VQA v2 val": (0.376, 0.131, 0.493)}
+    for row, found in TABLE_1.items():
+        for data_set, accuracies in found.items():
+            overall, *parts = accuracies.values()
+            mean = sum(share * part for share, part in zip(shares[data_set], parts, strict=True))
+            assert overall == pytest.approx(mean, abs=3.0), (row, data_set)
+
+
+def test_every_published_row_has_a_preset() -> None:
+    assert {preset for _, preset in ROWS} <= METHODS.keys()
+    assert set(ROWS.values()) == TABLE_1.keys()
+
+
+def test_dollar_signs_in_names_are_shown(tmp_path: Path) -> None:
+    """Matplotlib would take them for a formula, and fail at this one, which may be the name of a directory."""
+    points = [(share, Cell(50 + share, None, Interval(49.0, 51.0))) for share in (0.0, 0.06)]
+    draw(tmp_path / "a.png", plot_supervision({"$x_{$": points, "hint": points}, "test of $x_{$"))
+    assert (tmp_path / "a.png").stat().st_size > 1000

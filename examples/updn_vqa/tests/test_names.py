@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from updn_common.console import plain_console
-from updn_common.reports.tables import markdown, write_csv
+from updn_common.reports.tables import markdown
+from updn_common.studies.compare import write_csv
 from updn_vqa.data.prepare import PrepareConfig, prepare
 from updn_vqa.evaluation.evaluate import EvaluateConfig, evaluate
 from updn_vqa.evaluation.explain import ExplainConfig, explain
@@ -71,7 +72,7 @@ def test_the_terminal_and_tables_show_them(name: str, tmp_path: Path, capsys: py
     assert "<" not in line
     assert not re.search(r"(?<!\\)\$", line)
     path = tmp_path / "table.csv"
-    write_csv(path, {}, [(name, "ours", "accuracy", -1.5)])
+    write_csv(path, {}, {"ours": {name: {"accuracy": -1.5}}})
     _, row = csv.reader(path.read_text(encoding="utf-8").splitlines())
     assert row[0].removeprefix("'") == name
     assert row[0][0] not in "=+-@"

@@ -1,4 +1,4 @@
-"""The table of networks: what it takes from which study."""
+"""The table of networks."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ def outcome(arm: str, test: float, world: str = "cue0", seed: int = 0) -> dict[s
     return {"arm": arm, "world": world, "seed": seed, "accuracy": {"test": test, "dev": 0.0}}
 
 
-def test_each_cell_is_of_its_study(tmp_path: Path) -> None:
+def test_each_cell_comes_from_the_right_study(tmp_path: Path) -> None:
     studies = {
         "from-start": [
             *(outcome("unsigned", 90.0 + seed, seed=seed) for seed in range(3)),
@@ -41,6 +41,6 @@ def test_each_cell_is_of_its_study(tmp_path: Path) -> None:
     ]
 
 
-def test_the_committed_table_is_of_the_committed_results() -> None:
+def test_the_committed_table_matches_the_committed_results() -> None:
     text = network_table(ROOT / "examples/updn_vqa/results")
     assert (ROOT / "docs/claims/networks.md").read_text(encoding="utf-8") == text, "run `make claims`"

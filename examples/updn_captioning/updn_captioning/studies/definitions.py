@@ -1,14 +1,14 @@
-"""Which runs a study consists of: for each world and seed, arms start from the same base network, or from nothing."""
+"""The studies: for each world and seed, all arms fine-tune the same base network or start from random weights."""
 
 from dataclasses import dataclass, replace
 
 from updn_captioning.data.official_files import SplitKind
 from updn_captioning.training.methods import METHODS, SCALES, SHAPES, UNSIGNED, Method, Scale
-from updn_common.runs import study
+from updn_common.studies import study
 
 START = SCALES["shapes-base"]
 FROM_SCRATCH = replace(START, steps=START.steps + SHAPES.steps)
-"""As many steps in all as the base network and what goes on from it."""
+"""Takes as many steps as the base network and its fine-tuning together."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Arm(study.Arm[Method, Scale]):
 
 @dataclass(frozen=True)
 class Study(study.Study[Method, Scale]):
-    """Arms to be run in worlds of shapes_cp, prepared with one of their splits."""
+    """Arms that are run in worlds of shapes_cp, prepared with a kind of split."""
 
     splits: tuple[str, ...] = ("val", "dev", "test")
     start: study.Arm[Method, Scale] | None = Arm("start", METHODS["base"], scale=START)
@@ -33,13 +33,13 @@ def arms(*methods: str) -> tuple[Arm, ...]:
     return tuple(Arm(name, METHODS[name]) for name in methods)
 
 
-def chosen(name: str, weight: float, margin: float) -> Arm:
-    """A preset with these options."""
+def variant(name: str, weight: float, margin: float) -> Arm:
+    """A preset with another weight and margin."""
     return Arm(f"{name}, weight {weight:g}, margin {margin:g}", replace(METHODS[name], weight=weight, margin=margin))
 
 
-def from_nothing(*rows: Arm) -> tuple[Arm, ...]:
-    """The same from random weights: hints from the start of training."""
+def from_random_weights(*rows: Arm) -> tuple[Arm, ...]:
+    """The same rows from random weights: hints from the start of training."""
     return tuple(replace(arm, scale=FROM_SCRATCH, from_start=False) for arm in rows)
 
 
@@ -54,14 +54,14 @@ STUDIES: dict[str, Study] = {
     "robust": Study(ROWS, model_seeds=3),
     "standard": Study(ROWS, model_seeds=3, splits=("val", "test"), kind="karpathy"),
     "from-start": Study(
-        from_nothing(*arms("base", "unsigned", "hint", "attn-align"), Arm("unsigned, permuted", PERMUTED)),
+        from_random_weights(*arms("base", "unsigned", "hint", "attn-align"), Arm("unsigned, permuted", PERMUTED)),
         model_seeds=3,
         start=None,
     ),
     "selection": Study(
         (
             *arms("base"),
-            *(chosen("hint", weight, margin) for margin in (0.4, 0.8, 1.6) for weight in (0.3, 1.0, 3.0, 10.0)),
+            *(variant("hint", weight, margin) for margin in (0.4, 0.8, 1.6) for weight in (0.3, 1.0, 3.0, 10.0)),
             *(Arm(f"hint-paper, weight {weight:g}", replace(PAPER, weight=weight)) for weight in (0.001, 0.01, 0.1)),
         ),
         model_seeds=2,
@@ -70,17 +70,17 @@ STUDIES: dict[str, Study] = {
     "selection-unsigned": Study(
         (
             *arms("base"),
-            *(chosen("unsigned", weight, 1.6) for weight in (1.0, 3.0, 10.0, 30.0)),
-            *(chosen("unsigned", weight, 0.8) for weight in (3.0, 10.0, 30.0)),
+            *(variant("unsigned", weight, 1.6) for weight in (1.0, 3.0, 10.0, 30.0)),
+            *(variant("unsigned", weight, 0.8) for weight in (3.0, 10.0, 30.0)),
         ),
         model_seeds=2,
         splits=("dev",),
     ),
 }
-"""``robust`` is the experiment: base against HINT in both forms, its controls and attention alignment, where pairs of
-objects are shifted. ``standard`` is the same where they are not. In ``from-start`` hints are there from the start of
+"""``robust`` compares HINT in both forms with base, with its controls and with attention alignment, where pairs of
+objects are shifted; ``standard`` does the same where they are not. ``from-start`` gives hints from the start of
 training, on the robust split, in as many steps in all.
 
-``selection`` is how weights and margins of the signed form were chosen: on the split ``dev`` alone, the test unseen;
-``selection-unsigned`` those of the unsigned form, for trained networks too. Controls take the options of what they
-control, and ``attn-align`` those of ``hint``: they were not chosen for it."""
+``selection`` chose the weights and margins of the signed form, and ``selection-unsigned`` those of the unsigned form:
+on the split ``dev`` alone, the test is not looked at. Controls take the options of what they control. ``attn-align``
+has the options of ``hint``, and was not tuned."""

@@ -1,29 +1,31 @@
-"""The captioning results of the paper, and which of our runs may stand beside which of them."""
+"""The captioning results of the paper, and which of our runs stand below which of them."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from updn_common.studies.compare import HINT_ROW, Published
+
 STANDARD, ROBUST = "COCO standard test", "COCO robust test"
 
-HINT_ROW = "UpDn + HINT"
-PUBLISHED: dict[str, dict[str, float]] = {
-    "UpDn": {STANDARD: 1.06, ROBUST: 0.90},
-    HINT_ROW: {ROBUST: 0.92},
+PUBLISHED: Published = {
+    "UpDn": {STANDARD: {"CIDEr": 1.06}, ROBUST: {"CIDEr": 0.90}},
+    HINT_ROW: {ROBUST: {"CIDEr": 0.92}},
 }
-"""CIDEr in Selvaraju et al., ICCV 2019, the only score that it reports. On the standard split it says of HINT that it
-loses a little, without a number."""
+"""CIDEr in Selvaraju et al., ICCV 2019, the only score reported there. For HINT on the standard split the paper only
+says, without a number, that it loses a little."""
 
-ROWS: dict[str, str] = {"base": "UpDn", "hint": HINT_ROW, "hint-paper": HINT_ROW}
-"""The result that a network trained by a preset reproduces; with all the hints there are, where it uses any."""
+ROWS: dict[str, str] = {"base": "UpDn", "hint": HINT_ROW, "hint-paper": HINT_ROW, "unsigned": HINT_ROW}
+"""The result that a run with this preset stands below, if it uses all hints or none. `FORMS_GUIDE` says which form of
+HINT is the paper's."""
 
 KARPATHY_TEST_CAPTIONS, ROBUST_TEST_IMAGES = 25_010, 9_138
 
 
 def published_data_set(record: Mapping[str, Any], split: str) -> str | None:
-    """Which of the paper's test sets a split is, by what ``prepared.json`` records; None for another.
+    """The test set of the paper that a split is, by its record in ``prepared.json``; None if it is none of them.
 
-    The published numbers are over all of its images. A split of another number is another split, whatever its name:
-    the files of ``shapes_cp`` have the official names.
+    A split with another number of images or captions is another test set, whatever its name: the files of ``shapes_cp``
+    have the official names.
     """
     found = record["splits"][split]
     if split == "test" and record["options"]["split"] == "karpathy" and found["captions"] == KARPATHY_TEST_CAPTIONS:

@@ -1,12 +1,12 @@
 """Confidence intervals by the percentile bootstrap (Efron, 1979).
 
-What was evaluated, such as questions or images, is a sample, and another one would have given other numbers. The
-bootstrap draws as many from the sample itself, with replacement, many times, and takes the range that 95 % of the
-numbers fall into. This is the uncertainty that comes from *which questions were asked* (or which images were shown). It
-says nothing of which weights training began with: that is the spread over seeds, which no resampling can see.
+An evaluation uses a sample of questions or images, and another sample would have given other numbers. The bootstrap
+draws samples of the same size from the sample itself, with replacement, many times, and takes the range of the middle
+95 % of the numbers. This is the uncertainty that comes from *which questions were asked* (or which images were shown).
+It does not include the uncertainty that comes from the initial weights: that is the spread over seeds.
 
-Each row is drawn by itself. So rows should be what was sampled independently: what belongs together, such as the
-questions about an image or the words of its captions, goes into the sums of one row.
+Rows are drawn one by one, so each row should be an independent sample: what belongs together, such as all questions
+about an image or all words of its captions, is summed in one row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 LEVEL = 0.95
 _AT_A_TIME = 2**22
-"""Draws in memory."""
+"""Number of draws that are in memory at once."""
 
 Seed = int | Sequence[int]
 Columns = dict[str, NDArray[np.float64]]
-"""One number for each row, NaN where there is none; by the name of what it is."""
+"""For each measure, one number per row; NaN if it is unknown."""
 
 
 class Interval(NamedTuple):
@@ -41,13 +41,13 @@ class Number(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """Numbers by their names, and the same numbers of R resamples."""
+    """Numbers by their names, and the same numbers for each of R resamples."""
 
     values: dict[str, float]
     resampled: dict[str, NDArray[np.float64]]
 
     def numbers(self) -> dict[str, Number]:
-        """Each with its interval."""
+        """Each number with its interval."""
         if not self.values:
             return {}
         found = intervals(np.stack(list(self.resampled.values()), axis=1))
@@ -61,11 +61,11 @@ class Statistic(NamedTuple):
 
     columns: Float[np.ndarray, "N M"]
     of_sums: Callable[[Float[np.ndarray, "*S M"]], Float[np.ndarray, "*S"]]
-    """NaN where there is none."""
+    """Computes the number; NaN if there is none."""
 
 
 def mean(column: Float[np.ndarray, " N"]) -> Statistic:
-    """The mean of a column over what it knows."""
+    """The mean of the known entries of a column."""
     known = ~np.isnan(column)
     return ratio(np.where(known, column, 0.0), known)
 
@@ -74,23 +74,23 @@ def ratio(
     numerator: Float[np.ndarray, " N"] | Int[np.ndarray, " N"] | Bool[np.ndarray, " N"],
     denominator: Float[np.ndarray, " N"] | Int[np.ndarray, " N"] | Bool[np.ndarray, " N"],
 ) -> Statistic:
-    """The sum of one column divided by that of another, such as a mean over words that rows have several of."""
+    """The sum of one column divided by the sum of another, such as a mean over words of which a row has several."""
     return Statistic(np.stack([numerator, denominator], axis=1).astype(np.float64), _quotient)
 
 
 def _quotient(sums: Float[np.ndarray, "*S 2"]) -> Float[np.ndarray, "*S"]:
-    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
+    with np.errstate(invalid="ignore"):  # 0 / 0 if nothing is known
         found: Float[np.ndarray, "*S"] = sums[..., 0] / sums[..., 1]
     return found
 
 
 def estimate(statistics: Mapping[str, Statistic], *, seed: Seed = 0, resamples: int = RESAMPLES) -> Estimates:
-    """Statistics of the same N rows and of resamples of these, without those that there are none of.
+    """Compute statistics of N rows and of resamples of these rows; statistics that are NaN are left out.
 
-    What but one row knows has no interval: all of its resamples are NaN.
+    A statistic that depends on a single row has no interval: all its resamples are NaN.
 
-    Every resample is one draw of rows for all statistics, and the same seed draws the same ones. So the difference
-    of two numbers, in one call or in two, is a *paired* difference: of the same questions.
+    A resample draws the same rows for all statistics, and the same seed draws the same resamples. So the difference of
+    two numbers, from one call or from two, is a *paired* difference: it is over the same questions.
     """
     totals = {name: statistic.of_sums(statistic.columns.sum(0)) for name, statistic in statistics.items()}
     known = {name: statistics[name] for name, value in totals.items() if not np.isnan(value)}
@@ -109,16 +109,15 @@ def estimate(statistics: Mapping[str, Statistic], *, seed: Seed = 0, resamples: 
 
 
 def estimate_means(columns: Columns, units: Int[np.ndarray, " N"], *, seed: Seed = 0) -> Estimates:
-    """The means of columns over what they know; without columns that know nothing.
+    """Compute the means of the known entries of columns; columns without any are left out.
 
     Args:
         columns: The columns, of N rows.
-        units: Which unit each row belongs to, such as the image that a question is about: units are drawn, with all of
-            their rows.
-        seed: Of the draws.
+        units: The unit that each row belongs to, such as the image that a question is about. Whole units are drawn.
+        seed: Seed of the random draws.
     """
     _, first, row = np.unique(units, return_index=True, return_inverse=True)
-    places = np.argsort(np.argsort(first))[row]  # of the units, in the order in which they come
+    places = np.argsort(np.argsort(first))[row]  # of each row's unit, in the order of first occurrence
 
     def by_unit(statistic: Statistic) -> Statistic:
         sums = np.zeros((len(first), statistic.columns.shape[1]))
@@ -144,7 +143,7 @@ def bootstrap_sums(
 
 
 def intervals(resampled: Float[np.ndarray, "R M"], level: float = LEVEL) -> list[Interval]:
-    """The range that the middle ``level`` of each column's resampled numbers fall into; NaN where there is none."""
+    """The range of the middle ``level`` of each column's resampled numbers; NaN if there are none."""
     found = []
     for column in resampled.T:
         column = column[~np.isnan(column)]

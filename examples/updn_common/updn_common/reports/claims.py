@@ -1,8 +1,8 @@
-"""What the paper and its critics claim of hints, held against committed results: ``make claims`` writes two tables.
+"""Claims of the paper and of its critics about hints, tested on committed results: ``make claims`` writes two tables.
 
-A claim is about a paired difference between two rows of a table, run for run (the same world and seed). It holds where
-the 95 % interval of the mean (Student's t over runs) lies on the side that it claims, fails where it lies on the other,
-and is open in between. Runs of one world share its images: where a table has one world, the interval is about seeds.
+A claim is about the paired difference between two rows of a table, over runs with the same world and seed. It holds if
+the 95 % interval of the mean (Student's t over runs) lies on the claimed side, fails if it lies on the other side, and
+is open otherwise. Runs in one world share its images: if a table has a single world, the interval covers seeds only.
 """
 
 import sys
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Claim:
-    """That the difference in ``measure`` between ``row`` and ``other`` is above ``least``, or below it."""
+    """Claims that the difference in ``measure`` between ``row`` and ``other`` is above ``least``, or below it."""
 
     text: str
     measure: str
@@ -33,7 +33,7 @@ class Claim:
     below: bool = False
 
     def verdict(self, low: float, high: float) -> str:
-        """Of an interval."""
+        """Whether an interval of the difference shows that the claim holds or fails."""
         if self.below:
             low, high = -high, -low
         least = -self.least if self.below else self.least
@@ -60,7 +60,7 @@ CLAIMS = (
 
 
 def measured(outcome: Record) -> dict[str, float]:
-    """A run's measures, of questions or of captions; on the shifted test unless the name is ``val``."""
+    """The measures of a run on questions or captions; on the shifted test, except for ``val``."""
     if "scores" in outcome:
         test = outcome["scores"]["test"]
         pointing, rank = (test[f"reference_gradient_{name}"] for name in ("pointing", "rank_correlation"))
@@ -80,10 +80,10 @@ CONTROLS = {"human": "", "permuted": ", permuted", "random-per-epoch": ", redraw
 
 
 def role(arm: Record, full_share: float) -> tuple[str, str] | None:
-    """The form of HINT, or of what stands beside it, and the row that an arm is in the claims, by its options."""
-    method, beside = arm["method"], {"base": ("base", "base"), "attn-align": (ATTENTION, ATTENTION)}
-    if (name := arm["name"].removesuffix(", trained")) in beside:
-        return beside[name]
+    """The form of HINT that an arm uses, and the row of the claims that it is; None if no claim is about it."""
+    method, others = arm["method"], {"base": ("base", "base"), "attn-align": (ATTENTION, ATTENTION)}
+    if (name := arm["name"].removesuffix(", trained")) in others:
+        return others[name]
     if method["supervision"] != "importance" or method.get("task_on", "all") != "all" or method.get("probes") == 0:
         return None
     form, control = FORMS[method.get("importance", "sum"), method["scale_free"]], CONTROLS.get(method["hints"])
@@ -94,9 +94,9 @@ def role(arm: Record, full_share: float) -> tuple[str, str] | None:
 
 
 def differences(results: Record) -> Iterator[tuple[str, Claim, list[float]]]:
-    """For each form of HINT, with its start, and each claim about rows that the table has: the paired differences.
+    """The paired differences for each claim about rows of a table, with the form of HINT and how its training starts.
 
-    A table whose base begins with random weights may have rows that were trained before, in as many steps in all.
+    If the base starts from random weights, it is also the base of fine-tuned rows: all take as many steps in all.
     """
     rows: dict[tuple[str, str, str], dict[tuple[str, int], dict[str, float]]] = {}
     full_share = next(arm["hint_share"] for arm in results["arms"] if arm["name"] == "base")
@@ -117,13 +117,13 @@ def differences(results: Record) -> Iterator[tuple[str, Claim, list[float]]]:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % of the mean."""
+    """The 95 % confidence interval of the mean."""
     half = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
     return fmean(values) - half, fmean(values) + half
 
 
 def report(results: Sequence[Path]) -> tuple[str, str]:
-    """As Markdown: in how many settings each claim holds, and every difference with its interval."""
+    """Two tables as Markdown: in how many settings each claim holds, and every difference with its interval."""
     tally: dict[tuple[Claim, str], Counter[str]] = {}
     details: list[tuple[int, list[str]]] = []
     seen = set()
@@ -131,14 +131,14 @@ def report(results: Sequence[Path]) -> tuple[str, str]:
         content = read_json(path)
         for column, claim, values in differences(content):
             low, high = interval(values)
-            if (claim, column, tuple(values)) in seen:  # tables may share runs
+            if (claim, column, tuple(values)) in seen:  # two tables may share runs
                 continue
             seen.add((claim, column, tuple(values)))
             tally.setdefault((claim, column), Counter())[claim.verdict(low, high)] += 1
             digits = 2 if claim.measure in ("cider", "rank") else 1
-            told = f"{fmean(values):+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+            difference = f"{fmean(values):+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
             setting = f"{path.parents[2].name.removeprefix('updn_')}, {path.parent.name}"
-            row = [claim.text, column, setting, str(len(values)), told, claim.verdict(low, high)]
+            row = [claim.text, column, setting, str(len(values)), difference, claim.verdict(low, high)]
             details.append((CLAIMS.index(claim), row))
     counts = [
         ["" if row else claim.text, column, *(str(tally[claim, column][verdict]) for verdict in VERDICTS)]
@@ -152,7 +152,7 @@ def report(results: Sequence[Path]) -> tuple[str, str]:
 
 
 def committed(examples: Path) -> list[Path]:
-    """The results of tests that lie in the examples; those of selections are of development splits."""
+    """The committed results of all studies, except for selections, which use development splits."""
     paths = sorted(examples.glob("*/results/*/results.json"))
     return [path for path in paths if not path.parent.name.startswith("selection")]
 

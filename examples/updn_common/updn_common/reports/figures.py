@@ -1,4 +1,4 @@
-"""Pictures of importance: which proposals mattered, painted over the image."""
+"""Figures: the importance of proposals painted over an image, and plots of reports."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from updn_common.errors import InputError
 from updn_common.files.images import read_image
+from updn_common.files.writing import atomic_file
 
 _IMAGE_NAME = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)\.(?:jpe?g|png)", re.IGNORECASE)  # not VQA-HAT's 150_1.png
 MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour map have much of
@@ -26,7 +27,7 @@ MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour m
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Figures that begin in here show text as it is; others take what is between two dollar signs for a formula."""
+    """In this context figures show text as it is; otherwise matplotlib reads text between dollar signs as a formula."""
     with matplotlib.rc_context({"text.parse_math": False}):
         yield
 
@@ -36,13 +37,13 @@ class ImageFolder(NamedTuple):
 
     folder: Path
     files: dict[int, Path]
-    """By COCO id."""
+    """The file of each image, by its COCO id."""
 
     def file(self, image_id: int, coco_split: str) -> Path:
         """The file of an image.
 
         Raises:
-            InputError: it is not there.
+            InputError: There is no such file.
         """
         if image_id not in self.files:
             name = f"COCO_{coco_split or 'val2014'}_{image_id:012d}.jpg"
@@ -54,10 +55,10 @@ class ImageFolder(NamedTuple):
 
 
 def find_images(folder: Path) -> ImageFolder:
-    """Finds images by their names: ``COCO_val2014_000000000042.jpg``, ``000000000042.png``, ``42.jpg``.
+    """Find images by their names: ``COCO_val2014_000000000042.jpg``, ``000000000042.png``, ``42.jpg``.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: There is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the one that holds the images.")
@@ -66,19 +67,19 @@ def find_images(folder: Path) -> ImageFolder:
 
 
 def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[int, int]) -> Image.Image:
-    """Opens an image, to be closed by the caller.
+    """Open an image; the caller closes it.
 
     A camera may store a photo lying on its side, with a note (EXIF) of how to turn it. Some feature extractors follow
-    that note, and some do not: the photo is turned if it has the right size only then.
+    that note, and some do not: the photo is turned if that gives it the size of its proposals.
 
     Args:
-        images: Where it is.
-        image_id: Its COCO id.
+        images: The folder of the image.
+        image_id: The COCO id.
         coco_split: Such as ``"val2014"``, for the error message.
-        size: The width and height that its proposals were prepared for.
+        size: The width and height that the proposals of the image were prepared for.
 
     Raises:
-        InputError: it is not there, damaged, or of another size.
+        InputError: The image does not exist, is damaged, or has another size.
     """
     path = images.file(image_id, coco_split)
     image = read_image(path)
@@ -100,13 +101,13 @@ def importance_map(
     """A map (height, width) in [0, 1]: each pixel has the importance of the most important proposal that covers it.
 
     Args:
-        boxes: Corners x1, y1, x2, y2 in pixels; what lies outside the image is not drawn.
-        importance: Of each proposal; negative importance speaks against the answer and is left out.
+        boxes: Corners x1, y1, x2, y2 in pixels; parts outside the image are not drawn.
+        importance: Importance of each proposal; negative importance speaks against the answer and is left out.
         size: Width and height of the image in pixels.
     """
     width, height = size
     heat = np.zeros((height, width))
-    for k in importance.argsort():  # the most important last
+    for k in importance.argsort():  # the most important one is painted last
         x1, y1, x2, y2 = boxes[k].clip(0)  # a negative index would count from the other side
         heat[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = max(importance[k], 0.0)
     return heat / heat.max() if heat.max() > 0 else heat
@@ -117,8 +118,7 @@ def draw_importance(
 ) -> None:
     """Light an image by importance, warm where it is high and dark where it is not positive.
 
-    The most important proposal is outlined, also where its importance is negative: it is the first all the same. In a
-    tie, none is.
+    The most important proposal is outlined, even if its importance is negative. In a tie, none is.
     """
     heat = importance_map(boxes, importance, image.size)
     pixels = np.asarray(image.convert("RGB")) / 255
@@ -133,7 +133,7 @@ def draw_importance(
 
 @plain_text()
 def draw_words(axes: Axes, lines: Sequence[Sequence[tuple[str, str]]], size: float = 11) -> None:
-    """Writes a title above axes, word by word: each line holds words and their colours, a coloured one in bold."""
+    """Write a title above axes: each line holds words and their colours; coloured words are in bold."""
     boxes: list[Artist] = [
         HPacker(
             children=[
@@ -163,10 +163,11 @@ def draw_words(axes: Axes, lines: Sequence[Sequence[tuple[str, str]]], size: flo
 
 @plain_text()
 def draw(path: Path, into: Callable[[Axes], None]) -> None:
-    """Draw a figure of a report into a file."""
+    """Draw a figure of a report into a PNG file; ``into`` plots into its axes."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     into(axes)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    figure.savefig(path, dpi=150)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
     plt.close(figure)

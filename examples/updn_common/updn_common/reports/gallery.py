@@ -1,4 +1,4 @@
-"""One HTML page of many pictures that can be searched, filtered and sorted, to be opened from disk."""
+"""An HTML page of many pictures that can be searched, filtered and sorted; it is opened from disk."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from updn_common.reports.page import environment
 
 Tone = Literal["", "good", "fair", "bad"]
 COLOURS: dict[Tone, str] = {"good": "#1a7f37", "fair": "#9a6700", "bad": "#b42318"}
-"""Of tones in pictures, which are on white; the page has its own."""
+"""Colours of the tones in pictures, whose background is white; the page has its own."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that is known of a picture, such as an answer, and whether that is good."""
+    """A fact about a picture, such as an answer, and whether that is good."""
 
     label: str
     value: str
@@ -25,34 +25,34 @@ class Fact:
 
 @dataclass(frozen=True)
 class Card:
-    """A picture and what is known of it."""
+    """A picture, and facts about it."""
 
     path: str
-    """Relative to the page."""
+    """Path of the picture, relative to the page."""
     size: tuple[int, int]
-    """Width and height in pixels: the page keeps the room before it loads the picture."""
+    """Width and height in pixels, so that the page can reserve the space before it loads the picture."""
     title: str
     facts: Sequence[Fact] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
-    """The page offers a choice of the values of each name."""
+    """Values by which the page filters, by the name of the filter."""
     order: Mapping[str, float] = field(default_factory=dict)
-    """The page sorts by any of them; a card without a value, or with NaN, comes last."""
+    """Values by which the page sorts; a card without a value, or with NaN, comes last."""
 
     @property
     def caption(self) -> str:
-        """All in one sentence, also for those who cannot see the picture."""
+        """The title and all facts as text, also for readers who cannot see the picture."""
         return " ".join([self.title, *(f"{fact.label.capitalize()}: {fact.value}." for fact in self.facts)])
 
 
 def write_gallery(path: Path, title: str, introduction: str, guide: str, cards: Sequence[Card]) -> None:
-    """Write a page that needs no network; its script is plain JavaScript, and without it all cards are shown.
+    """Write a page that needs no network. Its script is plain JavaScript; without scripts it shows all cards.
 
     Args:
         path: The HTML file.
-        title: Its heading.
-        introduction: What is shown.
-        guide: How to read the pictures; folded up at first.
-        cards: The pictures, in the order that the page begins with.
+        title: The heading.
+        introduction: What the page shows.
+        guide: How to read the pictures; hidden until the reader asks for it.
+        cards: The pictures, in their first order.
     """
     names = dict.fromkeys(name for card in cards for name in card.filters)
     html = (

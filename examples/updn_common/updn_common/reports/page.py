@@ -1,4 +1,4 @@
-"""One HTML page from sections of text, tables and figures, to be opened from disk."""
+"""An HTML page of text, tables and figures; it is opened from disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,46 +7,40 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from updn_common.files.writing import atomic_file
-
-
-@dataclass(frozen=True)
-class TableBlock:
-    """A table; the first column is its rows' names."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    emphasised: Sequence[int] = ()
-    """Rows to set in bold."""
+from updn_common.reports.tables import Block
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, by its path relative to the page."""
+    """A picture.
+
+    Attributes:
+        path: Path of the file, relative to the page.
+        caption: Text below the picture.
+    """
 
     path: str
     caption: str
-    description: str = ""
-    """What it shows, for those who cannot see it."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with any of text, a table and figures below it."""
+    """A heading, and below it any of text, a table and figures; the title of the table is not shown."""
 
     heading: str
     text: str = ""
-    table: TableBlock | None = None
+    table: Block | None = None
     figures: Sequence[Figure] = ()
 
 
 def write_page(path: Path, title: str, introduction: str, sections: Sequence[Section]) -> None:
-    """Write a page without scripts or outside resources; text is escaped."""
+    """Write a page without scripts and without resources from outside; text is escaped."""
     html = environment().get_template("page.html").render(title=title, introduction=introduction, sections=sections)
     with atomic_file(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
 
 def environment() -> Environment:
-    """The templates; what they are filled with is escaped."""
+    """The templates of the pages; they escape the text that is put into them."""
     loader = PackageLoader("updn_common.reports")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -1,13 +1,13 @@
-"""Tables of numbers with their intervals, for the terminal, as Markdown and as CSV."""
+"""Tables of numbers with their intervals, for the terminal and as Markdown."""
 
-import csv
 import html
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -15,54 +15,58 @@ from rich.text import Text
 from updn_common.console import plain_console
 from updn_common.files.writing import atomic_file
 from updn_common.reports.bootstrap import Interval, Number
-from updn_common.reports.comparison import Cell, Row
 
-CSV_HEADER = (
-    *("data", "method", "runs", "measure", "value", "spread", "low", "high"),
-    *("difference", "difference_spread", "difference_low", "difference_high"),
-)
+LineStyle = Literal["", "emphasised", "published"]
+_RICH_STYLES: dict[LineStyle, str] = {"": "", "emphasised": "bold", "published": "dim italic"}
 
 
 class Line(NamedTuple):
-    """A line of a table: a name, and for each column a value and its interval (empty where there is none)."""
+    """One line of a table: its name, and for each column a value and its interval (empty if there is none)."""
 
     name: str
     cells: Sequence[tuple[str, str]]
-    published: bool = False
+    style: LineStyle = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """The name and the text of each cell."""
+        return [self.name, *(" ".join(filter(None, cell)) for cell in self.cells)]
 
 
 class Block(NamedTuple):
-    """One table."""
+    """One table. Its header has one more entry than the cells of a line, for the names of the lines."""
 
     title: str
     header: Sequence[str]
     lines: Sequence[Line]
 
+    def pieces(self, first: int, width: int) -> Iterator["Block"]:
+        """Cut the table into narrower ones: the first has ``first`` columns, the others ``width`` at most."""
+        cuts = [0, *range(first, len(self.header) - 1, width), len(self.header) - 1]
+        for start, end in pairwise(cuts):
+            lines = [line._replace(cells=line.cells[start:end]) for line in self.lines]
+            yield Block(self.title, [self.header[0], *self.header[1:][start:end]], lines)
+
 
 def format_number(number: Number, digits: int) -> str:
-    """Such as ``"81.66 [79.21, 83.98]"``."""
+    """Format a number and its interval, such as ``"81.66 [79.21, 83.98]"``."""
     return f"{number.value:.{digits}f} {format_interval(number.interval, digits)}"
 
 
 def format_interval(interval: Interval, digits: int) -> str:
-    """Such as ``"[79.21, 83.98]"``, or ``"[-]"`` for none."""
+    """Format an interval, such as ``"[79.21, 83.98]"``; an unknown one is ``"[-]"``."""
     low, high = interval
     return "[-]" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def format_cell(cell: Cell, digits: int) -> tuple[str, str]:
-    """Such as ``"81.66 ± 0.12"`` and ``"[79.21, 83.98]"``; without a spread for one run."""
-    spread = "" if cell.spread is None else f" ± {cell.spread:.{digits}f}"
-    return f"{cell.value:.{digits}f}{spread}", format_interval(cell.interval, digits)
+def format_mean(value: float, spread: float | None, digits: int) -> str:
+    """Format a mean and its standard deviation, such as ``"66.4 ± 7.9"``; one run has no deviation."""
+    return f"{value:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
 
 
-def beside_published(rows: Sequence[Row[Any]], lines: Sequence[Line], published: Mapping[str, Line]) -> list[Line]:
-    """Published lines by the names of what they are of, each with our lines of it below; then all others of ours."""
-    belongs = [row.runs[0].published_row for row in rows]
-    together = []
-    for name, line in published.items():
-        together += [line, *(mine for mine, of in zip(lines, belongs, strict=True) if of == name)]
-    return together + [mine for mine, of in zip(lines, belongs, strict=True) if of not in published]
+def format_values(values: Sequence[float], digits: int = 1) -> str:
+    """Format the mean and standard deviation of values, such as ``"66.4 ± 7.9"``; ``"-"`` if there are none."""
+    return format_mean(fmean(values), stdev(values) if len(values) > 1 else None, digits) if values else "-"
 
 
 def print_blocks(blocks: Iterable[Block]) -> None:
@@ -74,70 +78,30 @@ def print_blocks(blocks: Iterable[Block]) -> None:
             table.add_column(name, justify="right" if i else "left", no_wrap=not i)
         for line in block.lines:
             cells = ["\n".join(filter(None, cell)) for cell in line.cells]
-            table.add_row(line.name, *cells, style="dim italic" if line.published else "")
-        console.print(
-            Text(block.title, style="italic"), soft_wrap=True
-        )  # a title of the table has no more than its width
+            table.add_row(line.name, *cells, style=_RICH_STYLES[line.style])
+        if block.title:  # printed apart, because Rich wraps a table's own title at the width of the table
+            console.print(Text(block.title, style="italic"), soft_wrap=True)
         console.print(table, "")
 
 
 def write_blocks(path: Path, introduction: str, blocks: Iterable[Block]) -> None:
     """Write tables as Markdown, each below its title."""
-    text = [introduction]
-    for block in blocks:
-        lines = [[line.name, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in block.lines]
-        text.append(f"\n## {_plain(block.title)}\n\n{markdown(block.header, lines)}")
+    tables = [f"\n## {_plain(block.title)}\n\n{block_markdown(block)}" for block in blocks]
     with atomic_file(path) as temporary:
-        temporary.write_text("".join(text), encoding="utf-8")
+        temporary.write_text("".join([introduction, *tables]), encoding="utf-8")
+
+
+def block_markdown(block: Block) -> str:
+    """A table as Markdown, without its title."""
+    return markdown(block.header, [line.texts for line in block.lines])
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table of plain text; all columns but the first are set to the right."""
+    """A Markdown table of plain text; all columns except the first are aligned to the right."""
     lines = [map(_plain, header), ["---", *["---:"] * (len(header) - 1)], *(map(_plain, row) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _plain(text: str) -> str:
-    """Text as Markdown that is shown as it is: no HTML, formulas, links or further lines."""
+    """Escape text so that Markdown shows it as it is, on one line: no HTML, formulas or links."""
     return re.sub(r"([\\`|$*~]|(?<=\])\()", r"\\\1", html.escape(" ".join(text.split()), quote=False))
-
-
-def write_csv(
-    path: Path, rows: Mapping[str, Sequence[Row[Any]]], published: Iterable[tuple[str, str, str, float]]
-) -> None:
-    """Write every number of a comparison as a record of :data:`CSV_HEADER`.
-
-    Args:
-        path: The file.
-        rows: Those of each data set.
-        published: Data set, method, measure and value of numbers of others.
-    """
-    records: list[list[object]] = []
-    for data, mine in rows.items():
-        for row in mine:
-            for name, cell in row.cells.items():
-                difference = row.differences.get(name)
-                numbers = [*_flat(cell), *(_flat(difference) if difference else [""] * 4)]
-                records.append([data, row.name, len(row.runs), name, *numbers])
-    for data, method, measure, value in published:
-        records.append([data, f"{method} (published)", "", measure, value, *[""] * 7])
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([CSV_HEADER, *(map(_no_formula, record) for record in records)])
-
-
-def _no_formula(cell: object) -> object:
-    """A cell that no spreadsheet computes: what begins like a formula gets the apostrophe of text before it."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-
-
-def _flat(cell: Cell) -> list[object]:
-    interval = ["" if math.isnan(end) else end for end in cell.interval]
-    return [cell.value, "" if cell.spread is None else cell.spread, *interval]
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and standard deviation, such as ``"66.4 ± 7.9"``."""
-    if not values:
-        return "-"
-    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values):.{digits}f}{deviation}"

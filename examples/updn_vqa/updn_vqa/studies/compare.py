@@ -1,74 +1,92 @@
 """Many runs side by side, and beside the paper's Table 1: ``updn-vqa compare``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from accelerate import Accelerator
 
-from updn_common.console import plain_console
-from updn_common.errors import InputError
-from updn_common.progress import track
-from updn_common.reports.bootstrap import estimate_means
-from updn_common.reports.comparison import by_data_set
-from updn_common.runs.measurements import CheckpointName
-from updn_common.runs.processes import make_accelerator
+from updn_common.reports.bootstrap import Estimates, estimate_means
+from updn_common.reports.rows import Column, Row
+from updn_common.studies.compare import GUIDE, CompareOptions, Layout, Part, report_comparison, run_comparison
+from updn_common.studies.compared_runs import Rows, describe_importance
 from updn_vqa.data.accuracy import AccuracyVersion
-from updn_vqa.evaluation.measures import evaluate_run
-from updn_vqa.studies.compare_report import print_tables, write_tables
-from updn_vqa.studies.recipes import read_runs
+from updn_vqa.data.prepared import PreparedData
+from updn_vqa.evaluation.evaluate import NAMES
+from updn_vqa.evaluation.measures import evaluate_run, relevant_by
+from updn_vqa.studies.compared_run import ComparedRun
+from updn_vqa.studies.published import ANSWER_TYPES, TABLE_1
+from updn_vqa.studies.supervision import draw_supervision
+
+GROUNDING = (
+    Column("rank_correlation", "rank corr.", 3),
+    Column("pointing", "pointing %", 2),
+    Column("sufficiency", "sufficiency", 3),
+    Column("comprehensiveness", "comprehens.", 3),
+)
+FLIPS = (Column("flips_irrelevant", "irrelevant swapped"), Column("flips_relevant", "relevant swapped"))
+FPVG = tuple(Column(name, name.upper()) for name in ("fpvg", "ggc", "ggw", "bgc", "bgw"))
+GROUNDING_GUIDE = (
+    "Rank correlation (Spearman's) is of importance and human importance. Pointing: the most important proposal shows "
+    "the asked object. Low sufficiency and high comprehensiveness mean that the importance is faithful (DeYoung et "
+    "al., 2020). FPVG (Reich et al., 2023) = GGC + GGW: the answer stays with the relevant proposals alone and "
+    "changes with the irrelevant ones alone; G or B stands for good or bad grounding, C or W for a correct or wrong "
+    "answer. Importance is taken as each run was trained: the sum of the gradient, or its norm."
+)
 
 
 @dataclass(frozen=True)
-class CompareConfig:
-    """Which runs to compare. Those that differ in their seeds or data alone make one row.
+class CompareConfig(CompareOptions):
+    """Which runs to compare. Runs that differ in seed or data only make one row.
 
     Attributes:
-        runs: Their directories; differences are to the row of the first.
-        data: The prepared directory; default: the one that each run was trained on.
-        split: The split to answer; default: test, or val where there is none.
-        out: Where the tables and the curve go.
         version: The official rules of accuracy.
-        checkpoint: The best on the development split, or the last.
-        cpu: Evaluate on the CPU even where there is a GPU.
     """
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    data: Path | None = None
-    split: str | None = None
-    out: Path = Path("comparison")
     version: AccuracyVersion = "2016"
-    checkpoint: CheckpointName = "best"
-    cpu: bool = False
 
 
 def compare(config: CompareConfig) -> None:
     """Print how runs compare; write ``table.md``, ``table.csv`` and, if shares of hints differ, ``supervision.png``.
 
-    A run answers the questions once: what was measured of it is kept in its directory.
+    A run answers the questions once: its measurements are kept in its directory.
 
     Raises:
-        InputError: There is no run, one of them or its data does not exist, or two of them differ in nothing.
+        InputError: No runs are given, one of them or its data does not exist, or two of them do not differ.
     """
-    if not config.runs:
-        raise InputError("Give the directories of the runs to compare.")
-    runs = read_runs(config.runs, config.data, config.split)
-    accelerator = make_accelerator(cpu=config.cpu)
-    measured = {}
-    for run in track(runs, "runs"):
+
+    def measure(run: ComparedRun, accelerator: Accelerator) -> Estimates:
+        split = run.data.split(run.split)
         found = evaluate_run(
-            run.path,
-            run.data,
-            run.data.split(run.split),
-            accelerator,
-            checkpoint=config.checkpoint,
-            option="RUN",
-            reuse=True,
+            run.path, run.data, split, accelerator, checkpoint=config.checkpoint, option="RUN", reuse=True
         )
         columns = found.accuracy(config.version) | found.grounding()
-        # All runs of a world are resampled alike.
-        measured[run.path] = estimate_means(columns, found.images, seed=(0, run.world))
-    if accelerator.is_main_process:
-        rows = by_data_set(runs, measured)
-        written = write_tables(config.out, rows, config.version)
-        print_tables(rows)
-        plain_console(soft_wrap=True).print(f"written: {', '.join(map(str, written))}")
+        return estimate_means(columns, found.images, seed=(0, run.world))
+
+    def report(rows: Rows[ComparedRun]) -> list[Path]:
+        rules = f"The official rules of accuracy are those of {config.version}."
+        layout = Layout(
+            introduction=f"{GUIDE.format(samples='questions')} {rules}",
+            guide=GROUNDING_GUIDE,
+            parts=_parts,
+            published=TABLE_1,
+            published_title="published accuracy (%)",
+        )
+        return report_comparison(config.out, rows, layout) + draw_supervision(config.out, rows)
+
+    run_comparison(config, PreparedData.open, ComparedRun, measure, report)
+
+
+def _parts(rows: Sequence[Row[ComparedRun]]) -> list[Part]:
+    measured = dict.fromkeys(name for row in rows for name in row.cells)
+    answer_types = [name for name in measured if not name.startswith('"') and name not in NAMES]
+    accuracy = [Column(name, name, 2) for name in dict.fromkeys([*ANSWER_TYPES, *answer_types])]
+    relevant = " and ".join(sorted({relevant_by(run.data, run.split) for row in rows for run in row.runs}))
+    return [
+        Part("official accuracy (%)", accuracy),
+        Part("accuracy (%)", accuracy, differences=True),
+        Part("grounding", GROUNDING, differences=True),
+        Part(f"grounding, importance: {describe_importance(rows)}", GROUNDING),
+        Part(f"faithful and plausible grounding (%), relevant by {relevant}", FPVG),
+        Part(f"answers that change with another image's proposals (%), relevant by {relevant}", FLIPS),
+    ]

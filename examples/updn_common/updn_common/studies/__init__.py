@@ -1,0 +1,1 @@
+"""Many runs: trained at equal budget, and compared with one another and with published numbers."""
