@@ -97,7 +97,8 @@ def options(
         "amber": HandMade("dark red", [0.0, 0.0, 0.0, 0.2]),
     }
     monkeypatch.setattr("updn_vqa.evaluation.explain.load_model", lambda run, data, option: models[run.name])
-    return ExplainConfig(prepared.out, Path("before"), Path("after"), world, tmp_path / "page", "train", (1000,))
+    runs = Path("before"), Path("after")
+    return ExplainConfig(prepared.out, *runs, world, tmp_path / "page", "train", questions=(1000,))
 
 
 def fails(options: ExplainConfig) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from updn_common.console import plain_console
 from updn_common.files.reading import read_json
 from updn_common.files.writing import write_json
+from updn_common.reports.explanation import Choice
 from updn_common.reports.figures import draw, find_images
 from updn_common.reports.page import Figure, Section, TableBlock, write_page
 from updn_common.reports.tables import markdown, spread
@@ -19,7 +20,7 @@ from updn_common.runs.directory import read_metrics
 from updn_common.runs.importance import Importance
 from updn_common.runs.study import Arm, directories, made_by
 from updn_vqa.data.prepared import PreparedData
-from updn_vqa.evaluation.explain import CHOSEN, READING_GUIDE, Choice, choose_questions, draw_explanations
+from updn_vqa.evaluation.explain import CHOSEN, READING_GUIDE, choose_questions, draw_explanations
 from updn_vqa.studies.definitions import Study
 from updn_vqa.training.measure import load_model
 from updn_vqa.training.methods import Method, Scale
