@@ -1,4 +1,4 @@
-"""Training on a tiny world: every preset, resuming, what is chosen, and two processes."""
+"""Training on a tiny world: every method, resuming, the best checkpoint, hints, and two processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Decoding captions from proposals by greedy or beam search, for a batch of images."""
+"""Decoding captions from proposals by beam search, for a batch of images."""
 
 from typing import NamedTuple
 
@@ -36,18 +36,6 @@ class Beams(NamedTuple):
     ended: Bool[Tensor, "B N"]
 
 
-def greedy(
-    model: UpDnCaptioner,
-    features: Float[Tensor, "B K D"],
-    mask: Bool[Tensor, "B K"],
-    *,
-    max_length: int = MAX_LENGTH,
-    repeats: bool = True,
-) -> list[Decoded]:
-    """Decode the most probable word at each step; see :func:`beam_search`."""
-    return beam_search(model, features, mask, beam_size=1, max_length=max_length, repeats=repeats)
-
-
 @torch.no_grad()
 def beam_search(
     model: UpDnCaptioner,
@@ -67,7 +55,7 @@ def beam_search(
         model: The network, in evaluation mode unless dropout is wanted.
         features: Features of the images' proposals.
         mask: True for existing proposals.
-        beam_size: Number of captions that are kept at each step.
+        beam_size: Number of captions that are kept at each step; 1 is greedy search.
         max_length: Number of words after which a caption is cut.
         length_penalty: Captions are compared by log-probability / length ** penalty, where length includes END. With 0
             this is the log-probability, as in the paper; with 1 its mean per word, which favours longer captions.

@@ -100,5 +100,7 @@ def _similarity(candidate: Vector, reference: Vector) -> float:
     for n in range(N):
         mine, theirs, norms = candidate.weights[n], reference.weights[n], candidate.norms[n] * reference.norms[n]
         if norms > 0:
-            total += sum(min(mine[ngram], theirs[ngram]) * theirs[ngram] for ngram in mine.keys() & theirs) / norms
+            # In the caption's order: that of a set, and so the last digit of the sum, would differ between processes.
+            shared = [ngram for ngram in mine if ngram in theirs]
+            total += sum(min(mine[ngram], theirs[ngram]) * theirs[ngram] for ngram in shared) / norms
     return total / N * math.exp(-((candidate.length - reference.length) ** 2) / (2 * SIGMA**2))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from updn_captioning.data.prepared import CaptionBatch
 from updn_captioning.data.vocabulary import BEGIN, END, PAD, CaptionVocabulary
-from updn_captioning.networks.decode import MAX_LENGTH, greedy
+from updn_captioning.networks.decode import MAX_LENGTH, beam_search
 from updn_captioning.networks.updn import UpDnCaptioner
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies, Vector
 from updn_captioning.training.objective import Spoken
@@ -48,8 +48,8 @@ class Critic:
         """
         with evaluating(model):
             tokens = sample(model, batch.features, batch.mask, chance)
-            baseline = [_with_end(decoded.tokens) for decoded in greedy(model, batch.features, batch.mask)]
-        image_ids = batch.image_ids.tolist()
+            greedy = beam_search(model, batch.features, batch.mask, beam_size=1)
+        image_ids, baseline = batch.image_ids.tolist(), [_with_end(decoded.tokens) for decoded in greedy]
         advantage = self.rewards(image_ids, tokens.tolist()) - self.rewards(image_ids, baseline)
         return Spoken(tokens, advantage.to(batch.features))
 
