@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from updn_captioning.data.visual_words import VisualWords
-from updn_captioning.scores.chair import chair, objects_there
+from updn_captioning.scores.chair import chair, present_objects
 from updn_common.reports.bootstrap import estimate
 
 WORDS = VisualWords.of_names(["cat", "dog", "hot dog"])
@@ -14,7 +14,7 @@ CAT, DOG, HOT_DOG = range(3)
 def test_objects_are_annotated_or_named_by_references() -> None:
     references = {1: ["a cat", "two dogs and a cat"], 2: ["grass"]}
     annotated = [(1, HOT_DOG), (2, CAT), (3, DOG)]
-    assert objects_there(references, annotated, WORDS) == {1: {CAT, DOG, HOT_DOG}, 2: {CAT}}
+    assert present_objects(references, annotated, WORDS) == {1: {CAT, DOG, HOT_DOG}, 2: {CAT}}
 
 
 def test_mentions_and_captions() -> None:

@@ -20,8 +20,13 @@ from PIL import Image
 
 from updn_captioning.data.prepared import PreparedData
 from updn_captioning.data.visual_words import VisualWord
-from updn_captioning.evaluation.explain import THERE, ExplainConfig, choose_images, explain, person_caption
-from updn_captioning.evaluation.explain_image import Said, draw_explanation, look, named_categories
+from updn_captioning.evaluation.explain import TONES, ExplainConfig, choose_images, explain, person_caption
+from updn_captioning.evaluation.explain_image import (
+    ExplainedCaption,
+    draw_explanation,
+    explain_caption,
+    named_categories,
+)
 from updn_captioning.evaluation.grounding import Words, generated_batch
 from updn_captioning.networks.generate import Decoding, generate, load_model
 from updn_common.errors import InputError
@@ -114,7 +119,7 @@ def test_each_network_reads_its_own_caption(
     said = [generate(model, split, Accelerator(cpu=True), options.decoding) for model in models]
     for position, (picture, card) in enumerate(zip(pictures, cards, strict=True)):
         pair = [
-            look(model, data, split, position, own[position], "gradient")
+            explain_caption(model, data, split, position, own[position], "gradient")
             for model, own in zip(models, said, strict=True)
         ]
         assert pair[0].caption != pair[1].caption
@@ -134,7 +139,7 @@ def test_each_network_reads_its_own_caption(
                     assert (panel.marked, panel.text, panel.outlined) == ([], f"does not say {name}", [])
                 else:
                     assert panel.marked == [(found.caption.split()[found.words[word].begin], GREEN if there else RED)]
-                    first = boxes[int(found.looked[word].argmax())]
+                    first = boxes[int(found.weights[word].argmax())]
                     assert panel.outlined == [pytest.approx(first.tolist())]
         assert card.title == split.references[image][0]
         assert [(fact.label, fact.value) for fact in card.facts[:2]] == [
@@ -145,7 +150,7 @@ def test_each_network_reads_its_own_caption(
             honest = all((image, word.category) in split.annotated for word in found.words)
             tone = "good" if honest and found.words else "" if not found.words else "bad"
             assert fact.tone == tone
-            assert card.filters[fact.label] == THERE[tone]
+            assert card.filters[fact.label] == TONES[tone]
         change = pair[1].rank_correlation - pair[0].rank_correlation
         assert card.order["change of rank correlation"] == pytest.approx(change, nan_ok=True)
     assert f"{options.out / 'index.html'}: 2 images\n" in capsys.readouterr().out
@@ -165,8 +170,8 @@ def test_both_networks_read_a_person_s_caption(
         assert [panel.title for panel in picture[2:4]] == [f"before: {text}", f"after: {text}"]
         boxes = split.images([position]).boxes[0]
         for panel, run in zip(picture[2:4], (options.before, options.after), strict=True):
-            found = look(load_model(run, data), data, split, position, caption, "attention")
-            assert panel.outlined == [pytest.approx(boxes[int(found.looked[0].argmax())].tolist())]
+            found = explain_caption(load_model(run, data), data, split, position, caption, "attention")
+            assert panel.outlined == [pytest.approx(boxes[int(found.weights[0].argmax())].tolist())]
         assert card.facts[0].value != text  # the card still has the own captions
 
 
@@ -201,8 +206,8 @@ def test_the_person_s_caption_names_most_objects(tiny: Tiny) -> None:
     assert found == f"a {name} next to a {data.categories[other]}"
 
 
-def said(caption: str, words: list[VisualWord], looked: list[list[float]]) -> Said:
-    return Said(caption, words, torch.tensor(looked, dtype=torch.float64), math.nan, math.nan)
+def said(caption: str, words: list[VisualWord], weights: list[list[float]]) -> ExplainedCaption:
+    return ExplainedCaption(caption, words, torch.tensor(weights, dtype=torch.float64), math.nan, math.nan)
 
 
 @pytest.fixture
@@ -211,7 +216,7 @@ def drawing(tiny: Tiny, tmp_path: Path, pictures: list[list[Panel]]) -> Callable
     data = PreparedData.open(tiny[1])
     split = data.split("test")
 
-    def draw(before: Said, after: Said, *, there: set[int]) -> list[Panel]:
+    def draw(before: ExplainedCaption, after: ExplainedCaption, *, there: set[int]) -> list[Panel]:
         named = [VisualWord(0, 0, category) for category in named_categories((before, after))]
         batch = generated_batch(split, [0], [[]], [named])
         image = Image.new("RGB", tuple(batch.sizes[0].tolist()), "white")
@@ -225,10 +230,10 @@ def drawing(tiny: Tiny, tmp_path: Path, pictures: list[list[Panel]]) -> Callable
 
 def test_a_word_of_several_tokens_is_marked(drawing: Callable[..., list[Panel]], tiny: Tiny) -> None:
     K = PreparedData.open(tiny[1]).split("test").images([0]).mask.shape[1]
-    looked = [[0.0] * K]
+    weights = [[0.0] * K]
     long = "a very very very very very long line with a hot dog and another hot dog"
-    before = said(long, [VisualWord(10, 12, 1), VisualWord(14, 16, 1)], looked * 2)
-    panels = drawing(before, said("a cat", [VisualWord(1, 2, 0)], looked), there={1})
+    before = said(long, [VisualWord(10, 12, 1), VisualWord(14, 16, 1)], weights * 2)
+    panels = drawing(before, said("a cat", [VisualWord(1, 2, 0)], weights), there={1})
     assert panels[2].marked == [("hot", GREEN), ("dog", GREEN)]
     assert panels[2].title == f"before: {long}"
     assert panels[2].outlined == []  # a tie

@@ -15,7 +15,14 @@ from updn_captioning.data.prepared import CaptionBatch
 from updn_captioning.data.vocabulary import BEGIN, END, PAD
 from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
 from updn_captioning.training.methods import METHODS, Method
-from updn_captioning.training.objective import Losses, Objective, Spoken, one_word, word_importance, word_scores
+from updn_captioning.training.objective import (
+    Losses,
+    Objective,
+    SampledCaptions,
+    one_word,
+    word_importance,
+    word_scores,
+)
 
 V, K, D, T = 9, 4, 6, 5
 LOSSES = {name: METHODS[name] for name in ("base", "hint", "hint-paper", "attn-align", "scst", "hint-scst")}
@@ -51,13 +58,13 @@ def make_batch(size: int = 4, seed: int = 0) -> CaptionBatch:
     )
 
 
-def make_spoken(size: int = 4) -> Spoken:
+def make_sampled(size: int = 4) -> SampledCaptions:
     """Sampled captions: one that ended, and others that were cut."""
     draw = torch.Generator().manual_seed(3)
     tokens = torch.randint(END + 1, V, (size, 4), generator=draw)
     tokens[:, 0] = BEGIN
     tokens[0, 2:] = torch.tensor([END, PAD])
-    return Spoken(tokens, torch.randn(size, generator=draw, dtype=torch.float64))
+    return SampledCaptions(tokens, torch.randn(size, generator=draw, dtype=torch.float64))
 
 
 def make_objective(method: Method) -> Objective:
@@ -70,10 +77,10 @@ def make_objective(method: Method) -> Objective:
     return Objective(model, method)
 
 
-def losses_of(objective: Objective, batch: CaptionBatch, spoken: Spoken) -> Losses:
+def losses_of(objective: Objective, batch: CaptionBatch, sampled: SampledCaptions) -> Losses:
     """The losses of a step."""
     losses: Losses = objective(
-        batch, spoken if objective.method.task == "self-critical" else None, task_scale=1 / 19, hint_scale=1 / 3
+        batch, sampled if objective.method.task == "self-critical" else None, task_scale=1 / 19, hint_scale=1 / 3
     )
     return losses
 
@@ -87,7 +94,7 @@ def step_log_probs(model: UpDnCaptioner, batch: CaptionBatch, b: int, features: 
 
 def test_the_papers_loss_by_loops() -> None:
     objective, batch = make_objective(replace(METHODS["hint-paper"], weight=3.0)), make_batch()
-    losses = losses_of(objective, batch, make_spoken())
+    losses = losses_of(objective, batch, make_sampled())
     task, hint = 0.0, 0.0
     for b in range(4):
         targets = batch.tokens[b, 1:].tolist()
@@ -126,13 +133,13 @@ def test_attention_alignment_by_loops() -> None:
 
 
 def test_self_critical_loss_by_loops() -> None:
-    batch, spoken = make_batch(), make_spoken()
+    batch, sampled = make_batch(), make_sampled()
     objective = make_objective(METHODS["scst"])
     expected = 0.0
-    for b, (tokens, advantage) in enumerate(zip(spoken.tokens.tolist(), spoken.advantage.tolist(), strict=True)):
-        log_probs = step_log_probs(objective.model, batch._replace(tokens=spoken.tokens), b)
+    for b, (tokens, advantage) in enumerate(zip(sampled.tokens.tolist(), sampled.advantage.tolist(), strict=True)):
+        log_probs = step_log_probs(objective.model, batch._replace(tokens=sampled.tokens), b)
         expected -= advantage * sum(log_probs[t, w].item() for t, w in enumerate(tokens[1:]) if w != PAD)
-    losses = losses_of(objective, batch, spoken)
+    losses = losses_of(objective, batch, sampled)
     assert losses.task.item() == pytest.approx(expected / 19)
     assert losses.total == losses.task
     assert losses.hint == 0
@@ -141,15 +148,15 @@ def test_self_critical_loss_by_loops() -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_parameter_gradients_equal_finite_differences(name: str) -> None:
     """Along a random direction for each parameter; the slope of a ranking loss is constant around a point."""
-    objective, batch, spoken = make_objective(LOSSES[name]), make_batch(), make_spoken()
-    losses_of(objective, batch, spoken).total.backward()
+    objective, batch, sampled = make_objective(LOSSES[name]), make_batch(), make_sampled()
+    losses_of(objective, batch, sampled).total.backward()
     draw, step = torch.Generator().manual_seed(3), 1e-6
     for parameter_name, parameter in objective.named_parameters():
         direction = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
         values, start = [], parameter.data.clone()
         for sign in (1, -1):
             parameter.data = start + sign * step * direction
-            values.append(losses_of(objective, batch, spoken).total.item())
+            values.append(losses_of(objective, batch, sampled).total.item())
         parameter.data = start
         slope = float((parameter.grad * direction).sum())
         assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-4, abs=1e-7), parameter_name
@@ -201,7 +208,7 @@ def test_a_random_word_estimates_the_mean_over_words(name: str) -> None:
     def evaluate(words: slice) -> list[Tensor]:
         objective.zero_grad()
         part = batch._replace(word_spans=batch.word_spans[:, words], human=batch.human[:, words])
-        losses = losses_of(objective, part, make_spoken())
+        losses = losses_of(objective, part, make_sampled())
         losses.total.backward()
         return [losses.hint, *(parameter.grad.clone() for parameter in objective.parameters())]
 
@@ -219,10 +226,10 @@ def test_captions_without_hints_have_no_loss_on_hints(name: str, words: int) -> 
     nothing = batch._replace(
         word_spans=torch.full((4, words, 2), -1), human=torch.full((4, words, K), torch.nan, dtype=torch.float64)
     )
-    losses = losses_of(objective, nothing, make_spoken())
+    losses = losses_of(objective, nothing, make_sampled())
     losses.total.backward()
     base = make_objective(METHODS["base"])
-    losses_of(base, batch, make_spoken()).total.backward()
+    losses_of(base, batch, make_sampled()).total.backward()
     assert losses.hint == 0
     for ours, theirs in zip(objective.parameters(), base.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
@@ -231,7 +238,9 @@ def test_captions_without_hints_have_no_loss_on_hints(name: str, words: int) -> 
 def test_padding_of_captions_changes_nothing() -> None:
     objective, batch = make_objective(METHODS["hint"]), make_batch()
     padded = batch._replace(tokens=torch.cat([batch.tokens, torch.full((4, 3), PAD)], 1))
-    torch.testing.assert_close(losses_of(objective, padded, make_spoken()), losses_of(objective, batch, make_spoken()))
+    torch.testing.assert_close(
+        losses_of(objective, padded, make_sampled()), losses_of(objective, batch, make_sampled())
+    )
 
 
 def test_importance_is_the_same_in_evaluation_and_training() -> None:
@@ -255,8 +264,10 @@ def _save_gradients(rank: int, port: int, file: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     batch = CaptionBatch(*(tensor[OF_RANK[rank]] for tensor in make_batch()))
-    spoken = Spoken(*(tensor[OF_RANK[rank]] for tensor in make_spoken()))
-    counts = torch.tensor([int((batch.tokens[:, 1:] != PAD).sum()), int(batch.hinted.any(1).sum()), len(spoken.tokens)])
+    sampled = SampledCaptions(*(tensor[OF_RANK[rank]] for tensor in make_sampled()))
+    counts = torch.tensor(
+        [int((batch.tokens[:, 1:] != PAD).sum()), int(batch.hinted.any(1).sum()), len(sampled.tokens)]
+    )
     torch.distributed.all_reduce(counts)
     words, hinted, captions = counts.tolist()
     assert (words, hinted, captions) == (19, 3, 4)
@@ -265,7 +276,7 @@ def _save_gradients(rank: int, port: int, file: Path) -> None:
         objective = DistributedDataParallel(make_objective(method), static_graph=True)
         samples = method.task == "self-critical"
         scales = {"task_scale": 2 / (captions if samples else words), "hint_scale": 2 / hinted}
-        objective(batch, spoken if samples else None, **scales).total.backward()
+        objective(batch, sampled if samples else None, **scales).total.backward()
         gradients |= {f"{name}: {n}": parameter.grad for n, parameter in objective.module.named_parameters()}
     if rank == 0:
         save_file(gradients, file)
@@ -280,7 +291,7 @@ def test_two_processes_equal_one_on_the_joined_batch(unused_tcp_port: int, tmp_p
     for name, method in LOSSES.items():
         objective, samples = make_objective(method), method.task == "self-critical"
         scales = {"task_scale": 1 / (4 if samples else 19), "hint_scale": 1 / 3}
-        objective(make_batch(), make_spoken() if samples else None, **scales).total.backward()
+        objective(make_batch(), make_sampled() if samples else None, **scales).total.backward()
         ours |= {f"{name}: {n}": parameter.grad for n, parameter in objective.named_parameters()}
     torch.testing.assert_close(theirs, ours, rtol=1e-12, atol=1e-14)
 

@@ -12,7 +12,7 @@ from updn_captioning.networks.decode import MAX_LENGTH
 from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies
 from updn_captioning.training.methods import METHODS
-from updn_captioning.training.objective import Objective, Spoken, word_log_probs
+from updn_captioning.training.objective import Objective, SampledCaptions, word_log_probs
 from updn_captioning.training.self_critical import Critic, sample
 
 K, D = 3, 5
@@ -110,7 +110,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward() -> None:
     exact = torch.autograd.grad(-expected_reward, list(model.parameters()))
     for caption, p in probabilities(model, batch, 2).items():
         advantage = torch.tensor([reward[caption] - baseline], dtype=torch.float64)
-        losses = objective(batch, Spoken(torch.tensor([[BEGIN, *caption]]), advantage))
+        losses = objective(batch, SampledCaptions(torch.tensor([[BEGIN, *caption]]), advantage))
         (p.detach() * losses.total).backward()
     for parameter, gradient in zip(model.parameters(), exact, strict=True):
         assert parameter.grad is not None
@@ -125,15 +125,15 @@ def test_the_baseline_is_the_greedy_caption(cut: bool) -> None:
         model.word.bias[UNKNOWN] = -1e6  # it may be sampled, but greedy search never chooses it
         model.word.bias[END] = -1e6 if cut else model.word.bias[END]
     chance = torch.rand(3, MAX_LENGTH, generator=torch.Generator().manual_seed(2))
-    spoken = critic(model, batch, chance)
-    torch.testing.assert_close(spoken.tokens, sample(model.eval(), batch.features, batch.mask, chance))
+    sampled = critic(model, batch, chance)
+    torch.testing.assert_close(sampled.tokens, sample(model.eval(), batch.features, batch.mask, chance))
     greedy = [BEGIN]
     while greedy[-1] != END and len(greedy) <= MAX_LENGTH:
         output = model(torch.tensor([greedy]), batch.features[:1], batch.mask[:1])
         greedy.append(int(output.log_probs[0, -1].argmax()))
     assert len(greedy) == (1 + MAX_LENGTH if cut else 6)
-    expected = critic.rewards([7, 8, 9], spoken.tokens.tolist()) - critic.rewards([7, 8, 9], [greedy] * 3)
-    torch.testing.assert_close(spoken.advantage, expected)
+    expected = critic.rewards([7, 8, 9], sampled.tokens.tolist()) - critic.rewards([7, 8, 9], [greedy] * 3)
+    torch.testing.assert_close(sampled.advantage, expected)
     assert expected.any()
 
 

@@ -16,7 +16,7 @@ from updn_vqa.networks.layers import NetworkSizes, VqaOutput
 from updn_vqa.networks.updn import UpDn
 from updn_vqa.training.methods import METHODS as PRESETS
 from updn_vqa.training.methods import Method, VisFis
-from updn_vqa.training.objective import Losses, Objective, answer_loss, decision_score, teaches
+from updn_vqa.training.objective import Losses, Objective, answer_loss, decision_score, trained_hints
 
 METHODS = {name: replace(method, probes=0) for name, method in PRESETS.items()}  # exact, without random directions
 # Presets with different losses, whichever hints they take and whichever questions they answer.
@@ -334,13 +334,13 @@ def test_hints_of_questions_without_a_known_answer(name: str) -> None:
     unknown.human[2] = torch.nan
     needs_truth = name in ("hint", "hint-paper", "scr")
     expected = [not needs_truth, True, False, not needs_truth]
-    assert teaches(METHODS[name], unknown).tolist() == expected
+    assert trained_hints(METHODS[name], unknown).tolist() == expected
     objective = make_objective(METHODS[name])
     losses = objective.hint_losses(unknown)
     assert losses[~torch.tensor(expected)].count_nonzero() == 0
     assert losses[1] == objective.hint_losses(hinted)[1]
     if needs_truth:  # the sum over all annotators' answers may still be known
         annotated = replace(METHODS[name], score="annotated")
-        assert teaches(annotated, unknown).tolist() == [True, True, False, True]
+        assert trained_hints(annotated, unknown).tolist() == [True, True, False, True]
         unknown.answer_scores[3] = 0.0
-        assert teaches(annotated, unknown).tolist() == [True, True, False, False]
+        assert trained_hints(annotated, unknown).tolist() == [True, True, False, False]

@@ -27,7 +27,7 @@ GROUNDING = {
     "attention_pointing": "attention: pointing (%)",
 }
 """Labels of the measures of visual words."""
-WHOSE: dict[CaptionKind, str] = {"reference": "references", "generated": "own captions"}
+KIND_NAMES: dict[CaptionKind, str] = {"reference": "references", "generated": "own captions"}
 
 
 def record(evaluation: Evaluation, java: Mapping[str, JavaScores]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _grounding(evaluation: Evaluation, numbers: Mapping[str, Number]) -> Table:
     table = Table()
     table.add_column("visual words")
     for kind in evaluation.words:
-        table.add_column(f"of {WHOSE[kind]}", justify="right")
+        table.add_column(f"of {KIND_NAMES[kind]}", justify="right")
     measured = evaluation.words.values()
     table.add_row("words", *(f"{len(words.images):,}" for words in measured))
     table.add_row("words with pointing", *(f"{words.counts()['gradient_pointing']:,}" for words in measured))

@@ -15,12 +15,18 @@ from torch import Tensor
 from updn_captioning.data.prepared import CaptionSplit, PreparedData
 from updn_captioning.data.visual_words import VisualWord
 from updn_captioning.data.vocabulary import UNKNOWN
-from updn_captioning.evaluation.explain_image import By, Said, draw_explanation, look, named_categories
+from updn_captioning.evaluation.explain_image import (
+    By,
+    ExplainedCaption,
+    draw_explanation,
+    explain_caption,
+    named_categories,
+)
 from updn_captioning.evaluation.grounding import MEASURES, CaptionKind, Words, generated_batch
 from updn_captioning.evaluation.measures import evaluate_run
 from updn_captioning.networks.generate import Decoding, generate, load_model
 from updn_captioning.networks.updn import UpDnCaptioner
-from updn_captioning.scores.chair import objects_there
+from updn_captioning.scores.chair import present_objects
 from updn_common.console import plain_console
 from updn_common.files.writing import new_directory
 from updn_common.progress import track
@@ -35,7 +41,7 @@ CHOSEN: dict[Choice, str] = {
     "random": "Images chosen at random",
 }
 """How the page describes each choice."""
-WHOSE: dict[CaptionKind, str] = {
+READ_CAPTIONS: dict[CaptionKind, str] = {
     "generated": "Each network reads its own caption.",
     "reference": "Both networks read the same caption of a person.",
 }
@@ -58,7 +64,7 @@ READING_GUIDE = (
     "visual words. Pointing is the share of visual words whose most important proposal is on an object of their "
     "category, among words whose category some proposal shows."
 )
-THERE: dict[Tone, str] = {
+TONES: dict[Tone, str] = {
     "good": "names only what is there",
     "bad": "names what is not there",
     "": "names nothing",
@@ -107,7 +113,7 @@ def explain(config: ExplainConfig) -> None:
         introduction = config.introduction("Images chosen by hand" if config.image_ids else CHOSEN[config.choose])
         guide = READING_GUIDE.format(PICTURES[config.by])
         title = "What two captioners look at"
-        write_gallery(out / "index.html", title, f"{introduction} {WHOSE[config.words]}", guide, cards)
+        write_gallery(out / "index.html", title, f"{introduction} {READ_CAPTIONS[config.words]}", guide, cards)
     plain_console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(cards)} images")
 
 
@@ -157,14 +163,14 @@ def draw_explanations(
         captions = [captions[i] for captions in own]
         read = captions if config.words == "generated" else [person_caption(data, split, position)] * 2
         before, after = (
-            look(model.cpu(), data, split, position, caption, config.by)
+            explain_caption(model.cpu(), data, split, position, caption, config.by)
             for model, caption in zip(models, read, strict=True)
         )
         image_id = split.image_ids[position]
         named = [VisualWord(0, 0, category) for category in named_categories((before, after))]
         batch = generated_batch(split, [position], [[]], [named])
         references = {image_id: split.references[image_id]}
-        there = objects_there(references, split.annotated, data.visual_words)[image_id]
+        there = present_objects(references, split.annotated, data.visual_words)[image_id]
         width, height = batch.sizes[0].tolist()
         path = out / f"{image_id}.png"
         with open_image(images, image_id, "", (width, height)) as image:
@@ -199,7 +205,7 @@ def _card(
     title: str,
     own: Sequence[str],
     tones: Sequence[Tone],
-    pair: tuple[Said, Said],
+    pair: tuple[ExplainedCaption, ExplainedCaption],
 ) -> Card:
     """The card of an image, with what the page filters and sorts by.
 
@@ -208,7 +214,7 @@ def _card(
         size: Size of the picture.
         title: A person's caption.
         own: The networks' own captions.
-        tones: Tones of these captions; see `THERE`.
+        tones: Tones of these captions; see `TONES`.
         pair: The captions that are drawn.
     """
     before, after = pair
@@ -226,7 +232,7 @@ def _card(
         size=size,
         title=title,
         facts=facts,
-        filters={when: THERE[tone] for when, tone in zip(times, tones, strict=True)},
+        filters={when: TONES[tone] for when, tone in zip(times, tones, strict=True)},
         order=orders("rank correlation", before.rank_correlation, after.rank_correlation)
         | {"change of pointing": after.pointing - before.pointing},
     )

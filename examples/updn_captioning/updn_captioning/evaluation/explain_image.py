@@ -25,12 +25,12 @@ WIDTH = 34
 """Characters in a line of a caption."""
 
 
-class Said(NamedTuple):
+class ExplainedCaption(NamedTuple):
     """A caption of an image, and the importance (or attention) of proposals for each of its W visual words."""
 
     caption: str
     words: Sequence[VisualWord]
-    looked: Float64[Tensor, "W K"]
+    weights: Float64[Tensor, "W K"]
     rank_correlation: float
     """With human importance: the mean over words that have hints; NaN if none has."""
     pointing: float
@@ -41,25 +41,25 @@ class Said(NamedTuple):
         return next((i for i, word in enumerate(self.words) if word.category == category), None)
 
 
-def look(
+def explain_caption(
     model: UpDnCaptioner, data: PreparedData, split: CaptionSplit, position: int, caption: Sequence[int], by: By
-) -> Said:
+) -> ExplainedCaption:
     """Measure a network on a caption, given as indices of words, of one of a split's images."""
     text = data.vocabulary.decode(caption)
     words = data.visual_words.find(text.split())
     batch = generated_batch(split, [position], [caption], [words])
-    looked = getattr(word_weights(model, batch), by)[0]
+    weights = getattr(word_weights(model, batch), by)[0]
     human, relevant = batch.human[0].double(), batch.relevant[0]
-    correlations = rank_correlation(looked, human, mask=~human.isnan())
-    points = pointing_game(looked, relevant, mask=batch.mask.expand_as(relevant))
-    return Said(text, words, looked, correlations.nanmean().item(), points.nanmean().item())
+    correlations = rank_correlation(weights, human, mask=~human.isnan())
+    points = pointing_game(weights, relevant, mask=batch.mask.expand_as(relevant))
+    return ExplainedCaption(text, words, weights, correlations.nanmean().item(), points.nanmean().item())
 
 
 @plain_text()
 def draw_explanation(
     image: Image.Image,
     batch: CaptionBatch,
-    pair: tuple[Said, Said],
+    pair: tuple[ExplainedCaption, ExplainedCaption],
     there: Collection[int],
     categories: Sequence[str],
     path: Path,
@@ -102,7 +102,7 @@ def draw_explanation(
             if word is None:
                 _nothing(panel, image, f"does not say {name}")
             else:
-                draw_importance(panel, image, boxes, said.looked[word].numpy())
+                draw_importance(panel, image, boxes, said.weights[word].numpy())
     return save_figure(figure, path)
 
 
@@ -117,12 +117,12 @@ def _nothing(panel: Axes, image: Image.Image, why: str) -> None:
     panel.text(0.5, 0.5, why, transform=panel.transAxes, ha="center", va="center", fontsize=11)
 
 
-def named_categories(pair: tuple[Said, Said]) -> list[int]:
+def named_categories(pair: tuple[ExplainedCaption, ExplainedCaption]) -> list[int]:
     """Categories that either caption names, in the order of their first words."""
     return list(dict.fromkeys(word.category for said in pair for word in said.words))
 
 
-def _caption(panel: Axes, said: Said, word: int | None, when: str, there: Collection[int]) -> None:
+def _caption(panel: Axes, said: ExplainedCaption, word: int | None, when: str, there: Collection[int]) -> None:
     """Write a caption above a panel and mark a visual word: green if its object is there, red if not."""
     marked, colour = range(0), ""
     if word is not None:

@@ -23,7 +23,7 @@ from updn_captioning.data.vocabulary import PAD
 from updn_captioning.evaluation.grounding import CaptionKind, Words, measure_generated, measure_references
 from updn_captioning.networks.generate import Decoding, generate, load_model
 from updn_captioning.networks.updn import UpDnCaptioner
-from updn_captioning.scores.chair import Finder, chair, objects_there
+from updn_captioning.scores.chair import Finder, chair, present_objects
 from updn_captioning.scores.official import official_scores
 from updn_common.files.writing import json_text
 from updn_common.reports.bootstrap import Statistic
@@ -74,7 +74,7 @@ def evaluate_captions(
     scores = official_scores(captions, references)
     statistics = scores.corpus
     if annotated is not None:
-        statistics = statistics | chair(captions, objects_there(references, annotated, words), words)
+        statistics = statistics | chair(captions, present_objects(references, annotated, words), words)
     return Evaluation(
         captions, references, statistics, scores.by_image, categories=words.categories, chair_words=words.source
     )

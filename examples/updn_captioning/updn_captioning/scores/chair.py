@@ -49,7 +49,7 @@ def chair(candidates: Mapping[int, str], objects: Mapping[int, Collection[int]],
     }
 
 
-def objects_there(
+def present_objects(
     references: Mapping[int, Sequence[str]], annotated: Iterable[tuple[int, int]], words: Finder
 ) -> dict[int, set[int]]:
     """The categories in each image.

@@ -26,7 +26,7 @@ class Losses(NamedTuple):
     hint: Float[Tensor, ""]
 
 
-class Spoken(NamedTuple):
+class SampledCaptions(NamedTuple):
     """Captions that the network sampled for the images of a batch."""
 
     tokens: Int[Tensor, "B T+1"]
@@ -46,7 +46,7 @@ class Objective(nn.Module):
     def forward(
         self,
         batch: CaptionBatch,
-        spoken: Spoken | None = None,
+        sampled: SampledCaptions | None = None,
         *,
         task_scale: float | Tensor = 1.0,
         hint_scale: float | Tensor = 1.0,
@@ -60,21 +60,21 @@ class Objective(nn.Module):
 
         Args:
             batch: Captions of people.
-            spoken: In self-critical training, sampled captions to learn from instead.
+            sampled: In self-critical training, sampled captions to learn from instead.
             task_scale: Factor that turns this batch's sum over words (sampled captions) into its part of the mean.
             hint_scale: Factor that turns this batch's sum over captions with hinted words into its part of the mean.
         """
-        if spoken is not None:
-            words = word_log_probs(self.model(spoken.tokens[:, :-1], batch.features, batch.mask), spoken.tokens)
-            task = -(spoken.advantage @ words.sum(1)) * task_scale
+        if sampled is not None:
+            words = word_log_probs(self.model(sampled.tokens[:, :-1], batch.features, batch.mask), sampled.tokens)
+            task = -(sampled.advantage @ words.sum(1)) * task_scale
         supervised = self.method.supervision != "none"
         hint = batch.features.new_zeros(())
-        if spoken is None or supervised:
+        if sampled is None or supervised:
             features = batch.features
             if self.method.supervision == "importance":
                 features = require_importance(features, self.method.importance, self.method.probes)
             output = self.model(batch.tokens[:, :-1], features, batch.mask)
-            if spoken is None:
+            if sampled is None:
                 task = -word_log_probs(output, batch.tokens).sum() * task_scale
             if supervised:
                 hint = self.hint_losses(output, features, batch).sum() * hint_scale

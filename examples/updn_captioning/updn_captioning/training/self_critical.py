@@ -20,7 +20,7 @@ from updn_captioning.data.vocabulary import BEGIN, END, PAD, CaptionVocabulary
 from updn_captioning.networks.decode import MAX_LENGTH, beam_search
 from updn_captioning.networks.updn import UpDnCaptioner
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies, Vector
-from updn_captioning.training.objective import Spoken
+from updn_captioning.training.objective import SampledCaptions
 from updn_common.runs.networks import evaluating
 
 STOP = "</s>"
@@ -38,7 +38,7 @@ class Critic:
         self._vectors: dict[int, list[Vector]] = {}
 
     @torch.no_grad()
-    def __call__(self, model: UpDnCaptioner, batch: CaptionBatch, chance: Float[Tensor, "B T"]) -> Spoken:
+    def __call__(self, model: UpDnCaptioner, batch: CaptionBatch, chance: Float[Tensor, "B T"]) -> SampledCaptions:
         """Sample captions without dropout, which only the forward pass of the gradient has.
 
         Args:
@@ -51,7 +51,7 @@ class Critic:
             greedy = beam_search(model, batch.features, batch.mask, beam_size=1)
         image_ids, baseline = batch.image_ids.tolist(), [_with_end(decoded.tokens) for decoded in greedy]
         advantage = self.rewards(image_ids, tokens.tolist()) - self.rewards(image_ids, baseline)
-        return Spoken(tokens, advantage.to(batch.features))
+        return SampledCaptions(tokens, advantage.to(batch.features))
 
     def rewards(self, image_ids: Sequence[int], captions: Sequence[Sequence[int]]) -> Float[Tensor, " B"]:
         """Rewards of captions, given as token ids, one for each image."""

@@ -75,10 +75,10 @@ def train(config: TrainConfig) -> None:
             for i, (micro_batch, chance) in enumerate(zip(micro_batches, chances, strict=True)):
                 batch = micro_batch.to(accelerator.device, non_blocking=True)
                 with accelerator.autocast():
-                    spoken = critic(model, batch, chance.to(accelerator.device)) if critic else None
+                    sampled = critic(model, batch, chance.to(accelerator.device)) if critic else None
                 synchronise = i == len(micro_batches) - 1
                 with nullcontext() if synchronise else accelerator.no_sync(objective):
-                    losses = objective(batch, spoken, task_scale=task_scale, hint_scale=hint_scale)
+                    losses = objective(batch, sampled, task_scale=task_scale, hint_scale=hint_scale)
                     accelerator.backward(losses.total)
                 parts += torch.stack([losses.task, losses.hint])
             gradient_norm = accelerator.clip_grad_norm_(objective.parameters(), scale.clip)

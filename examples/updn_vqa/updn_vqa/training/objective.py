@@ -76,8 +76,8 @@ class Objective(nn.Module):
         return Losses(total, task.detach(), hint.detach(), adversary.detach())
 
     def hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
-        """The loss on the hint of each question, 0 where `teaches` is false."""
-        return torch.where(teaches(self.method, hinted), self._hint_losses(hinted), 0.0)
+        """The loss on the hint of each question, 0 where `trained_hints` is false."""
+        return torch.where(trained_hints(self.method, hinted), self._hint_losses(hinted), 0.0)
 
     def _hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
         method, features = self.method, hinted.features
@@ -132,7 +132,7 @@ def answer_loss(logits: Float[Tensor, "B A"], answer_scores: Float[Tensor, "B A"
     return F.binary_cross_entropy_with_logits(logits, answer_scores, reduction="none").sum(-1)
 
 
-def teaches(method: Method, hinted: VqaBatch) -> Bool[Tensor, " B"]:
+def trained_hints(method: Method, hinted: VqaBatch) -> Bool[Tensor, " B"]:
     """Whether each question's hint is trained: it has one and, where importance is ranked, the score behind that."""
     if method.supervision not in ("importance", "self-critical"):
         return hinted.hinted
@@ -145,7 +145,7 @@ def decision_score(logits: Float[Tensor, "B A"], batch: VqaBatch, score: Score =
 
     ``ground-truth`` is the logit of the annotated answer, the paper's choice and our default. ``annotated`` is the sum
     of the logits of all annotators' answers, as in public re-implementations. If the annotated answer is not in the
-    vocabulary, score and importance are 0, and `teaches` is false.
+    vocabulary, score and importance are 0, and `trained_hints` is false.
     """
     if score == "annotated":
         return torch.where(batch.answer_scores > 0, logits, 0.0).sum(-1)

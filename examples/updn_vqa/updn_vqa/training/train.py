@@ -24,7 +24,7 @@ from updn_vqa.data.prepared import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.networks import build_network
 from updn_vqa.training.config import TrainConfig
 from updn_vqa.training.measure import measure
-from updn_vqa.training.objective import Objective, teaches
+from updn_vqa.training.objective import Objective, trained_hints
 
 MicroBatches = list[tuple[VqaBatch, VqaBatch | None]]
 
@@ -65,7 +65,7 @@ def train(config: TrainConfig) -> None:
         for step, micro_batches in enumerate(run.track(loader, total=scale.steps), start=state.step):
             torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout, random directions
             # The step's mean is over the hinted questions of all processes and micro-batches.
-            hinted_here = sum(int(teaches(method, hinted).sum()) for _, hinted in micro_batches if hinted)
+            hinted_here = sum(int(trained_hints(method, hinted).sum()) for _, hinted in micro_batches if hinted)
             hinted_everywhere = accelerator.reduce(torch.tensor(hinted_here, device=accelerator.device), "sum")
             hint_scale = accelerator.num_processes / hinted_everywhere.clamp(min=1)  # DDP averages over processes
             parts = torch.zeros(3, device=accelerator.device)
