@@ -28,13 +28,15 @@ def interleaved_times(
     max_rounds: int = 200,
     clock: Callable[[Callable[[], object]], float] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Time closures in turn, round after round, so that noise and clock changes fall on all of them alike.
+    """Time closures in turn, round after round, so that noise and clock changes affect all of them equally.
+
+    `torch.utils.benchmark` times one closure after the other, and cannot do this.
 
     Args:
-        closures: what to time, by name. Each is called twice before the clock starts.
-        seconds: stop after this long, but not before five rounds.
-        max_rounds: stop after this many rounds.
-        clock: calls a closure and returns how many milliseconds it took. Default: the wall's.
+        closures: The closures to time, by name. Each is called twice before the clock starts.
+        seconds: Time after which to stop, but not before five rounds.
+        max_rounds: Number of rounds after which to stop.
+        clock: Calls a closure and returns the milliseconds that it took; by default, wall-clock time.
 
     Returns:
         For each name the lower quartile, median and upper quartile in milliseconds, and the number of rounds.
@@ -53,6 +55,25 @@ def interleaved_times(
     return {name: _quartiles(values) for name, values in times.items()}
 
 
+def rows_over_plain(
+    times: Mapping[str, Mapping[str, float]],
+    *,
+    plain: str = "plain",
+    peaks: Mapping[str, float] | None = None,
+    errors: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of times, and of peak memory and errors where known, with ratios to the program `plain`."""
+    rows: list[dict[str, Any]] = []
+    for program, quartiles in times.items():
+        row = {"program": program, **quartiles, "over_plain": quartiles["median_ms"] / times[plain]["median_ms"]}
+        if peaks is not None:
+            row |= {"peak_mib": peaks[program], "peak_over_plain": peaks[program] / peaks[plain]}
+        if errors is not None and program in errors:
+            row["error"] = errors[program]
+        rows.append(row)
+    return rows
+
+
 def wall_clock(closure: Callable[[], object]) -> float:
     start = time.perf_counter()
     closure()
@@ -60,7 +81,7 @@ def wall_clock(closure: Callable[[], object]) -> float:
 
 
 def cuda_clock(closure: Callable[[], object]) -> float:
-    """By events on the GPU, between which nothing else runs there."""
+    """Milliseconds between two events on the GPU."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()  # type: ignore[no-untyped-call]
     closure()
@@ -71,11 +92,11 @@ def cuda_clock(closure: Callable[[], object]) -> float:
 
 
 def peak_memory(function: Callable[..., object], *args: object) -> float:
-    """MiB by which one call raises the peak resident memory of a fresh process.
+    """MiB by which one call raises the peak resident memory of a new process.
 
     Args:
-        function: a top-level function that prepares its inputs and returns the closure to measure.
-        args: its arguments, picklable.
+        function: A top-level function that prepares its inputs and returns the closure to measure.
+        args: Arguments of the function, which can be pickled.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -92,7 +113,7 @@ def peak_memory(function: Callable[..., object], *args: object) -> float:
 
 
 def peak_memory_cuda(closure: Callable[[], object]) -> float:
-    """MiB by which one call raises the memory that tensors take on the GPU; one-time costs should be behind."""
+    """MiB by which one call raises the memory of tensors on the GPU; call the closure before, for one-time costs."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     closure()
@@ -100,7 +121,7 @@ def peak_memory_cuda(closure: Callable[[], object]) -> float:
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """What a reader needs to know to compare numbers."""
+    """Description of the machine, which numbers depend on."""
     return ({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}) | {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
@@ -117,17 +138,17 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 def run(
     name: str, description: str, benchmark: Callable[..., list[dict[str, Any]]], **options: Mapping[str, Any]
 ) -> None:
-    """Command line of a benchmark: run it, print its rows as a table, write them as JSON.
+    """Run a benchmark from the command line, print its rows as a table, and write them as JSON.
 
-    Each of ``options`` is passed to the benchmark; its value says how ``add_argument`` should read it.
+    ``options`` are flags whose values the benchmark gets, with the arguments of ``add_argument``.
     """
-    from rich.console import Console  # which a machine with a GPU may lack
+    from rich.console import Console  # may be missing on a machine with a GPU
     from rich.table import Table
 
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--keep-memory", action="store_true", help="the allocator keeps large tensors' memory")
+    parser.add_argument("--keep-memory", action="store_true", help="let the allocator keep the memory of large tensors")
     for option, reading in options.items():
         parser.add_argument(f"--{option}", **reading)
     arguments = vars(parser.parse_args())
@@ -160,21 +181,21 @@ def _quartiles(values: list[float]) -> dict[str, float]:
 def _send_peak(sender: Any, function: Callable[..., Callable[[], object]], args: tuple[object, ...]) -> None:
     torch.set_num_threads(1)
     closure = function(*args)
-    ctypes.CDLL(None).malloc_trim(0)  # nothing that was freed is there to be used again
-    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
+    ctypes.CDLL(None).malloc_trim(0)  # so that freed memory cannot be used again
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the resident memory
     before = _peak_kib()
     closure()
     sender.send((_peak_kib() - before) / 1024)
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc use the memory of large tensors again, as the allocators of GPUs do: no page faults for each."""
+    """Let glibc reuse the memory of large tensors, as the allocators of GPUs do, without page faults for each."""
     for parameter, value in (-4, 0), (-1, 2**31 - 1), (-2, 2**29):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
         ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def _peak_kib() -> int:
-    """Peak resident memory of this process. Linux only; ``getrusage`` would begin with the parent's peak."""
+    """Peak resident memory of this process, on Linux; ``getrusage`` would include the parent's peak."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
@@ -189,7 +210,7 @@ def _cpu_name() -> str:
 
 
 def _cell(row: dict[str, Any], column: str) -> str:
-    """A number to three digits, a median with its quartiles."""
+    """Format a number with three digits, and a median with its quartiles."""
     if column.endswith("median_ms"):
         name = column.removesuffix("median_ms")
         if column not in row:

@@ -1,4 +1,4 @@
-"""A training step of the UpDn captioner with HINT, on all visual words or one drawn at random, against one without."""
+"""Cost of the UpDn captioner's training step with HINT, on all visual words or a random one, over a step without."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from _measure import interleaved_times, peak_memory, peak_memory_cuda, run
-from steps import Looking, leaf, update
+from _measure import interleaved_times, peak_memory, peak_memory_cuda, rows_over_plain, run
+from steps import ImportanceProgram, flat_gradient, leaf, relative_error, update
 from torch import Tensor
 
 from hint_loss import hint_ranking_loss, track_proposals
@@ -22,13 +22,13 @@ B, K, D, T, VOCABULARY, WORDS = 64, 36, 2048, 20, 10_000, 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program(Looking):
-    """One way to take a training step."""
+class Program(ImportanceProgram):
+    """One way to compute a training step."""
 
     all_words: bool = False
-    """Of each caption, not one drawn at random."""
+    """Train all visual words of each caption, not a random one."""
     whole_score: bool = False
-    """The score is read off the log-probabilities of all steps, as one would write it first."""
+    """Take the score from the log-probabilities of all steps, which is the obvious way, but slower."""
 
 
 PROGRAMS = {
@@ -51,7 +51,7 @@ def build(device: str, sizes: NetworkSizes | None = None) -> UpDnCaptioner:
 
 
 def random_batch(size: int, device: str) -> CaptionBatch:
-    """Captions without padding, each with as many visual words at steps of their own."""
+    """Captions without padding, each with the same number of visual words, at random steps."""
     torch.manual_seed(0)
     tokens = torch.randint(END + 2, VOCABULARY, (size, T + 1))
     tokens[:, 0], tokens[:, T] = BEGIN, END
@@ -75,7 +75,7 @@ def random_batch(size: int, device: str) -> CaptionBatch:
 def importance(
     model: UpDnCaptioner, output: CaptionOutput, features: Tensor, batch: CaptionBatch, program: Program
 ) -> Tensor:
-    """Of each visual word of the batch, ``(B, W, K)``."""
+    """Importance ``(B, W, K)`` for each visual word of the batch."""
     if program.whole_score:
         scores = word_log_probs(output, batch.tokens).gather(1, batch.word_spans[..., 0])
     else:
@@ -84,7 +84,7 @@ def importance(
 
 
 def step(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Callable[[], None]:
-    """Forward, backward, update. SGD, as the cheapest optimiser hides least of what the importance costs."""
+    """Forward, backward and update by SGD, the cheapest optimiser, which hides least of the cost of importance."""
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
     words = batch if program.all_words else one_word(batch.to("cpu"), torch.rand(len(batch.tokens)))
     words = words.to(batch.features.device)
@@ -102,37 +102,33 @@ def step(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Callabl
 
 
 def small_then(program: Program) -> Callable[[], None]:
-    """A step after a tiny one, so that a process's one-time costs are not counted."""
+    """Prepare a step after taking a tiny one, so that the one-time costs of a process are not measured."""
     model = build("cpu")
     step(model, random_batch(2, "cpu"), program)()
     return step(model, random_batch(B, "cpu"), program)
 
 
 def hint_gradient(model: UpDnCaptioner, batch: CaptionBatch, program: Program) -> Tensor:
-    """All parameters' gradient of the importance of all words of some captions, with random but fixed coefficients."""
+    """Gradient of a fixed random combination of the importances for all words of some captions."""
     assert program.track is not None
     features = program.track(batch.features)
     output = model(batch.tokens[:, :-1], features, batch.mask)
-    loss = (importance(model, output, features, batch, program) * (batch.human - 0.5)).sum()
-    gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in gradients]).double()
+    return flat_gradient((importance(model, output, features, batch, program) * (batch.human - 0.5)).sum(), model)
 
 
 def errors(device: str) -> dict[str, float]:
-    """Each program's largest error in that gradient against double backward in float64, over its largest entry."""
+    """Relative error of each program in that gradient, against double backward in float64."""
     model, batch = build(device), random_batch(4, device)
     wide = CaptionBatch(*(x.double() if x.is_floating_point() else x for x in batch))
     references = {
         program.reduction: hint_gradient(build(device).double(), wide, replace(program, track=leaf, all_words=True))
         for program in (Program(), Program(reduction="norm"))
     }
-    found = {}
-    for title, program in PROGRAMS.items():
-        if program.track and program.exact:
-            reference = references[program.reduction]
-            difference = hint_gradient(model, batch, program) - reference
-            found[title] = (difference.abs().max() / reference.abs().max()).item()
-    return found
+    return {
+        title: relative_error(hint_gradient(model, batch, program), references[program.reduction])
+        for title, program in PROGRAMS.items()
+        if program.track and program.exact
+    }
 
 
 def benchmark(device: str, seconds: float) -> list[dict[str, Any]]:
@@ -144,13 +140,7 @@ def benchmark(device: str, seconds: float) -> list[dict[str, Any]]:
         peaks = {title: peak_memory_cuda(closure) for title, closure in closures.items()}
     else:
         peaks = {title: peak_memory(small_then, program) for title, program in PROGRAMS.items()}
-    return [
-        {"program": title, **quartiles}
-        | {"over_plain": quartiles["median_ms"] / times["plain"]["median_ms"]}
-        | {"peak_mib": peaks[title], "peak_over_plain": peaks[title] / peaks["plain"]}
-        | ({"error": error[title]} if title in error else {})
-        for title, quartiles in times.items()
-    ]
+    return rows_over_plain(times, peaks=peaks, errors=error)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Feeding UpDn's training step from the memory-mapped store against feeding it from RAM; and opening a store."""
+"""Training UpDn from the memory-mapped store against training it from RAM; and opening a store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from updn_vqa.training.objective import answer_loss
 K, D, T, WORDS, ANSWERS = 36, 2048, 14, 15_000, 3129
 BATCHES = (64, 256)
 CASES = {(64, 0): 1, (256, 0): 1, (64, 1): 8}
-"""Batch sizes and workers, and how many steps to time at once: a worker may have made two of them before."""
+"""Steps to time at once, for each batch size and number of workers; a worker may have loaded two of them before."""
 FED_IMAGES, OPENED_IMAGES = 1_500, 10_000
 ENDLESS = 10**9
 
@@ -43,9 +43,9 @@ class Batches(Dataset[ProposalBatch]):
 
 
 def synthetic_store(directory: Path, images: int, dtype: Dtype) -> ProposalStore:
-    """A store of random proposals, written as `updn-vqa prepare` writes it."""
+    """Write a store of random proposals in the format of `updn-vqa prepare`."""
     rng = np.random.default_rng(0)
-    features = rng.random((images + K, D), dtype=np.float32)  # images differ by a shift
+    features = rng.random((images + K, D), dtype=np.float32)  # each image has K consecutive rows
     boxes = np.tile(np.array([[0, 0, 640, 480]], dtype=np.float32), (K, 1))
     directory.mkdir()
     proposals = (ImageProposals(i, 640, 480, boxes, features[i : i + K]) for i in range(images))
@@ -54,13 +54,13 @@ def synthetic_store(directory: Path, images: int, dtype: Dtype) -> ProposalStore
 
 
 def in_ram(store: ProposalStore) -> ProposalStore:
-    """The same store with all of its arrays in memory of this process."""
+    """The same store with all arrays in memory."""
     arrays = {Path(name).stem: np.load(store.directory / name) for name in store.description["files"]}
     return ProposalStore(store.directory, store.description, arrays)
 
 
 def training_step(device: str) -> Callable[[ProposalBatch], None]:
-    """Forward, backward, clip and update on proposals; questions and answers are made up once."""
+    """Forward, backward, clipping and update on proposals, with the same random questions and answers each time."""
     torch.manual_seed(0)
     model = UpDn(NetworkSizes(), words=WORDS, answers=ANSWERS, feature_size=D).to(device)
     optimiser = torch.optim.Adamax(model.parameters())
@@ -89,7 +89,7 @@ def fed(batches: Iterator[ProposalBatch], step: Callable[[ProposalBatch], None],
 
 
 def rows_of(stores: dict[str, ProposalStore], size: int, workers: int, device: str, seconds: float) -> list[Any]:
-    """One training step for each source, in turn; and, without a network, one batch."""
+    """Time a training step for each source and, without workers, the loading of a batch alone."""
     rows = []
     programs: dict[str, Callable[[ProposalBatch], Any]] = {"training step": training_step(device)}
     if workers == 0:
@@ -126,7 +126,7 @@ def benchmark(device: str, seconds: float) -> list[dict[str, Any]]:
         stores = {"RAM": in_ram(mapped), "store": mapped, "store, float16": halved}
         for store in stores.values():
             for start in range(0, len(store), 64):
-                store.batch(range(start, min(start + 64, len(store))))  # the files are cached
+                store.batch(range(start, min(start + 64, len(store))))  # so that the files are cached
         for size, workers in track(CASES, "feeding", console=Console(stderr=True)):
             rows += rows_of(stores, size, workers, device, seconds)
     return rows

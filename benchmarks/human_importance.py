@@ -1,4 +1,4 @@
-"""human_importance against what public implementations do (loops over boxes, an integral image), and against floors."""
+"""human_importance against public implementations (loops over boxes, an integral image), and against lower bounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def from_sums(inside: Tensor, area: Tensor, total: Tensor) -> Tensor:
 
 
 def boolean_masks(maps: Tensor, boxes: Tensor) -> Tensor:
-    """Each box as a mask of the image, means by indexing."""
+    """Make a mask of the image for each box, and index the map by it."""
     s = torch.empty(boxes.shape[:-1])
     for b, row in enumerate(boxes.long().tolist()):
         for k, (x1, y1, x2, y2) in enumerate(row):
@@ -35,7 +35,7 @@ def boolean_masks(maps: Tensor, boxes: Tensor) -> Tensor:
 
 
 def slicing_loop(maps: Tensor, boxes: Tensor) -> Tensor:
-    """Each box as a slice, and the paper's ratio for each."""
+    """Slice the map for each box, and compute the paper's ratio for each."""
     s = torch.empty(boxes.shape[:-1])
     for b, row in enumerate(boxes.long().tolist()):
         total = maps[b].sum()
@@ -47,7 +47,7 @@ def slicing_loop(maps: Tensor, boxes: Tensor) -> Tensor:
 
 
 def slices(maps: Tensor, boxes: Tensor) -> Tensor:
-    """The loop for the sums alone, the ratio for all boxes at once."""
+    """Sum a slice of the map for each box, and compute the ratio for all boxes at once."""
     total, whole = maps.sum((1, 2)), boxes.long().tolist()
     inside = [[maps[b, y1:y2, x1:x2].sum() for x1, y1, x2, y2 in row] for b, row in enumerate(whole)]
     area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
@@ -55,7 +55,7 @@ def slices(maps: Tensor, boxes: Tensor) -> Tensor:
 
 
 def exact_slicing_loop(maps: Tensor, boxes: Tensor) -> Tensor:
-    """The loop with sub-pixel borders: what is covered in part counts by its share, in rows and in columns."""
+    """Slice the map with sub-pixel borders: rows and columns that are partly covered count by their share."""
 
     def shares(low: float, high: float) -> tuple[int, int, Tensor]:
         first, last = math.floor(low), math.ceil(high)
@@ -76,7 +76,7 @@ def exact_slicing_loop(maps: Tensor, boxes: Tensor) -> Tensor:
 
 
 def integral_image(maps: Tensor, boxes: Tensor) -> Tensor:
-    """Four look-ups in a table of cumulated sums, all boxes at once."""
+    """Four look-ups in a table of cumulative sums, for all boxes at once."""
     table = torch.nn.functional.pad(maps.cumsum(-1).cumsum(-2), (1, 0, 1, 0)).flatten(1)
     x1, y1, x2, y2 = boxes.long().unbind(-1)
 
@@ -88,7 +88,7 @@ def integral_image(maps: Tensor, boxes: Tensor) -> Tensor:
 
 
 def benchmark() -> list[dict[str, Any]]:
-    """Boxes have whole borders: most others know no fractions of a pixel."""
+    """Boxes have integer borders, as most other implementations have no fractions of a pixel."""
     maps = torch.rand(MAPS, HEIGHT, WIDTH).pow(4)
     corners = (torch.rand(MAPS, BOXES, 2, 2) * torch.tensor([WIDTH - 2, HEIGHT - 2])).sort(-2).values.floor()
     boxes = (corners + torch.tensor([[0.0, 0.0], [2.0, 2.0]])).flatten(-2)
@@ -112,7 +112,7 @@ def benchmark() -> list[dict[str, Any]]:
         {"program": name, **quartiles, "over_ours": quartiles["median_ms"] / times["human_importance"]["median_ms"]}
         for name, quartiles in times.items()
     ]
-    for row, program in zip(rows, programs.values(), strict=False):  # floors give no s
+    for row, program in zip(rows, programs.values(), strict=False):  # lower bounds do not compute s
         row["max_error"] = (program(maps, boxes).double() - reference).abs().max().item()
     return rows
 

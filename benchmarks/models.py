@@ -1,4 +1,4 @@
-"""The networks whose training steps are timed: attention over K proposals of D features, and a question of T words."""
+"""Networks whose training steps are timed, with attention over K proposals of D features, and questions of T words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ K, D, T, WORDS, ANSWERS = 36, 2048, 14, 1000, 3129
 
 
 class UpDn(nn.Module):
-    """Bottom-up top-down attention: a gated product of proposal and question decides where to look."""
+    """Bottom-up top-down attention from a gated product of proposal and question."""
 
     def __init__(self, hidden: int = 1024, embedding: int = 300) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class UpDn(nn.Module):
         self.classifier = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, ANSWERS))
 
     def attended(self, proposals: Tensor, question: Tensor) -> Tensor:
-        """The proposals' features ``(B, D)`` where the question makes it look."""
+        """The attended features ``(B, D)``, given the question."""
         joint = F.relu(self.value(proposals)) * F.relu(self.asked(question))[:, None]
         return (self.attention(joint).softmax(1) * proposals).sum(1)
 
@@ -43,7 +43,7 @@ class UpDn(nn.Module):
 
 
 class Concat(UpDn):
-    """The same with proposal and question side by side, as in the first such models, and pooling by ``bmm``."""
+    """UpDn with attention from concatenated proposal and question, as in the first such models, and ``bmm``."""
 
     def __init__(self, hidden: int = 1024) -> None:
         super().__init__(hidden)
@@ -57,7 +57,7 @@ class Concat(UpDn):
 
 
 class Transformer(nn.Module):
-    """An encoder over words and projected proposals. No dropout, so that all programs compute the same."""
+    """An encoder over words and projected proposals, without dropout, so that all programs compute the same."""
 
     def __init__(self, hidden: int = 512, layers: int = 2) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Transformer(nn.Module):
 
 
 class Lxmert(nn.Module):
-    """Hugging Face's LXMERT, made smaller: cross-modal attention, without dropout."""
+    """A small LXMERT from Hugging Face, with cross-modal attention and without dropout."""
 
     def __init__(self, hidden: int = 384) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What only a GPU can tell, in one command of at most eight minutes: see ``on_gpu.sh``.
+"""Measurements that need a GPU, in one command of at most eight minutes: see ``on_gpu.sh``.
 
-Step times over plain ones, kernels with and without a second derivative, and the library's tests on the device. Each
-case is written as soon as it is known. One that fails is recorded with its error, and the rest goes on.
+These are step times over plain ones, kernels with and without a second derivative, and the library's tests on the GPU.
+Each case is written as soon as it has finished. A case that fails is recorded with its error, and the rest continues.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ BACKENDS = (
 )
 ROOT = Path(__file__).parents[1]
 Case = tuple[dict[str, Any], Callable[[], dict[str, Any] | list[dict[str, Any]]]]
-"""What is measured, and the function that does."""
+"""Description of a measurement, and the function that does it."""
 
 
 class Bench:
-    """How large the cases are, and how they are timed."""
+    """Device, sizes and timing of all cases."""
 
     def __init__(self, device: str, *, small: bool, seconds: float) -> None:
         self.device, self.small, self.seconds = device, small, seconds
         self.clock = cuda_clock if device == "cuda" else None
 
     def times(self, closures: dict[str, Callable[[], object]]) -> dict[str, dict[str, float]]:
-        """Medians in milliseconds, and on a GPU peak memory in MiB; with few rounds if small."""
+        """Quartiles in milliseconds and, on a GPU, peak memory in MiB; with few rounds if small."""
         rounds = 5 if self.small else 30
         found = interleaved_times(closures, seconds=self.seconds, max_rounds=rounds, clock=self.clock)
         if self.device == "cuda":
@@ -79,7 +79,7 @@ def steps(bench: Bench) -> Iterator[Case]:
 
 
 def _network(bench: Bench, name: str, precision: str, batch: int) -> list[dict[str, Any]]:
-    import steps as building  # also imports the networks
+    import steps as building  # imports the networks too
 
     model = building.build(name, bench.device, **({"hidden": 48} if bench.small else {}))
     data = building.Batch.random(batch, bench.device)
@@ -92,7 +92,7 @@ def _network(bench: Bench, name: str, precision: str, batch: int) -> list[dict[s
 
 
 def _captioner(bench: Bench, precision: str) -> list[dict[str, Any]]:
-    import captioning_step as building  # needs the example's packages
+    import captioning_step as building  # needs the packages of the examples
 
     from updn_captioning.networks.updn import NetworkSizes
 
@@ -159,7 +159,7 @@ def _attention(backend: SDPBackend, x: Tensor) -> Tensor:
 
 
 def _second_order(bench: Bench, part: Callable[[Tensor], Tensor], selected: bool) -> dict[str, Any]:
-    """Whether the importance behind a kernel can be had, and trained; what the error says; the time of both."""
+    """Whether importance through a kernel can be computed and trained, with its time or the error."""
     weight = torch.randn(64, 64, device=bench.device, dtype=torch.float16 if bench.device == "cuda" else torch.float32)
     weight = (weight / 8).requires_grad_()
     features = torch.rand(8, 36, 64, device=bench.device, dtype=weight.dtype)
@@ -179,13 +179,13 @@ def _second_order(bench: Bench, part: Callable[[Tensor], Tensor], selected: bool
 
 
 def compiled(bench: Bench) -> Iterator[Case]:
-    """Recurrent layers in one compiled graph with importance and loss, where cuDNN has to stay out."""
+    """Recurrent layers in one compiled graph with importance and loss, without cuDNN."""
     for layer in (nn.GRU, nn.LSTM):
         yield {"layer": layer.__name__}, partial(_compiled, bench, layer)
 
 
 def _compiled(bench: Bench, layer: type[nn.Module]) -> dict[str, Any]:
-    """The time of a step, and how far its gradients are from those without the compiler, relative to their size."""
+    """Time of a step, and relative error of its gradients against those without the compiler."""
     features = torch.rand(8, 36, 64, device=bench.device)
     made = layer(64, 64, batch_first=True).to(bench.device)
 
@@ -216,7 +216,7 @@ def _tests(bench: Bench) -> dict[str, Any]:
     if not importlib.util.find_spec("pytest") or not importlib.util.find_spec("hypothesis"):
         return {"left out": "pytest or hypothesis is not installed"}
     chosen = ["tests/test_hooks.py"] if bench.small else ["tests"]
-    # What is left out starts processes of its own, or compares with libraries that know no GPU.
+    # Tests that start processes, or compare with libraries that run on the CPU only, are left out.
     left_out = [f"--ignore=tests/{name}" for name in ("test_package.py", "test_on_gpu.py", "test_readme.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, *left_out]
     environment = os.environ | {"HINT_LOSS_TEST_DEVICE": bench.device, "CI": "1"}
@@ -241,15 +241,17 @@ PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="these alone; what --out has of others is kept")
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, []], help="only these parts; results of other parts in --out are kept"
+    )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--small", action="store_true", help="tiny sizes, to see that all of it runs")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to check that everything runs")
     parser.add_argument("--out", type=Path, default=RESULTS / "on_gpu.json", help="default: %(default)s")
-    parser.add_argument("--minutes", type=float, default=8.0, help="no case begins later; default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=8.0, help="start no case later; default: %(default)s")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     bench = Bench(arguments.device, small=arguments.small, seconds=0.2 if arguments.small else 6.0)
-    end = time.perf_counter() + 60 * arguments.minutes - (0 if arguments.small else 160)  # which the tests may take
+    end = time.perf_counter() + 60 * arguments.minutes - (0 if arguments.small else 160)  # reserved for the tests
     kept = json.loads(arguments.out.read_text()) if arguments.parts and arguments.out.exists() else {}
     results: dict[str, Any] = kept | {"machine": machine(arguments.device), "small": arguments.small}
     for part in arguments.parts or PARTS:
@@ -262,7 +264,7 @@ def main() -> None:
             else:
                 try:
                     found = function()
-                except Exception as error:  # of whatever kind: the other cases are wanted
+                except Exception as error:  # of any kind, so that the other cases run
                     found = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
             rows += [case | row for row in (found if isinstance(found, list) else [found])]
             arguments.out.parent.mkdir(parents=True, exist_ok=True)

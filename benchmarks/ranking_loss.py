@@ -1,4 +1,4 @@
-"""hint_ranking_loss against the dense pairwise form that public implementations use: forward and backward."""
+"""Forward and backward of hint_ranking_loss against the dense pairwise form of public implementations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMS: dict[str, dict[str, float]] = {
 
 
 def dense_loss(alpha: Tensor, s: Tensor, *, margin: float = 0.0, min_gap: float = 0.0) -> Tensor:
-    """The formula over a (B, K, K) tensor of pairs, in as few operations as autograd allows."""
+    """The formula over a (B, K, K) tensor of pairs, with the fewest operations that autograd allows."""
     difference = alpha[:, None, :] - alpha[:, :, None]
     gap = s[:, :, None] - s[:, None, :]
     if margin:
@@ -42,13 +42,13 @@ def step(
 
 
 def small_then(loss: Callable[..., Tensor], batch: int, k: int, options: dict[str, float]) -> Callable[[], None]:
-    """The same after a tiny step, so that a process's one-time costs are not counted."""
+    """Prepare a step after taking a tiny one, so that the one-time costs of a process are not measured."""
     step(loss, 2, 3, options)()
     return step(loss, batch, k, options)
 
 
 def benchmark() -> list[dict[str, Any]]:
-    from rich.console import Console  # not where the losses alone are wanted
+    from rich.console import Console  # on_gpu.py imports the losses without it
     from rich.progress import track
 
     rows = []
@@ -56,7 +56,7 @@ def benchmark() -> list[dict[str, Any]]:
         for form, options in FORMS.items():
             losses = {"closed": hint_ranking_loss, "dense": dense_loss}
             if batch * k**2 >= 2**28:
-                del losses["dense"]  # 1 GiB or more for each tensor of pairs, of which it holds several
+                del losses["dense"]  # it holds several tensors of pairs, of 1 GiB or more each
             times = interleaved_times(
                 {name: step(loss, batch, k, options) for name, loss in losses.items()}, seconds=1.0
             )

@@ -1,4 +1,4 @@
-"""Training steps with the HINT loss and without, of the networks in ``models.py``, on random data."""
+"""Training steps with and without the HINT loss, of the networks in ``models.py``, on random data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hint_loss import double_backward_kernels, forward_hinted, hint_ranking_loss, proposal_importance, track_proposals
 
-FUSED = {"transformer"}  # attention between proposals and score that needs other kernels; LXMERT has its own
+FUSED = {"transformer"}  # its fused attention has no second derivative without other kernels; LXMERT's is not fused
 KERNELS, ONCE = "double_backward_kernels", "tracked, 1/8 hinted, question once"
 
 
@@ -24,34 +24,34 @@ def leaf(features: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking:
-    """How a training step takes the importance."""
+class ImportanceProgram:
+    """How a training step computes the importance."""
 
     track: Callable[[Tensor], Tensor] | None = None
-    """What prepares the proposals for their importance. None: no HINT loss."""
+    """Prepares the proposals for their importance; None for a step without the HINT loss."""
     reduction: Literal["sum", "norm"] = "sum"
     """Signed or unsigned importance."""
 
     @property
     def exact(self) -> bool:
-        """Whether the importance is no estimate."""
+        """Whether the importance is exact, not estimated."""
         return self.reduction == "sum" or self.track is leaf
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program(Looking):
-    """One way to take a training step."""
+class Program(ImportanceProgram):
+    """One way to compute a training step."""
 
     share: int = 1
-    """One in so many samples has a hint, and ``forward_hinted`` sets these apart."""
+    """One in this many samples has a hint; ``forward_hinted`` processes these separately."""
     once: bool = False
-    """The question is encoded for all samples at once, and the rest of the model called for each part."""
+    """Encode the questions of all samples at once, and call the rest of the model separately."""
     kernels: bool = False
-    """Kernels with a second derivative, needed or not."""
+    """Select kernels with a second derivative even if they are not needed."""
 
 
 def along(probes: int) -> Program:
-    """Unsigned importance of all samples along so many random directions."""
+    """Unsigned importance of all samples, estimated along this many random directions."""
     return Program(track=partial(track_proposals, reduction="norm", probes=probes), reduction="norm")
 
 
@@ -67,7 +67,7 @@ PROGRAMS = {
 
 
 class Batch(NamedTuple):
-    """Random data of the shapes and kinds that a VQA model sees."""
+    """Random data with the shapes and types of VQA."""
 
     proposals: Tensor
     words: Tensor
@@ -77,7 +77,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def random(cls, batch: int, device: str) -> Batch:
-        """One answer for each question, with a soft score."""
+        """Draw a batch in which each question has one answer with a soft score."""
         answers = torch.randint(ANSWERS, (batch, 1))
         targets = torch.zeros(batch, ANSWERS).scatter_(1, answers, torch.rand(batch, 1))
         words = torch.randint(1, WORDS, (batch, T))
@@ -91,7 +91,7 @@ def build(name: str, device: str, **sizes: int) -> nn.Module:
 
 
 def forward(name: str, model: nn.Module, data: Batch, program: Program) -> tuple[Tensor, Tensor | None]:
-    """Logits of the batch, and the importance of its hinted samples, which come first."""
+    """Compute the logits of the batch, and the importance of its hinted samples, which are the first ones."""
     batch = len(data.words)
     hinted = torch.arange(batch, device=data.words.device) < batch // program.share
     needed = program.kernels or (name in FUSED and program.track is not None)
@@ -112,7 +112,7 @@ def forward(name: str, model: nn.Module, data: Batch, program: Program) -> tuple
 
 
 def step(name: str, model: nn.Module, data: Batch, program: Program) -> Callable[[], None]:
-    """Forward, backward, update. SGD, as the cheapest optimiser hides least of what the importance costs."""
+    """Forward, backward and update by SGD, the cheapest optimiser, which hides least of the cost of importance."""
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
 
     def closure() -> None:
@@ -123,6 +123,17 @@ def step(name: str, model: nn.Module, data: Batch, program: Program) -> Callable
         update(loss, optimiser)
 
     return closure
+
+
+def flat_gradient(loss: Tensor, model: nn.Module) -> Tensor:
+    """All parameters' gradient as one vector in float64."""
+    gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients]).double()
+
+
+def relative_error(found: Tensor, reference: Tensor) -> float:
+    """The largest error, relative to the largest entry."""
+    return ((found - reference).abs().max() / reference.abs().max()).item()
 
 
 def update(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:

@@ -1,4 +1,4 @@
-"""A training step with the HINT loss, by tracked proposals or plain double backward, against a step without it."""
+"""Cost of a training step with the HINT loss, by tracked proposals or plain double backward, over a step without it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from _measure import interleaved_times, peak_memory, peak_memory_cuda, run
+from _measure import interleaved_times, peak_memory, peak_memory_cuda, rows_over_plain, run
 from models import MODELS, D, K, UpDn
 from rich.console import Console
 from rich.progress import track
-from steps import FUSED, KERNELS, ONCE, PROGRAMS, Batch, Program, build, forward, leaf, step, update
+from steps import (
+    FUSED,
+    KERNELS,
+    ONCE,
+    PROGRAMS,
+    Batch,
+    Program,
+    build,
+    flat_gradient,
+    forward,
+    leaf,
+    relative_error,
+    step,
+    update,
+)
 from torch import Tensor, nn
 
 from hint_loss import double_backward_kernels, hint_ranking_loss, importance_and_output, track_proposals
@@ -23,7 +37,7 @@ BATCHES = {"updn": (64, 256), "concat": (64, 256), "transformer": (64,), "lxmert
 
 
 def functional_step(name: str, model: nn.Module, data: Batch, hint: bool, compiled: bool) -> Callable[[], None]:
-    """The same with the functional twin: forward pass, importance and losses as one function, for the compiler."""
+    """A step of the functional form: forward pass, importance and losses as one function, for the compiler."""
 
     def loss(data: Batch) -> Tensor:
         def score(proposals: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,24 +56,22 @@ def functional_step(name: str, model: nn.Module, data: Batch, hint: bool, compil
 
 
 def small_then(name: str, batch: int, program: Program) -> Callable[[], None]:
-    """A step after a tiny one, so that a process's one-time costs are not counted."""
+    """Prepare a step after taking a tiny one, so that the one-time costs of a process are not measured."""
     model = build(name, "cpu")
     step(name, model, Batch.random(8, "cpu"), program)()
     return step(name, model, Batch.random(batch, "cpu"), program)
 
 
 def hint_gradient(name: str, model: nn.Module, data: Batch, program: Program, share: int) -> Tensor:
-    """All parameters' gradient of the importance of one in ``share`` samples, with random but fixed coefficients."""
+    """Gradient of a fixed random combination of the importances of one in ``share`` samples."""
     alpha = forward(name, model, data, program)[1]
     assert alpha is not None
     some = len(data.s) // share
-    loss = (alpha[:some] * (data.s[:some] - 0.5)).sum()
-    gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in gradients]).double()
+    return flat_gradient((alpha[:some] * (data.s[:some] - 0.5)).sum(), model)
 
 
 def errors(name: str, model: nn.Module, data: Batch, programs: dict[str, Program]) -> dict[str, float]:
-    """Each program's largest error in that gradient against double backward in float64, over its largest entry."""
+    """Relative error of each program in that gradient, against double backward in float64."""
     exact = build(name, data.words.device.type).double()
     exact.load_state_dict(model.state_dict())
     wide = Batch(*(x.double() if x.is_floating_point() else x for x in data))
@@ -68,13 +80,13 @@ def errors(name: str, model: nn.Module, data: Batch, programs: dict[str, Program
         (share, reduction): hint_gradient(name, exact, wide, Program(track=leaf, reduction=reduction), share)
         for share, reduction in kinds
     }
-    result = {}
-    for title, program in programs.items():
-        if program.track and program.exact:
-            reference = references[program.share, program.reduction]
-            difference = hint_gradient(name, model, data, program, program.share) - reference
-            result[title] = (difference.abs().max() / reference.abs().max()).item()
-    return result
+    return {
+        title: relative_error(
+            hint_gradient(name, model, data, program, program.share), references[program.share, program.reduction]
+        )
+        for title, program in programs.items()
+        if program.track and program.exact
+    }
 
 
 def rows_of(name: str, batch: int, device: str, seconds: float) -> list[dict[str, Any]]:
@@ -82,7 +94,7 @@ def rows_of(name: str, batch: int, device: str, seconds: float) -> list[dict[str
     programs = dict(PROGRAMS)
     if isinstance(model, UpDn):
         programs[ONCE] = Program(track=track_proposals, share=8, once=True)
-    if name in FUSED or device == "cuda":  # what these kernels cost, even without HINT
+    if name in FUSED or device == "cuda":  # the cost of these kernels alone, without HINT
         programs[f"plain, {KERNELS}"] = Program(kernels=True)
     if name not in FUSED and device == "cuda":
         programs[f"tracked, {KERNELS}"] = Program(track=track_proposals, kernels=True)
@@ -93,13 +105,7 @@ def rows_of(name: str, batch: int, device: str, seconds: float) -> list[dict[str
         peaks = {title: peak_memory_cuda(closure) for title, closure in closures.items()}
     else:
         peaks = {title: peak_memory(small_then, name, batch, program) for title, program in programs.items()}
-    return [
-        {"model": name, "B": batch, "program": title, **quartiles}
-        | {"over_plain": quartiles["median_ms"] / times["plain"]["median_ms"]}
-        | {"peak_mib": peaks[title], "peak_over_plain": peaks[title] / peaks["plain"]}
-        | ({"error": error[title]} if title in error else {})
-        for title, quartiles in times.items()
-    ]
+    return [{"model": name, "B": batch, **row} for row in rows_over_plain(times, peaks=peaks, errors=error)]
 
 
 def compiled_rows(name: str, batch: int, device: str, seconds: float) -> list[dict[str, Any]]:
@@ -112,11 +118,7 @@ def compiled_rows(name: str, batch: int, device: str, seconds: float) -> list[di
     }
     closures["tracked, eager"] = step(name, model, data, PROGRAMS["tracked"])
     times = interleaved_times(closures, seconds=seconds)
-    return [
-        {"model": name, "B": batch, "program": title, **quartiles}
-        | {"over_plain": quartiles["median_ms"] / times["plain, eager"]["median_ms"]}
-        for title, quartiles in times.items()
-    ]
+    return [{"model": name, "B": batch, **row} for row in rows_over_plain(times, plain="plain, eager")]
 
 
 def benchmark(
@@ -141,5 +143,5 @@ if __name__ == "__main__":
         batch={"nargs": "+", "type": int, "default": (), "help": "default: 64, and 256 for UpDn and Concat"},
         device={"choices": ["cpu", "cuda"], "default": "cpu"},
         seconds={"type": float, "default": 120.0, "help": "for each model and batch size, default: %(default)s"},
-        compiled={"action": "store_true", "help": "the functional twin instead, eager and under torch.compile"},
+        compiled={"action": "store_true", "help": "the functional form instead, eager and under torch.compile"},
     )

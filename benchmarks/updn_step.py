@@ -1,4 +1,4 @@
-"""A training step of updn-vqa's UpDn against the reference formulation of the same network; what each change gains."""
+"""Training step of updn-vqa's UpDn against the reference formulation of the network, with the gain of each change."""
 
 from __future__ import annotations
 
@@ -20,24 +20,39 @@ from updn_vqa.networks.updn import UpDn
 from updn_vqa.training.objective import answer_loss
 
 B, K, D, T, WORDS, ANSWERS = 256, 36, 2048, 14, 15_000, 3129
-QUESTIONS = {  # how many have 1, 2, 3, ... words
-    "as in VQA v2": [0, 2, 1472, 5486, 12364, 9257, 9476, 4824, 2449, 1298, 662, 359, 176, 236],  # 48,061 of train
+QUESTIONS = {  # numbers of questions with 1, 2, 3, ... words
+    "as in VQA v2": [
+        0,
+        2,
+        1472,
+        5486,
+        12364,
+        9257,
+        9476,
+        4824,
+        2449,
+        1298,
+        662,
+        359,
+        176,
+        236,
+    ],  # 48,061 train questions
     "of 14 words": [0] * 13 + [1],
 }
 
 
 @dataclass(frozen=True)
 class Formulation:
-    """The reference, or the reference with changes."""
+    """The reference formulation, or one with changes."""
 
     padding_once: bool = False
-    """The padding before words is read once for all questions."""
+    """Read the padding before words once for all questions."""
     weighed_question: bool = False
-    """The attention's weights go to the question, which is not repeated for each proposal."""
+    """Multiply the weights of attention with the question, which need not be repeated for each proposal then."""
     matrix_pooling: bool = False
-    """Attention pools by a matrix product, not by a broadcast product and a sum."""
+    """Pool proposals by a matrix product, not by a broadcast product and a sum."""
     parametrised: bool = False
-    """Weight norm is a parametrisation and takes norms row by row, not a hook that takes them at once."""
+    """Normalise weights by a parametrisation with norms by row, not by a hook with one norm of all entries."""
 
 
 PROGRAMS = {
@@ -51,12 +66,12 @@ PROGRAMS = {
 
 
 class Reference(UpDn):
-    """The network with the operations of the widely used code, but for the changes."""
+    """The network with the operations of the widely used code, except for the changes."""
 
     def __init__(self, sizes: NetworkSizes, formulation: Formulation) -> None:
         super().__init__(sizes, words=WORDS, answers=ANSWERS, feature_size=D)
         self.formulation = formulation
-        weighed = self.attend_logit if formulation.weighed_question else None  # hooks run only where a layer is called
+        weighed = self.attend_logit if formulation.weighed_question else None  # hooks run only when a layer is called
         for layer in self.modules():
             if isinstance(layer, nn.Linear) and layer is not weighed and not formulation.parametrised:
                 remove_parametrizations(layer, "weight")
@@ -75,7 +90,7 @@ class Reference(UpDn):
         else:
             repeated = asked.unsqueeze(1).repeat(1, features.shape[1], 1)
             scores = self.attend_logit(self.attend_dropout(proposals * repeated))
-        weights = scores.softmax(1)  # (B, K, 1); the reference knows no padding of proposals
+        weights = scores.softmax(1)  # (B, K, 1); the reference has no mask of proposals
         image = (weights.mT @ features).squeeze(1) if change.matrix_pooling else (weights * features).sum(1)
         logits = self.classifier(self.question_net(question) * self.image_net(image))
         return VqaOutput(logits, weights.squeeze(-1), question)
@@ -90,7 +105,7 @@ def build(program: Formulation | None, device: str) -> UpDn:
 
 
 def batch(lengths: list[int], device: str) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """What a network reads, and the answers' soft scores."""
+    """Inputs of a network, and soft scores of the answers."""
     torch.manual_seed(0)
     words = 1 + torch.multinomial(torch.tensor(lengths, dtype=torch.float), B, replacement=True)
     tokens = torch.randint(1, WORDS, (B, T)).masked_fill(torch.arange(T) < T - words[:, None], 0)
@@ -100,7 +115,7 @@ def batch(lengths: list[int], device: str) -> tuple[tuple[Tensor, Tensor, Tensor
 
 
 def step(model: UpDn, inputs: tuple[Tensor, Tensor, Tensor], targets: Tensor) -> Callable[[], None]:
-    """Forward, backward, clip, Adamax: the same for all."""
+    """Forward, backward, clipping and Adamax, the same for all programs."""
     optimiser = torch.optim.Adamax(model.parameters())
 
     def closure() -> None:

@@ -56,8 +56,10 @@ def test_imports_run_one_way(package: str) -> None:
 
 
 def test_the_map_for_contributors_names_what_is_there() -> None:
+    """A batch's way from disk to the optimiser step touches at most twelve files."""
     places = re.findall(r"`([\w/]+)\.py:(\w+)(?:\.(\w+))?`", (HERE.parent / "CONTRIBUTING.md").read_text())
-    assert len(places) > 8
+    files = {path for path, _, _ in places if not path.startswith("updn_captioning")}
+    assert 8 < len(files) <= 12
     for path, name, method in places:
         package = path.partition("/")[0]
         source = (HERE / package / f"{path}.py").read_text()

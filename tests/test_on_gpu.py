@@ -1,4 +1,4 @@
-"""The benchmark for a GPU, on the CPU in small: every case is there, and every number is one."""
+"""The benchmark for a GPU, run with tiny sizes on the CPU: every case has finite numbers."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return results
 
 
-def test_every_step_is_there(found: dict[str, Any]) -> None:
+def test_every_program_of_every_network_is_timed(found: dict[str, Any]) -> None:
     programs = ["plain", "naive", "naive, norm", "tracked", *(f"tracked, norm, {m} directions" for m in (4, 16, 64))]
     of_captioner = ["plain", "one word, naive", "one word, naive, norm", "one word, tracked"]
     for precision in ("float32", "bfloat16"):
@@ -44,19 +44,19 @@ def test_the_loss_is_timed_in_every_form(found: dict[str, Any]) -> None:
     assert all(row["median_ms"] > 0 for row in found["losses"])
 
 
-def test_kernels_say_what_works(found: dict[str, Any]) -> None:
+def test_kernels_report_whether_importance_works(found: dict[str, Any]) -> None:
     rows = {(row["kernel"], row["double_backward_kernels"]): row for row in found["kernels"]}
     assert {kernel for kernel, _ in rows} == {
         *("GRU", "LSTM", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH")
     }
     assert all(row["works"] for (_, selected), row in rows.items() if selected)
     assert all(rows[kernel, False]["works"] for kernel in ("GRU", "LSTM", "MATH"))
-    flash = rows["FLASH_ATTENTION", False]  # of the CPU, which has no second derivative
+    flash = rows["FLASH_ATTENTION", False]  # on the CPU it has no second derivative
     assert not flash["works"]
     assert flash["remedy"]
 
 
-def test_compiled_layers_have_the_gradients_of_others(found: dict[str, Any]) -> None:
+def test_compiled_layers_have_the_same_gradients(found: dict[str, Any]) -> None:
     assert [row["layer"] for row in found["compiled"]] == ["GRU", "LSTM"]
     assert all(row["relative_error"] < 1e-5 for row in found["compiled"]), found["compiled"]
 
@@ -67,5 +67,5 @@ def test_the_tests_ran(found: dict[str, Any]) -> None:
     assert row["failed"] == []
 
 
-def test_the_machine_is_told(found: dict[str, Any]) -> None:
+def test_the_machine_is_described(found: dict[str, Any]) -> None:
     assert found["machine"]["torch"] == torch.__version__

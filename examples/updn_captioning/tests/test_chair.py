@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 from updn_captioning.data.visual_words import VisualWords
-from updn_captioning.scores.chair import chair, objects_there
+from updn_captioning.scores.chair import chair, present_objects
 from updn_common.reports.bootstrap import estimate
 
 WORDS = VisualWords.of_names(["cat", "dog", "hot dog"])
 CAT, DOG, HOT_DOG = range(3)
 
 
-def test_an_object_is_there_if_it_is_annotated_or_named() -> None:
+def test_objects_are_annotated_or_named_by_references() -> None:
     references = {1: ["a cat", "two dogs and a cat"], 2: ["grass"]}
     annotated = [(1, HOT_DOG), (2, CAT), (3, DOG)]
-    assert objects_there(references, annotated, WORDS) == {1: {CAT, DOG, HOT_DOG}, 2: {CAT}}
+    assert present_objects(references, annotated, WORDS) == {1: {CAT, DOG, HOT_DOG}, 2: {CAT}}
 
 
 def test_mentions_and_captions() -> None:
-    """Each mention counts, also of the same object; a hot dog is no dog, and grass is no object."""
+    """Each mention of the same object counts; a hot dog is not a dog, and grass is not an object."""
     captions = {1: "a dog and a dog near a cat", 2: "a hot dog", 3: "a cat and a hot dog", 4: "green grass", 5: ""}
     objects = {1: {CAT}, 2: {DOG}, 3: {CAT, HOT_DOG}, 4: set[int](), 5: {CAT}}
     found = estimate(chair(captions, objects, WORDS)).values
@@ -26,11 +26,11 @@ def test_mentions_and_captions() -> None:
     assert found["CHAIRs"] == pytest.approx(100 * 2 / 5)
 
 
-def test_without_mentions_there_is_no_chair_of_mentions() -> None:
+def test_chair_of_mentions_is_undefined_without_mentions() -> None:
     assert estimate(chair({1: "grass"}, {1: set()}, WORDS)).values == {"CHAIRs": 0}
 
 
-def test_the_interval_is_over_images() -> None:
+def test_the_interval_resamples_images() -> None:
     captions = {i: "a dog and a cat" if i % 3 else "a dog" for i in range(30)}
     objects = {i: {CAT} if i % 2 else {DOG} for i in captions}
     found = estimate(chair(captions, objects, WORDS)).resampled["CHAIRi"]

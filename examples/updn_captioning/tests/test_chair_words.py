@@ -1,4 +1,4 @@
-"""The words of CHAIR's authors: their rules, by a transcription of their loop and by hand."""
+"""The words of CHAIR's authors and their rules, with examples and their published list."""
 
 import json
 from pathlib import Path
@@ -46,18 +46,18 @@ def words(tmp_path: Path) -> ChairWords:
         ("a toilet seat", ["toilet"]),
         ("a seat by a toilet", ["toilet"]),
         ("a seat by a ferry boat", ["chair", "boat", "boat"]),
-        ("a motor bike and motorbikes", ["motorcycle"]),  # theirs is written after two spaces
-        ("cattle", ["cow"]),  # the last line's
-        ("a cattle car", ["cow"]),  # of phrases, only those of their code are found
+        ("a motor bike and motorbikes", ["motorcycle"]),  # in their list it is written after two spaces
+        ("cattle", ["cow"]),  # the last line that has it
+        ("a cattle car", ["cow"]),  # only phrases in their code are found
         ("a person at home plate", ["person"]),
         ("", []),
     ],
 )
-def test_what_their_code_counts(words: ChairWords, caption: str, expected: list[str]) -> None:
+def test_mentions_are_those_of_their_code(words: ChairWords, caption: str, expected: list[str]) -> None:
     assert [words.categories[word.category] for word in words.find(caption.split())] == expected
 
 
-def test_where_a_mention_is(words: ChairWords) -> None:
+def test_positions_of_mentions(words: ChairWords) -> None:
     found = words.find(["two", "baby", "dogs", "and", "men"])
     assert [tuple(word)[:2] for word in found] == [(1, 3), (4, 5)]
 
@@ -77,7 +77,7 @@ def test_categories_have_the_order_of_the_instances(words: ChairWords, tmp_path:
 
 
 def test_the_published_list_beside_ours(shared_data: Path) -> None:
-    """Of the words that it finds in 5,005 real captions, ours finds nearly all, in the same category."""
+    """Ours finds nearly all words that it finds in 5,005 real captions, in the same category."""
     published = ChairWords.read(shared_data / "coco/chair_synonyms.txt", VisualWords.read_list().categories)
     ours = VisualWords.read_list()
     captions = json.loads((shared_data / "captions/gts_tokenised.json").read_text())

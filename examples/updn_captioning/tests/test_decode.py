@@ -1,4 +1,4 @@
-"""Search against exhaustive search, and against a beam written as loops over single captions."""
+"""Beam search against exhaustive search, and against loops over single captions."""
 
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from updn_captioning.data.vocabulary import BEGIN, END, UNKNOWN
-from updn_captioning.networks.decode import Decoded, beam_search, greedy
+from updn_captioning.networks.decode import Decoded, beam_search
 from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
 
 K, D = 4, 6
@@ -22,7 +22,7 @@ def make_model(words: int = 2, seed: int = 0) -> UpDnCaptioner:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4)  # so that words differ in probability
-        model.word.bias[UNKNOWN] += 1  # it would often be said
+        model.word.bias[UNKNOWN] += 1  # so that it would often be predicted
     return model
 
 
@@ -41,7 +41,7 @@ def log_probability(model: UpDnCaptioner, features: Tensor, mask: Tensor, said: 
 
 
 def captions(words: int, max_length: int, repeats: bool) -> Iterator[list[int]]:
-    """All that end, and those that are cut."""
+    """All captions that end or are cut."""
     for length in range(max_length + 1):
         for said in product(range(UNKNOWN + 1, UNKNOWN + 1 + words), repeat=length):
             if repeats or all(a != b for a, b in pairwise(said)):
@@ -51,7 +51,7 @@ def captions(words: int, max_length: int, repeats: bool) -> Iterator[list[int]]:
 @pytest.mark.parametrize("repeats", [True, False])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_beam_that_holds_everything_finds_the_best(seed: int, length_penalty: float, repeats: bool) -> None:
+def test_a_beam_that_holds_all_captions_finds_the_best(seed: int, length_penalty: float, repeats: bool) -> None:
     model, (features, mask) = make_model(seed=seed), make_images()
     found = beam_search(
         model, features, mask, beam_size=27, max_length=3, length_penalty=length_penalty, repeats=repeats
@@ -66,7 +66,7 @@ def test_a_beam_that_holds_everything_finds_the_best(seed: int, length_penalty: 
 def beam_by_loops(
     model: UpDnCaptioner, image: tuple[Tensor, Tensor], size: int, max_length: int, penalty: float, repeats: bool
 ) -> tuple[float, list[int]]:
-    """The definition: all extensions of the captions kept so far, scored from their beginning; the best are kept."""
+    """By definition: score all extensions of the kept captions, and keep the best."""
 
     def score(said: list[int]) -> float:
         return log_probability(model, *image, said) / len(said) ** penalty
@@ -87,7 +87,7 @@ def beam_by_loops(
 @pytest.mark.parametrize(("length_penalty", "repeats"), [(0.0, True), (0.7, False)])
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_narrow_beam_is_that_of_its_definition(seed: int, size: int, length_penalty: float, repeats: bool) -> None:
+def test_a_narrow_beam_equals_its_definition(seed: int, size: int, length_penalty: float, repeats: bool) -> None:
     model, (features, mask) = make_model(words=6, seed=seed), make_images()
     options = {"length_penalty": length_penalty, "repeats": repeats}
     found = beam_search(model, features, mask, beam_size=size, max_length=5, **options)
@@ -102,9 +102,10 @@ def test_a_narrow_beam_is_that_of_its_definition(seed: int, size: int, length_pe
         assert len(decoded.attention) == len(decoded.tokens)
 
 
-def test_greedy_takes_the_most_probable_word() -> None:
+def test_a_beam_of_one_takes_the_most_probable_word() -> None:
     model, (features, mask) = make_model(words=9), make_images()
-    for decoded, *image in zip(greedy(model, features, mask, max_length=7), features, mask, strict=True):
+    found = beam_search(model, features, mask, beam_size=1, max_length=7)
+    for decoded, *image in zip(found, features, mask, strict=True):
         said: list[int] = []
         while len(said) < 7:
             tokens = torch.tensor([[BEGIN, *said]])
@@ -124,7 +125,7 @@ def same(one: list[Decoded], other: list[Decoded]) -> None:
         torch.testing.assert_close(a.attention[:, :k], b.attention[:, :k])
 
 
-def test_images_do_not_see_each_other() -> None:
+def test_images_are_decoded_independently() -> None:
     model, (features, mask) = make_model(words=6), make_images(5)
     together = beam_search(model, features, mask, beam_size=3)
     assert len({tuple(decoded.tokens) for decoded in together}) > 1
@@ -139,7 +140,8 @@ def test_a_caption_may_be_cut_or_empty() -> None:
     model, (features, mask) = make_model(), make_images()
     with torch.no_grad():
         model.word.bias[END] = -100
-    assert [len(decoded.tokens) for decoded in greedy(model, features, mask, max_length=4)] == [4, 4, 4]
+    cut = beam_search(model, features, mask, beam_size=1, max_length=4)
+    assert [len(decoded.tokens) for decoded in cut] == [4, 4, 4]
     with torch.no_grad():
         model.word.bias[END] = 100
     for decoded in beam_search(model, features, mask):

@@ -1,4 +1,4 @@
-"""Pictures of what two captioners looked at, word by word."""
+"""Pages and pictures of two captioners, with a row for each category of visual words."""
 
 import math
 import re
@@ -20,8 +20,13 @@ from PIL import Image
 
 from updn_captioning.data.prepared import PreparedData
 from updn_captioning.data.visual_words import VisualWord
-from updn_captioning.evaluation.explain import THERE, ExplainConfig, choose_images, explain, person_caption
-from updn_captioning.evaluation.explain_image import Said, draw_explanation, look, named_categories
+from updn_captioning.evaluation.explain import TONES, ExplainConfig, choose_images, explain, person_caption
+from updn_captioning.evaluation.explain_image import (
+    ExplainedCaption,
+    draw_explanation,
+    explain_caption,
+    named_categories,
+)
 from updn_captioning.evaluation.grounding import Words, generated_batch
 from updn_captioning.networks.generate import Decoding, generate, load_model
 from updn_common.errors import InputError
@@ -33,7 +38,7 @@ GREEN, RED = COLOURS["good"], COLOURS["bad"]
 
 
 class Panel(NamedTuple):
-    """What one panel of a picture says: words, those that are marked with their colour, and the outlined boxes."""
+    """Content of one panel of a picture: title, marked words and their colours, outlined boxes, and text."""
 
     title: str
     marked: list[tuple[str, str]]
@@ -96,7 +101,7 @@ def options(tiny: Tiny, untrained: Untrained, tmp_path: Path) -> ExplainConfig:
 
 
 def fails(options: ExplainConfig) -> str:
-    """The message that explaining ends with; nothing may be left behind."""
+    """The error message; checks that no file is left behind."""
     with pytest.raises(InputError) as error:
         explain(options)
     assert not list(options.out.parent.glob(f"{options.out.name}*"))
@@ -106,7 +111,7 @@ def fails(options: ExplainConfig) -> str:
 def test_each_network_reads_its_own_caption(
     options: ExplainConfig, pictures: list[list[Panel]], cards: list[Card], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A row for each category that either names; the word is marked, and what the network looked at is outlined."""
+    """Each category that either names has a row, in which its word is marked and the top proposal is outlined."""
     explain(options)
     data = PreparedData.open(options.data)
     split = data.split("test")
@@ -114,7 +119,7 @@ def test_each_network_reads_its_own_caption(
     said = [generate(model, split, Accelerator(cpu=True), options.decoding) for model in models]
     for position, (picture, card) in enumerate(zip(pictures, cards, strict=True)):
         pair = [
-            look(model, data, split, position, own[position], "gradient")
+            explain_caption(model, data, split, position, own[position], "gradient")
             for model, own in zip(models, said, strict=True)
         ]
         assert pair[0].caption != pair[1].caption
@@ -134,7 +139,7 @@ def test_each_network_reads_its_own_caption(
                     assert (panel.marked, panel.text, panel.outlined) == ([], f"does not say {name}", [])
                 else:
                     assert panel.marked == [(found.caption.split()[found.words[word].begin], GREEN if there else RED)]
-                    first = boxes[int(found.looked[word].argmax())]
+                    first = boxes[int(found.weights[word].argmax())]
                     assert panel.outlined == [pytest.approx(first.tolist())]
         assert card.title == split.references[image][0]
         assert [(fact.label, fact.value) for fact in card.facts[:2]] == [
@@ -145,13 +150,15 @@ def test_each_network_reads_its_own_caption(
             honest = all((image, word.category) in split.annotated for word in found.words)
             tone = "good" if honest and found.words else "" if not found.words else "bad"
             assert fact.tone == tone
-            assert card.filters[fact.label] == THERE[tone]
+            assert card.filters[fact.label] == TONES[tone]
         change = pair[1].rank_correlation - pair[0].rank_correlation
         assert card.order["change of rank correlation"] == pytest.approx(change, nan_ok=True)
     assert f"{options.out / 'index.html'}: 2 images\n" in capsys.readouterr().out
 
 
-def test_both_read_a_persons_caption(options: ExplainConfig, pictures: list[list[Panel]], cards: list[Card]) -> None:
+def test_both_networks_read_a_person_s_caption(
+    options: ExplainConfig, pictures: list[list[Panel]], cards: list[Card]
+) -> None:
     explain(replace(options, words="reference", by="attention"))
     data = PreparedData.open(options.data)
     split = data.split("test")
@@ -163,9 +170,9 @@ def test_both_read_a_persons_caption(options: ExplainConfig, pictures: list[list
         assert [panel.title for panel in picture[2:4]] == [f"before: {text}", f"after: {text}"]
         boxes = split.images([position]).boxes[0]
         for panel, run in zip(picture[2:4], (options.before, options.after), strict=True):
-            found = look(load_model(run, data), data, split, position, caption, "attention")
-            assert panel.outlined == [pytest.approx(boxes[int(found.looked[0].argmax())].tolist())]
-        assert card.facts[0].value != text  # the page tells the own captions all the same
+            found = explain_caption(load_model(run, data), data, split, position, caption, "attention")
+            assert panel.outlined == [pytest.approx(boxes[int(found.weights[0].argmax())].tolist())]
+        assert card.facts[0].value != text  # the card still has the own captions
 
 
 def test_the_page(options: ExplainConfig) -> None:
@@ -180,7 +187,7 @@ def test_the_page(options: ExplainConfig) -> None:
     assert "the gradient of its log-probability, is positive" in html
 
 
-def test_the_person_who_names_most(tiny: Tiny) -> None:
+def test_the_person_s_caption_names_most_objects(tiny: Tiny) -> None:
     data = PreparedData.open(tiny[1])
     split = data.split("test")
     image, category = next(iter(split.annotated))
@@ -199,17 +206,17 @@ def test_the_person_who_names_most(tiny: Tiny) -> None:
     assert found == f"a {name} next to a {data.categories[other]}"
 
 
-def said(caption: str, words: list[VisualWord], looked: list[list[float]]) -> Said:
-    return Said(caption, words, torch.tensor(looked, dtype=torch.float64), math.nan, math.nan)
+def said(caption: str, words: list[VisualWord], weights: list[list[float]]) -> ExplainedCaption:
+    return ExplainedCaption(caption, words, torch.tensor(weights, dtype=torch.float64), math.nan, math.nan)
 
 
 @pytest.fixture
 def drawing(tiny: Tiny, tmp_path: Path, pictures: list[list[Panel]]) -> Callable[..., list[Panel]]:
-    """Draws an image with given captions."""
+    """Draw an image with given captions."""
     data = PreparedData.open(tiny[1])
     split = data.split("test")
 
-    def draw(before: Said, after: Said, *, there: set[int]) -> list[Panel]:
+    def draw(before: ExplainedCaption, after: ExplainedCaption, *, there: set[int]) -> list[Panel]:
         named = [VisualWord(0, 0, category) for category in named_categories((before, after))]
         batch = generated_batch(split, [0], [[]], [named])
         image = Image.new("RGB", tuple(batch.sizes[0].tolist()), "white")
@@ -223,10 +230,10 @@ def drawing(tiny: Tiny, tmp_path: Path, pictures: list[list[Panel]]) -> Callable
 
 def test_a_word_of_several_tokens_is_marked(drawing: Callable[..., list[Panel]], tiny: Tiny) -> None:
     K = PreparedData.open(tiny[1]).split("test").images([0]).mask.shape[1]
-    looked = [[0.0] * K]
+    weights = [[0.0] * K]
     long = "a very very very very very long line with a hot dog and another hot dog"
-    before = said(long, [VisualWord(10, 12, 1), VisualWord(14, 16, 1)], looked * 2)
-    panels = drawing(before, said("a cat", [VisualWord(1, 2, 0)], looked), there={1})
+    before = said(long, [VisualWord(10, 12, 1), VisualWord(14, 16, 1)], weights * 2)
+    panels = drawing(before, said("a cat", [VisualWord(1, 2, 0)], weights), there={1})
     assert panels[2].marked == [("hot", GREEN), ("dog", GREEN)]
     assert panels[2].title == f"before: {long}"
     assert panels[2].outlined == []  # a tie
@@ -235,7 +242,7 @@ def test_a_word_of_several_tokens_is_marked(drawing: Callable[..., list[Panel]],
 
 
 def test_dollar_signs_are_no_formulas(drawing: Callable[..., list[Panel]]) -> None:
-    """Matplotlib would stop at what is no formula."""
+    """Matplotlib would try to read a formula."""
     panels = drawing(said("a $x_{$ for $5", [], []), said("", [], []), there=set())
     assert panels[2].title == "before: a $x_{$ for $5"
 
@@ -248,7 +255,7 @@ def test_captions_that_name_nothing(drawing: Callable[..., list[Panel]]) -> None
 
 @pytest.fixture
 def five_images(options: ExplainConfig, monkeypatch: pytest.MonkeyPatch) -> ExplainConfig:
-    """The mean correlation of their words changes by 0.3, 0, -0.3, an unknown, and 0.1."""
+    """The mean correlation of their words changes by 0.3, 0, -0.3, NaN, and 0.1."""
     nan = math.nan
     measures = {"before": [0.1, 0.1, 0.4, nan, 0.0, 0.0], "after": [0.5, 0.3, 0.1, 0.9, 0.1, 0.1]}
     images = {"before": [0, 1, 2, 3, 4, 4], "after": [0, 0, 2, 3, 4, 4]}
@@ -284,7 +291,7 @@ def test_chosen_images_are_drawn_under_the_name_of_the_choice(options: ExplainCo
     assert len(re.findall(r'src="\d+\.png"', html)) == 1
 
 
-def test_what_is_wrong_is_said_before_anything_is_measured(
+def test_wrong_options_are_found_before_anything_is_measured(
     options: ExplainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("updn_captioning.evaluation.explain.generate", lambda *_, **__: pytest.fail("measured"))
@@ -305,8 +312,8 @@ def test_what_is_wrong_is_said_before_anything_is_measured(
     assert str(error.value) == f"{options.data} already holds files: choose another directory or delete it."
 
 
-def test_an_image_that_is_not_there_or_scaled(options: ExplainConfig, tmp_path: Path) -> None:
-    """Boxes are in pixels of the prepared size: on another they would be wrong, silently."""
+def test_a_missing_or_scaled_image(options: ExplainConfig, tmp_path: Path) -> None:
+    """Boxes are in pixels of the prepared size, and would silently be wrong on another."""
     folder = tmp_path / "images"
     folder.mkdir()
     first, second = options.image_ids

@@ -45,7 +45,7 @@ def trained(tiny: Tiny, untrained: Callable[..., Path]) -> Trained:
 
 @pytest.fixture
 def padded(config: Callable[..., PrepareConfig], untrained: Callable[..., Path]) -> Trained:
-    """Images of 3 and of 4 proposals, and a word of two tokens."""
+    """Images with 3 and with 4 proposals, and a visual word of two tokens."""
     options = config(split="robust")
     prepare(options)
     data = PreparedData.open(options.out)
@@ -54,7 +54,7 @@ def padded(config: Callable[..., PrepareConfig], untrained: Callable[..., Path])
 
 
 def by_loop(trained: Trained, image_id: int, tokens: list[int]) -> Iterator[tuple[int, int, list[float]]]:
-    """The image's position, the category and the four measures of each visual word of a caption, one at a time."""
+    """Position of the image, category and four measures of each visual word of a caption."""
     model, data, split = trained
     position = split.image_ids.index(image_id)
     proposals = split.images([position])
@@ -85,7 +85,7 @@ def assert_words(found: Words, expected: list[tuple[int, int, list[float]]]) -> 
     np.testing.assert_allclose(found.measures, [word[2] for word in expected], atol=1e-4, equal_nan=True)
 
 
-def test_words_of_references_are_measured_one_by_one(trained: Trained) -> None:
+def test_measures_of_references_equal_a_loop_over_words(trained: Trained) -> None:
     found = measure_references(trained.model, trained.split, CPU)
     batch = trained.split.batch(range(len(trained.split)))
     pairs = zip(batch.image_ids.tolist(), batch.tokens.tolist(), strict=True)
@@ -96,7 +96,7 @@ def test_words_of_references_are_measured_one_by_one(trained: Trained) -> None:
     assert_words(found, expected)
 
 
-def test_padding_is_no_proposal(padded: Trained) -> None:
+def test_padding_proposals_are_not_measured(padded: Trained) -> None:
     model, data, split = padded
     batch = split.batch(range(len(split)))
     pairs = [
@@ -111,8 +111,8 @@ def test_padding_is_no_proposal(padded: Trained) -> None:
     assert_words(measure_generated(model, split, captions, data.vocabulary, data.visual_words, CPU), expected)
 
 
-def test_either_measure_is_enough(padded: Trained) -> None:
-    """An object may be too small for a mask, and no proposal may overlap it: what the other measure says counts."""
+def test_words_with_either_measure_are_measured(padded: Trained) -> None:
+    """An object may be too small for a mask, or no proposal may overlap it."""
     model, data, split = padded
     kinds = [(data.categories[category], image) for image, category in split.pairs.tolist()]
     split.hints[kinds.index(("cat", 0))] = split.hints[kinds.index(("hot dog", 0))] = torch.nan
@@ -133,12 +133,12 @@ def test_either_measure_is_enough(padded: Trained) -> None:
     ]
 
 
-def test_words_of_own_captions_are_measured_one_by_one(trained: Trained) -> None:
-    """Words of what is not in the image have nothing to be compared with."""
+def test_measures_of_generated_captions_equal_a_loop_over_words(trained: Trained) -> None:
+    """Words whose category is not in the image are not measured."""
     model, data, split = trained
     captions = generate(model, split, CPU, Decoding(beam_size=1))
     names = [data.vocabulary.index[name] for name in data.categories]
-    captions[:4] = [[*caption[:3], *names, *caption[3:5]] for caption in captions[:4]]  # some are there, some are not
+    captions[:4] = [[*caption[:3], *names, *caption[3:5]] for caption in captions[:4]]  # only some are in the image
     captions[4] = []
     found = measure_generated(model, split, captions, data.vocabulary, data.visual_words, CPU)
     pairs = zip(split.image_ids, captions, strict=True)
@@ -147,7 +147,7 @@ def test_words_of_own_captions_are_measured_one_by_one(trained: Trained) -> None
     assert_words(found, expected)
 
 
-def test_batches_do_not_change_the_numbers(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_size_does_not_change_the_measures(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = measure_references(trained.model, trained.split, CPU)
     monkeypatch.setattr("updn_captioning.evaluation.grounding.BATCH_SIZE", 3)
     found = measure_references(trained.model, trained.split, CPU)
@@ -155,7 +155,7 @@ def test_batches_do_not_change_the_numbers(trained: Trained, monkeypatch: pytest
     torch.testing.assert_close(found.measures, expected.measures, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
-def test_the_mode_is_left_as_it_was(trained: Trained) -> None:
+def test_the_mode_of_the_network_is_restored(trained: Trained) -> None:
     expected = measure_references(trained.model, trained.split, CPU)
     trained.model.dropout.p = 0.9
     found = measure_references(trained.model.train(), trained.split, CPU)
@@ -163,7 +163,7 @@ def test_the_mode_is_left_as_it_was(trained: Trained) -> None:
     torch.testing.assert_close(found.measures, expected.measures, equal_nan=True)
 
 
-def test_captions_as_a_batch(trained: Trained) -> None:
+def test_generated_captions_become_a_batch(trained: Trained) -> None:
     model, data, split = trained
     name = data.vocabulary.index[data.categories[3]]
     captions = [[name, 5, name], [6], [6, 7, name]]
@@ -215,7 +215,7 @@ def test_means_of_each_category() -> None:
     assert found.counts() == dict(zip(MEASURES, [3, 2, 0, 3], strict=True))
 
 
-def test_without_words_there_is_nothing(trained: Trained) -> None:
+def test_captions_without_visual_words(trained: Trained) -> None:
     model, data, split = trained
     captions: list[list[int]] = [[] for _ in split.image_ids]
     found = measure_generated(model, split, captions, data.vocabulary, data.visual_words, CPU)
@@ -224,8 +224,8 @@ def test_without_words_there_is_nothing(trained: Trained) -> None:
     assert found.by_category(data.categories) == {}
 
 
-def test_hints_are_not_needed(tiny: Tiny, trained: Trained) -> None:
-    """As where data were prepared with --hints none."""
+def test_data_without_hints(tiny: Tiny, trained: Trained) -> None:
+    """As after prepare --hints none."""
     _, _, split = trained
     split.pairs, split.hints, split.relevant = split.pairs[:0], split.hints[:0], split.relevant[:0]
     split._arrays["word_pairs"] = torch.full_like(split._arrays["word_pairs"], -1)

@@ -1,4 +1,4 @@
-"""METEOR and SPICE: what is said where something is missing, and the golden METEOR where nothing is."""
+"""METEOR and SPICE: errors if anything is missing, and the known METEOR of a sample."""
 
 import importlib.util
 import io
@@ -21,7 +21,7 @@ REFERENCES = {3: ["the cat", "one cat"], 7: ["a dog runs"]}
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """A machine with Java and a ``pycocoevalcap`` whose scorers are functions of ours."""
+    """Install a fake Java, and a fake ``pycocoevalcap`` with the given scorers."""
 
     def install(**scorers: Callable[..., object]) -> Path:
         monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
@@ -88,7 +88,7 @@ def test_a_program_that_fails(fake: Callable[..., Path]) -> None:
 
 
 def test_scores_are_in_the_order_of_the_candidates(fake: Callable[..., Path]) -> None:
-    """METEOR's program goes by the order given, SPICE's by image ids."""
+    """METEOR's program keeps the given order, SPICE's sorts by image ids."""
 
     def lengths(gts: dict[int, list[str]], res: dict[int, list[str]]) -> tuple[float, list[int]]:
         return 0.5, [len(gts[image_id]) for image_id in res]
@@ -107,7 +107,7 @@ def test_scores_are_in_the_order_of_the_candidates(fake: Callable[..., Path]) ->
 
 
 def test_meteor_of_the_official_sample(shared_data: Path) -> None:
-    """Of its first images; the corpus score of all 1,000 takes half a minute, and was equal to every digit."""
+    """On its first images. The score of all 1,000 takes half a minute, and equalled the known one in every digit."""
     try:
         package("METEOR")
     except InputError as error:

@@ -32,7 +32,7 @@ def make_model(sizes: NetworkSizes = SIZES) -> UpDnCaptioner:
 
 
 def make_inputs() -> tuple[Tensor, Tensor, Tensor]:
-    """Captions, of which one is shorter, about images, of which one has fewer proposals."""
+    """Captions, one of which is shorter, of images, one of which has fewer proposals."""
     draw = torch.Generator().manual_seed(1)
     tokens = torch.randint(END + 1, V, (B, T), generator=draw)
     tokens[:, 0] = BEGIN
@@ -44,7 +44,7 @@ def make_inputs() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def transcription(model: UpDnCaptioner, tokens: list[int], v: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Probabilities and attention of one caption by the paper's equations, one number of attention after the other."""
+    """Probabilities and attention of one caption by the paper's equations, in a loop over proposals."""
     w = {name: parameter.detach() for name, parameter in model.named_parameters()}
 
     def cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ def test_the_papers_equations() -> None:
     assert output.attention.std() > 0.01
 
 
-def test_steps_are_those_of_the_whole_caption() -> None:
+def test_single_steps_equal_the_whole_caption() -> None:
     model, (tokens, features, mask) = make_model(), make_inputs()
     output = model(tokens, features, mask)
     memory, state = model.start(features, mask)
@@ -95,8 +95,8 @@ def test_steps_are_those_of_the_whole_caption() -> None:
         torch.testing.assert_close(step.attention, output.attention[:, t])
 
 
-def test_padding_of_proposals_is_not_seen() -> None:
-    """Whatever it holds, and by no derivative."""
+def test_padding_proposals_change_nothing() -> None:
+    """Neither values nor derivatives, whatever their features are."""
     model, (tokens, features, mask) = make_model(), make_inputs()
     expected = model(tokens, features, mask)
     features = torch.where(mask[..., None], features, 100.0).requires_grad_()
@@ -107,7 +107,7 @@ def test_padding_of_proposals_is_not_seen() -> None:
     assert alpha[mask].all()
 
 
-def test_padding_and_the_beginning_are_never_said() -> None:
+def test_padding_and_the_beginning_are_never_predicted() -> None:
     model = make_model()
     output = model(*make_inputs())
     assert (output.log_probs[..., [PAD, BEGIN]] == -torch.inf).all()
@@ -117,15 +117,15 @@ def test_padding_and_the_beginning_are_never_said() -> None:
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
-def test_words_are_chosen_from_the_hidden_states_that_are_returned() -> None:
-    """With dropout too, which then is that of the step."""
+def test_words_are_predicted_from_the_returned_hidden_states() -> None:
+    """With dropout, these are the states after dropout."""
     model = make_model(NetworkSizes(embedding=3, hidden=4, attention=5, dropout=0.5))
     output = model(*make_inputs())
     torch.testing.assert_close(model.log_probs(output.hidden[:, 2:4]), output.log_probs[:, 2:4])
     assert (output.hidden == 0).any()
 
 
-def test_lstm_is_torchs() -> None:
+def test_lstm_equals_torch_s() -> None:
     torch.manual_seed(0)
     cell, x, h, c = torch.nn.LSTMCell(3, 4), torch.rand(2, 3), torch.rand(2, 4), torch.rand(2, 4)
     gates = x @ cell.weight_ih.T + cell.bias_ih + h @ cell.weight_hh.T + cell.bias_hh
@@ -180,7 +180,7 @@ def test_tracked_proposals_are_exact_and_lazy(words: int | None) -> None:
 
 
 def test_large_weights_enter_the_graph_once() -> None:
-    """Else a second-order step holds as many gradients of theirs as there are steps."""
+    """Otherwise a second-order step would hold a gradient of each weight for every step."""
     model = make_model()
     uses: dict[object, int] = {}
     stack, seen = [model(*make_inputs()).log_probs[..., END:].sum().grad_fn], set()
@@ -192,7 +192,7 @@ def test_large_weights_enter_the_graph_once() -> None:
                 uses[getattr(child, "variable", None)] = uses.get(getattr(child, "variable", None), 0) + 1
                 stack.append(child)
     several = [name for name, parameter in model.named_parameters() if uses[parameter] > 1]
-    assert several == ["weigh.weight", "language_image.bias"]  # which are vectors
+    assert several == ["weigh.weight", "language_image.bias"]  # both are vectors
 
 
 def test_bfloat16_autocast() -> None:

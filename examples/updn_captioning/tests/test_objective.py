@@ -1,4 +1,4 @@
-"""The training loss: its parts, its gradients, what it costs to draw words, and data-parallel equality."""
+"""The training loss: its parts, its gradients, sampled visual words, and data-parallel equality."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +15,22 @@ from updn_captioning.data.prepared import CaptionBatch
 from updn_captioning.data.vocabulary import BEGIN, END, PAD
 from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
 from updn_captioning.training.methods import METHODS, Method
-from updn_captioning.training.objective import Losses, Objective, Spoken, one_word, word_importance, word_scores
+from updn_captioning.training.objective import (
+    Losses,
+    Objective,
+    SampledCaptions,
+    one_word,
+    word_importance,
+    word_scores,
+)
 
 V, K, D, T = 9, 4, 6, 5
-LITERAL = replace(METHODS["hint-paper"], weight=3.0)
-LOSSES = {
-    "base": METHODS["base"],
-    "hint": METHODS["hint"],
-    "hint-paper": METHODS["hint-paper"],
-    "attn-align": METHODS["attn-align"],
-    "scst": METHODS["scst"],
-    "hint-scst": METHODS["hint-scst"],
-}
+LOSSES = {name: METHODS[name] for name in ("base", "hint", "hint-paper", "attn-align", "scst", "hint-scst")}
 SUPERVISED = ["hint", "hint-paper", "attn-align"]
 
 
 def make_batch(size: int = 4, seed: int = 0) -> CaptionBatch:
-    """Captions of 3 or 4 words. The first has two visual words, one of two tokens; the last one without a hint."""
+    """Captions of 3 or 4 words. The first has two visual words, one of them of two tokens; the last has no hint."""
     draw = torch.Generator().manual_seed(seed)
     tokens = torch.randint(END + 2, V, (size, T + 1), generator=draw)
     tokens[:, 0], tokens[:, T] = BEGIN, END
@@ -59,13 +58,13 @@ def make_batch(size: int = 4, seed: int = 0) -> CaptionBatch:
     )
 
 
-def make_spoken(size: int = 4) -> Spoken:
-    """A caption that ended, and others that were cut."""
+def make_sampled(size: int = 4) -> SampledCaptions:
+    """Sampled captions: one that ended, and others that were cut."""
     draw = torch.Generator().manual_seed(3)
     tokens = torch.randint(END + 1, V, (size, 4), generator=draw)
     tokens[:, 0] = BEGIN
     tokens[0, 2:] = torch.tensor([END, PAD])
-    return Spoken(tokens, torch.randn(size, generator=draw, dtype=torch.float64))
+    return SampledCaptions(tokens, torch.randn(size, generator=draw, dtype=torch.float64))
 
 
 def make_objective(method: Method) -> Objective:
@@ -78,34 +77,35 @@ def make_objective(method: Method) -> Objective:
     return Objective(model, method)
 
 
-def losses_of(objective: Objective, batch: CaptionBatch, spoken: Spoken) -> Losses:
-    """The losses of a step of its method."""
+def losses_of(objective: Objective, batch: CaptionBatch, sampled: SampledCaptions) -> Losses:
+    """The losses of a step."""
     losses: Losses = objective(
-        batch, spoken if objective.method.task == "self-critical" else None, task_scale=1 / 19, hint_scale=1 / 3
+        batch, sampled if objective.method.task == "self-critical" else None, task_scale=1 / 19, hint_scale=1 / 3
     )
     return losses
 
 
-def say(model: UpDnCaptioner, batch: CaptionBatch, b: int, features: Tensor | None = None) -> Tensor:
-    """Log-probabilities (T, V) of one caption's steps."""
+def step_log_probs(model: UpDnCaptioner, batch: CaptionBatch, b: int, features: Tensor | None = None) -> Tensor:
+    """Log-probabilities (T, V) of all words at each step of one caption."""
     features = batch.features[b] if features is None else features
     log_probs: Tensor = model(batch.tokens[b : b + 1, :-1], features[None], batch.mask[b : b + 1]).log_probs[0]
     return log_probs
 
 
 def test_the_papers_loss_by_loops() -> None:
-    objective, batch = make_objective(LITERAL), make_batch()
-    losses = losses_of(objective, batch, make_spoken())
+    objective, batch = make_objective(replace(METHODS["hint-paper"], weight=3.0)), make_batch()
+    losses = losses_of(objective, batch, make_sampled())
     task, hint = 0.0, 0.0
     for b in range(4):
         targets = batch.tokens[b, 1:].tolist()
-        task -= sum(say(objective.model, batch, b)[t, word].item() for t, word in enumerate(targets) if word != PAD)
+        log_probs = step_log_probs(objective.model, batch, b)
+        task -= sum(log_probs[t, word].item() for t, word in enumerate(targets) if word != PAD)
         of_words = []
         for w, (begin, end) in enumerate(batch.word_spans[b].tolist()):
             if batch.human[b, w].isnan().all():
                 continue
             features = batch.features[b].clone().requires_grad_()
-            log_probs = say(objective.model, batch, b, features)
+            log_probs = step_log_probs(objective.model, batch, b, features)
             score = sum(log_probs[t, targets[t]] for t in range(begin, end))
             alpha = torch.autograd.grad(score, features)[0].sum(-1)
             s = batch.human[b, w]
@@ -119,15 +119,13 @@ def test_the_papers_loss_by_loops() -> None:
 
 
 def test_attention_alignment_by_loops() -> None:
-    objective, batch = (
-        make_objective(replace(METHODS["attn-align"], margin=0.0, min_gap=0.0, scale_free=False)),
-        make_batch(),
-    )
+    objective = make_objective(replace(METHODS["attn-align"], margin=0.0, min_gap=0.0, scale_free=False))
+    batch = make_batch()
     attention = objective.model(batch.tokens[:, :-1], batch.features, batch.mask).attention.detach()
     for b, w, expected_steps in ((0, 0, [0, 1]), (0, 1, [3]), (2, 0, [1])):
-        looks, s = attention[b, expected_steps].mean(0), batch.human[b, w]
+        mean, s = attention[b, expected_steps].mean(0), batch.human[b, w]
         pairs = [(i, j) for i in range(K) for j in range(K) if s[i] > s[j]]
-        expected = sum(max(0.0, float(looks[j] - looks[i])) for i, j in pairs) / len(pairs)
+        expected = sum(max(0.0, float(mean[j] - mean[i])) for i, j in pairs) / len(pairs)
         alone = batch._replace(human=torch.full_like(batch.human, torch.nan))
         alone.human[b, w] = s
         output = objective.model(batch.tokens[:, :-1], batch.features, batch.mask)
@@ -135,36 +133,36 @@ def test_attention_alignment_by_loops() -> None:
 
 
 def test_self_critical_loss_by_loops() -> None:
-    batch, spoken = make_batch(), make_spoken()
+    batch, sampled = make_batch(), make_sampled()
     objective = make_objective(METHODS["scst"])
     expected = 0.0
-    for b, (tokens, advantage) in enumerate(zip(spoken.tokens.tolist(), spoken.advantage.tolist(), strict=True)):
-        log_probs = say(objective.model, batch._replace(tokens=spoken.tokens), b)
+    for b, (tokens, advantage) in enumerate(zip(sampled.tokens.tolist(), sampled.advantage.tolist(), strict=True)):
+        log_probs = step_log_probs(objective.model, batch._replace(tokens=sampled.tokens), b)
         expected -= advantage * sum(log_probs[t, w].item() for t, w in enumerate(tokens[1:]) if w != PAD)
-    losses = losses_of(objective, batch, spoken)
+    losses = losses_of(objective, batch, sampled)
     assert losses.task.item() == pytest.approx(expected / 19)
     assert losses.total == losses.task
     assert losses.hint == 0
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients_by_finite_differences(name: str) -> None:
-    """Along one random direction for each parameter; slopes of a ranking loss are constant around a point."""
-    objective, batch, spoken = make_objective(LOSSES[name]), make_batch(), make_spoken()
-    losses_of(objective, batch, spoken).total.backward()
+def test_parameter_gradients_equal_finite_differences(name: str) -> None:
+    """Along a random direction for each parameter; the slope of a ranking loss is constant around a point."""
+    objective, batch, sampled = make_objective(LOSSES[name]), make_batch(), make_sampled()
+    losses_of(objective, batch, sampled).total.backward()
     draw, step = torch.Generator().manual_seed(3), 1e-6
     for parameter_name, parameter in objective.named_parameters():
         direction = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
         values, start = [], parameter.data.clone()
         for sign in (1, -1):
             parameter.data = start + sign * step * direction
-            values.append(losses_of(objective, batch, spoken).total.item())
+            values.append(losses_of(objective, batch, sampled).total.item())
         parameter.data = start
         slope = float((parameter.grad * direction).sum())
         assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-4, abs=1e-7), parameter_name
 
 
-def test_a_word_of_several_tokens_has_the_score_of_all() -> None:
+def test_the_score_of_a_word_is_the_sum_over_its_tokens() -> None:
     objective, batch = make_objective(METHODS["hint"]), make_batch()
     output = objective.model(batch.tokens[:, :-1], batch.features, batch.mask)
     scores = word_scores(objective.model, output, batch)
@@ -173,7 +171,7 @@ def test_a_word_of_several_tokens_has_the_score_of_all() -> None:
     assert scores[2:, 1].tolist() == [0.0, 0.0]  # there is no such word
 
 
-def test_one_word_is_drawn_evenly_among_those_with_a_hint() -> None:
+def test_one_word_is_drawn_uniformly_among_those_with_hints() -> None:
     batch = make_batch()
     batch = batch._replace(
         word_spans=torch.arange(24).view(4, 3, 2),
@@ -193,13 +191,13 @@ def test_one_word_is_drawn_evenly_among_those_with_a_hint() -> None:
             expected = getattr(batch, field)[torch.arange(4), w][:, None]
             torch.testing.assert_close(getattr(one, field), expected, equal_nan=True)
         assert one.hinted[:, 0].tolist() == [True, True, True, False]
-    last = one_word(batch, torch.full((4,), 1 - 2**-24))  # times three, this is three
+    last = one_word(batch, torch.full((4,), 1 - 2**-24))  # three times this is rounded up to three
     assert (last.word_categories[:3, 0] % 3).tolist() == [2, 2, 0]
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
-def test_a_word_drawn_at_random_estimates_the_mean_over_words(name: str) -> None:
-    """Loss and gradients: the mean over all draws, which are equally probable, is that of all words."""
+def test_a_random_word_estimates_the_mean_over_words(name: str) -> None:
+    """The mean loss and gradients over all equally likely draws are those of all words."""
     batch = make_batch()
     batch = batch._replace(word_spans=batch.word_spans[:2], human=batch.human[:2], mask=batch.mask[:2])
     batch = batch._replace(
@@ -210,7 +208,7 @@ def test_a_word_drawn_at_random_estimates_the_mean_over_words(name: str) -> None
     def evaluate(words: slice) -> list[Tensor]:
         objective.zero_grad()
         part = batch._replace(word_spans=batch.word_spans[:, words], human=batch.human[:, words])
-        losses = losses_of(objective, part, make_spoken())
+        losses = losses_of(objective, part, make_sampled())
         losses.total.backward()
         return [losses.hint, *(parameter.grad.clone() for parameter in objective.parameters())]
 
@@ -222,16 +220,16 @@ def test_a_word_drawn_at_random_estimates_the_mean_over_words(name: str) -> None
 
 @pytest.mark.parametrize("name", SUPERVISED)
 @pytest.mark.parametrize("words", [0, 1, 2])
-def test_captions_without_hints_add_nothing(name: str, words: int) -> None:
-    """Where no caption of the batch has one, or any visual word at all."""
+def test_captions_without_hints_have_no_loss_on_hints(name: str, words: int) -> None:
+    """Even if no caption of the batch has a hint, or any visual word."""
     objective, batch = make_objective(LOSSES[name]), make_batch()
     nothing = batch._replace(
         word_spans=torch.full((4, words, 2), -1), human=torch.full((4, words, K), torch.nan, dtype=torch.float64)
     )
-    losses = losses_of(objective, nothing, make_spoken())
+    losses = losses_of(objective, nothing, make_sampled())
     losses.total.backward()
     base = make_objective(METHODS["base"])
-    losses_of(base, batch, make_spoken()).total.backward()
+    losses_of(base, batch, make_sampled()).total.backward()
     assert losses.hint == 0
     for ours, theirs in zip(objective.parameters(), base.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
@@ -240,10 +238,12 @@ def test_captions_without_hints_add_nothing(name: str, words: int) -> None:
 def test_padding_of_captions_changes_nothing() -> None:
     objective, batch = make_objective(METHODS["hint"]), make_batch()
     padded = batch._replace(tokens=torch.cat([batch.tokens, torch.full((4, 3), PAD)], 1))
-    torch.testing.assert_close(losses_of(objective, padded, make_spoken()), losses_of(objective, batch, make_spoken()))
+    torch.testing.assert_close(
+        losses_of(objective, padded, make_sampled()), losses_of(objective, batch, make_sampled())
+    )
 
 
-def test_importance_for_evaluation_is_that_of_training() -> None:
+def test_importance_is_the_same_in_evaluation_and_training() -> None:
     objective, batch = make_objective(METHODS["hint"]), make_batch()
     found = []
     for features in (batch.features.clone().requires_grad_(), track_proposals(batch.features)):
@@ -255,26 +255,28 @@ def test_importance_for_evaluation_is_that_of_training() -> None:
     assert not found[0][2:, 1].any()
 
 
-# Ranks hold different numbers of words, and of captions with a hint: only a mean over all of them is right.
+# Ranks have different numbers of words and of captions with hints, so that only the mean over all of them is right.
 OF_RANK = (slice(0, 1), slice(1, 4))
 
 
 def _save_gradients(rank: int, port: int, file: Path) -> None:
-    """What one of two processes ends up with, for every loss."""
+    """Write the gradients of one of two processes, for every loss."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     batch = CaptionBatch(*(tensor[OF_RANK[rank]] for tensor in make_batch()))
-    spoken = Spoken(*(tensor[OF_RANK[rank]] for tensor in make_spoken()))
-    counts = torch.tensor([int((batch.tokens[:, 1:] != PAD).sum()), int(batch.hinted.any(1).sum()), len(spoken.tokens)])
+    sampled = SampledCaptions(*(tensor[OF_RANK[rank]] for tensor in make_sampled()))
+    counts = torch.tensor(
+        [int((batch.tokens[:, 1:] != PAD).sum()), int(batch.hinted.any(1).sum()), len(sampled.tokens)]
+    )
     torch.distributed.all_reduce(counts)
     words, hinted, captions = counts.tolist()
     assert (words, hinted, captions) == (19, 3, 4)
     gradients = {}
     for name, method in LOSSES.items():
         objective = DistributedDataParallel(make_objective(method), static_graph=True)
-        speaks = method.task == "self-critical"
-        scales = {"task_scale": 2 / (captions if speaks else words), "hint_scale": 2 / hinted}
-        objective(batch, spoken if speaks else None, **scales).total.backward()
+        samples = method.task == "self-critical"
+        scales = {"task_scale": 2 / (captions if samples else words), "hint_scale": 2 / hinted}
+        objective(batch, sampled if samples else None, **scales).total.backward()
         gradients |= {f"{name}: {n}": parameter.grad for n, parameter in objective.module.named_parameters()}
     if rank == 0:
         save_file(gradients, file)
@@ -287,15 +289,15 @@ def test_two_processes_equal_one_on_the_joined_batch(unused_tcp_port: int, tmp_p
     mp.spawn(_save_gradients, (unused_tcp_port, file), nprocs=2)
     theirs, ours = load_file(file), {}
     for name, method in LOSSES.items():
-        objective, speaks = make_objective(method), method.task == "self-critical"
-        scales = {"task_scale": 1 / (4 if speaks else 19), "hint_scale": 1 / 3}
-        objective(make_batch(), make_spoken() if speaks else None, **scales).total.backward()
+        objective, samples = make_objective(method), method.task == "self-critical"
+        scales = {"task_scale": 1 / (4 if samples else 19), "hint_scale": 1 / 3}
+        objective(make_batch(), make_sampled() if samples else None, **scales).total.backward()
         ours |= {f"{name}: {n}": parameter.grad for n, parameter in objective.named_parameters()}
     torch.testing.assert_close(theirs, ours, rtol=1e-12, atol=1e-14)
 
 
 def test_unsigned_importance_is_unbiased_and_lazy() -> None:
-    """Its square over 10,000 random directions, within three standard errors of the exact one."""
+    """The mean square over 10,000 random directions is within three standard errors of the exact one."""
     model, batch, draws = make_objective(METHODS["hint"]).model.eval(), make_batch(), 10_000
 
     def score(features: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The official scores: the published numbers of COCO's sample, and loops that transcribe the formulas."""
+"""Official scores against the published numbers of COCO's sample, and against loops over the formulas."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def published(shared_data: Path) -> dict[str, Any]:
     return scores
 
 
-def test_the_published_scores_to_every_digit_and_each_image(
+def test_the_published_scores_of_the_corpus_and_each_image(
     sample: Corpus, published: dict[str, Any], shared_data: Path
 ) -> None:
     started = time.perf_counter()
@@ -133,12 +133,12 @@ def bleu_by_loops(corpus: Corpus) -> list[float]:
 
 @given(corpora)
 @settings(deadline=None)
-def test_cider_is_its_formula(corpus: Corpus) -> None:
+def test_cider_equals_its_formula(corpus: Corpus) -> None:
     np.testing.assert_allclose(cider(corpus), cider_by_loops(corpus), rtol=1e-9, atol=1e-9)
 
 
 @given(corpora)
-def test_bleu_is_its_formula(corpus: Corpus) -> None:
+def test_bleu_equals_its_formula(corpus: Corpus) -> None:
     sums = np.stack([statistics(*pair) for pair in corpus])
     np.testing.assert_allclose(bleu(sums.sum(0)), bleu_by_loops(corpus), rtol=1e-9, atol=1e-12)
 
@@ -147,12 +147,12 @@ words = st.lists(st.sampled_from("abc"), max_size=70)
 
 
 @given(words, words)
-def test_the_longest_common_subsequence_is_the_textbooks(a: list[str], b: list[str]) -> None:
+def test_the_longest_common_subsequence_equals_the_textbook_s(a: list[str], b: list[str]) -> None:
     assert longest_common_subsequence(a, b) == lcs_by_table(a, b)
 
 
 def test_rouge_by_hand() -> None:
-    """Precision and recall may come from different references: 2 of 3 words, and 2 of 2."""
+    """Precision (2 of 3 words) and recall (2 of 2) are of different references."""
     precision, recall = 2 / 3, 1.0
     expected = 2.44 * precision * recall / (recall + 1.44 * precision)
     assert rouge_l("a b c", ["x a c y z", "a b"]) == pytest.approx(expected)
@@ -174,7 +174,7 @@ def test_the_order_of_images_does_not_matter(corpus: Corpus, random: Any) -> Non
 
 @given(st.lists(captions.filter(lambda caption: len(caption.split()) > 3), min_size=2, max_size=5, unique=True))
 def test_a_perfect_caption_has_the_highest_score(texts: list[str]) -> None:
-    """10 where every n-gram length has one that other images lack; BLEU and ROUGE-L are 1."""
+    """CIDEr-D is 10 if each length has an n-gram that other images lack; BLEU and ROUGE-L are 1."""
     texts = [" ".join(f"{word}{i}" for word in text.split()) for i, text in enumerate(texts)]
     corpus = [(text, [text]) for text in texts]
     np.testing.assert_allclose(cider(corpus), 10)
@@ -198,11 +198,11 @@ def test_an_empty_caption_has_no_score() -> None:
 
 
 def test_one_image_has_no_rare_words() -> None:
-    """So all weights are 0, and the score is, as in the official code."""
+    """As in the official code, all weights and the score are 0."""
     assert cider([("a dog", ["a dog"])]) == [0]
 
 
-def test_words_that_no_reference_has_count_as_rare_ones() -> None:
+def test_words_without_a_reference_have_the_weight_of_rare_ones() -> None:
     frequencies = DocumentFrequencies.of([[["a", "b"]], [["a", "c"]]])
     assert frequencies.counts == {("a",): 2}
     assert CiderD(frequencies).vector(["a", "b", "new"]).weights[0] == {
@@ -212,7 +212,7 @@ def test_words_that_no_reference_has_count_as_rare_ones() -> None:
     }
 
 
-def test_repeating_a_word_does_not_pay() -> None:
+def test_repeating_a_word_does_not_raise_the_score() -> None:
     """Clipping: without it, the second caption would score higher than the first."""
     others: Corpus = [("x", ["one two"]), ("x", ["three four"])]
     once = cider([("rare word", ["rare thing"]), *others])[0]
@@ -223,8 +223,8 @@ def test_repeating_a_word_does_not_pay() -> None:
 # What is resampled
 
 
-def test_intervals_are_over_images_with_all_that_belongs_to_them() -> None:
-    """BLEU is computed anew from the drawn images; ROUGE-L and CIDEr-D, with the weights of all, are their means."""
+def test_intervals_resample_images() -> None:
+    """BLEU is computed again from the drawn images; ROUGE-L and CIDEr-D are means, with the weights of all images."""
     rng = np.random.default_rng(1)
     corpus = [(" ".join(rng.choice(list("abcdef"), 6)), [" ".join(rng.choice(list("abcdef"), 7))]) for _ in range(12)]
     scores = official_scores(

@@ -1,4 +1,4 @@
-"""Training on a tiny world: every preset, resuming, what is chosen, and two processes."""
+"""Training on a tiny world: every method, resuming, the best checkpoint, hints, and two processes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from updn_captioning.networks.updn import NetworkSizes
 from updn_captioning.training.config import TrainConfig
 from updn_captioning.training.methods import METHODS, SCALES, Scale
 from updn_captioning.training.train import TrainingSteps, Validation, choose_hints, train
-from updn_common.data.control_hints import Hints, control_hints
+from updn_common.data.control_hints import Hints
 from updn_common.errors import InputError
 from updn_common.runs.directory import read_metrics
 
@@ -46,10 +46,19 @@ def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return load_file(run / f"{name}.safetensors")
 
 
+def model_weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return {key: tensor for key, tensor in weights(run, name).items() if key.startswith("model.")}
+
+
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def assert_same_first_moments(one: Path, other: Path) -> None:
+    """Adam's first moment after one step is a tenth of the gradient."""
+    moments = [{name: x for name, x in weights(run).items() if name.endswith("exp_avg")} for run in (one, other)]
+    assert moments[0]
+    torch.testing.assert_close(moments[0], moments[1], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -79,10 +88,10 @@ def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(
     assert read_metrics(whole.out) == read_metrics(parts.out)
 
 
-def test_the_best_checkpoint_is_that_of_the_highest_cider_on_val(
+def test_the_best_checkpoint_has_the_highest_cider_on_val(
     config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ciders, measured = iter([0.1, 0.4, 0.2, 0.4]), []  # of equal ones the first
+    ciders, measured = iter([0.1, 0.4, 0.2, 0.4]), []  # the first of equal ones is the best
 
     def fixed(validation: Validation, model: object, accelerator: object) -> float:
         measured.append(validation.split.name)
@@ -94,28 +103,24 @@ def test_the_best_checkpoint_is_that_of_the_highest_cider_on_val(
         train(options)
     assert measured == ["val"] * 4
     train(after_four)
-    best = {name: tensor for name, tensor in weights(options.out, "best").items() if name.startswith("model.")}
-    last = {name: tensor for name, tensor in weights(after_four.out).items() if name.startswith("model.")}
-    assert_same(best, last)
+    assert_same(model_weights(options.out, "best"), model_weights(after_four.out))
 
 
 @pytest.mark.parametrize("method", ["base", "hint", "hint-paper", "attn-align", "hint-scst"])
-def test_micro_batches_change_nothing(config: Callable[..., TrainConfig], method: str) -> None:
-    """Though they differ in their numbers of words and, here, of captions with a hint; all draw the same."""
+def test_micro_batches_do_not_change_the_gradient(config: Callable[..., TrainConfig], method: str) -> None:
+    """They differ in their numbers of words and of captions with hints, but have the same random numbers."""
     scale = replace(SCALE, model=replace(SCALE.model, dropout=0.0), steps=1)
     one, four = (config(f"{n}", method, scale=scale, micro_batches=n, hint_share=0.5) for n in (1, 4))
     train(one)
     train(four)
-    for name, tensor in weights(one.out).items():
-        if name.endswith("exp_avg"):  # Adam's first moment after one step is a tenth of the gradient
-            torch.testing.assert_close(weights(four.out)[name], tensor, rtol=1e-3, atol=1e-6)
+    assert_same_first_moments(one.out, four.out)
 
 
 @pytest.mark.parametrize("method", ["hint", "unsigned", "hint-scst"])
 def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_tcp_port: int, method: str) -> None:
     one, two = config("one"), config("two")
     scale = ["--model.hidden", "16", "--steps", "1", "--batch-size", "8", "--hint-share", "0.5"]
-    # Each process draws random directions of its own, so that only the exact norm is the same in one and two.
+    # Processes draw different random directions, so that only the exact norm is the same in one and two.
     exact = ["--probes", "0"] if method == "unsigned" else []
     options = ["--data", str(one.data), "--cpu", *scale, *exact]
     arguments = ["updn_captioning.cli", "train", method, "shapes", *options, "--out"]
@@ -125,9 +130,7 @@ def test_two_processes_train_as_one(config: Callable[..., TrainConfig], unused_t
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    for name, tensor in weights(one.out).items():
-        if name.endswith("exp_avg"):
-            torch.testing.assert_close(weights(two.out)[name], tensor, rtol=1e-3, atol=1e-6)
+    assert_same_first_moments(one.out, two.out)
     assert read_metrics(two.out)[0]["val/cider"] == read_metrics(one.out)[0]["val/cider"]
 
 
@@ -136,14 +139,13 @@ def test_fine_tuning_starts_from_the_best_checkpoint(config: Callable[..., Train
     train(base)
     tuned = config("tuned", start_from=base.out, scale=replace(SCALE, steps=1, learning_rate=0.0))
     train(tuned)
-    for name, tensor in weights(base.out, "best").items():
-        assert torch.equal(weights(tuned.out)[name], tensor), name
+    assert_same(model_weights(tuned.out), model_weights(base.out, "best"))
 
 
-def test_the_words_of_a_run_are_those_of_its_data(
+def test_a_run_is_refused_on_data_with_another_vocabulary(
     config: Callable[..., TrainConfig], tiny: Tiny, tmp_path: Path
 ) -> None:
-    """Also where another vocabulary is as large."""
+    """Even if it is as large."""
     base, other = config("base", "base"), tmp_path / "other"
     train(base)
     shutil.copytree(tiny[1], other)
@@ -165,7 +167,7 @@ def test_the_words_of_a_run_are_those_of_its_data(
     ("method", "continues", "meant"),
     [("hint", False, None), ("hint", True, "this scale is"), ("scst", False, "this method is")],
 )
-def test_fine_tuning_of_random_weights_is_warned_of(
+def test_warning_if_fine_tuning_starts_from_random_weights(
     config: Callable[..., TrainConfig],
     capsys: pytest.CaptureFixture[str],
     method: str,
@@ -180,8 +182,8 @@ def test_fine_tuning_of_random_weights_is_warned_of(
     assert capsys.readouterr().err == ("" if meant is None else warning)
 
 
-def test_hints_are_those_of_some_images(tiny: Tiny) -> None:
-    """All of an image's, and of a smaller share those of fewer of them."""
+def test_a_share_of_hints_are_all_hints_of_some_images(tiny: Tiny) -> None:
+    """The images of a smaller share are among those of a larger one."""
     split = PreparedData.open(tiny[1]).split("train")
     small, large = (choose_hints(split, share, seed=3) for share in (0.25, 0.5))
     images = [set(split.pairs[rows, 0].tolist()) for rows in (small, large)]
@@ -193,25 +195,14 @@ def test_hints_are_those_of_some_images(tiny: Tiny) -> None:
     assert not set(choose_hints(split, 1.0, seed=3).tolist()) & set(small.tolist())
 
 
-@pytest.mark.parametrize(("hints", "draws"), [("random-per-epoch", [0, 1, 2]), ("permuted", [0]), ("human", [0])])
-def test_hints_are_drawn_once_an_epoch_and_are_those_of_any_other_order(
-    config: Callable[..., TrainConfig], tiny: Tiny, monkeypatch: pytest.MonkeyPatch, hints: Hints, draws: list[int]
-) -> None:
-    """120 captions in batches of 40: three steps an epoch. A run that is resumed at a step sees what this one saw."""
-    drawn: list[int] = []
-
-    def counted(human: torch.Tensor, kind: Hints, *, seed: int, epoch: int) -> torch.Tensor:
-        drawn.append(epoch)
-        return control_hints(human, kind, seed=seed, epoch=epoch)
-
+@pytest.mark.parametrize("hints", ["random-per-epoch", "permuted"])
+def test_hints_depend_on_the_step_alone(config: Callable[..., TrainConfig], tiny: Tiny, hints: Hints) -> None:
+    """120 captions in batches of 40 are three steps an epoch. A run that is resumed at a step sees the same hints."""
     split = PreparedData.open(tiny[1]).split("train")
     method = replace(METHODS["hint"], hints=hints)
     options = replace(config(hint_share=0.5), method=method, scale=replace(SCALE, batch_size=40))
-    with monkeypatch.context() as patch:
-        patch.setattr("updn_captioning.training.train.control_hints", counted)
-        steps = TrainingSteps(split, options, Accelerator(cpu=True))
-        seen = [steps[step][0] for step in range(9)]
-    assert drawn == draws
+    steps = TrainingSteps(split, options, Accelerator(cpu=True))
+    seen = [steps[step][0] for step in range(9)]
     assert all(0 < batch.hinted.sum() < 40 for batch in seen)
     for step, batch in reversed(list(enumerate(seen))):
         again = TrainingSteps(split, options, Accelerator(cpu=True))[step][0]
@@ -219,8 +210,8 @@ def test_hints_are_drawn_once_an_epoch_and_are_those_of_any_other_order(
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True, msg=name)
 
 
-def test_words_are_drawn_anew_in_each_step(config: Callable[..., TrainConfig], tiny: Tiny) -> None:
-    """One a caption, and two in the paper's form; without hints it does not matter."""
+def test_one_visual_word_is_drawn_anew_in_each_step(config: Callable[..., TrainConfig], tiny: Tiny) -> None:
+    """Each caption has two, and the paper's form uses both."""
     split = PreparedData.open(tiny[1]).split("train")
     scale = replace(SCALE, batch_size=120)
 
@@ -240,12 +231,12 @@ def test_words_are_drawn_anew_in_each_step(config: Callable[..., TrainConfig], t
 
 
 def test_gradients_are_clipped(config: Callable[..., TrainConfig]) -> None:
-    """Adam forgets the scale of all gradients alike, but not that of one step beside another's."""
+    """Adam ignores the scale of all gradients together, but not the scale of one step relative to another."""
     options = [config(str(clip), scale=replace(SCALE, clip=clip)) for clip in (float("inf"), 1e-3)]
     for option in options:
         train(option)
-    free, clipped = (weights(option.out) for option in options)
-    assert all(line["gradient_norm"] > 1e-2 for option in options for line in read_metrics(option.out))  # before it
-    assert any(not torch.equal(free[name], clipped[name]) for name in free if name.startswith("model."))
-    first_moments = [tensor.norm() for name, tensor in clipped.items() if name.endswith("exp_avg")]
+    assert all(line["gradient_norm"] > 1e-2 for option in options for line in read_metrics(option.out))  # unclipped
+    free, clipped = (model_weights(option.out) for option in options)
+    assert any(not torch.equal(free[name], clipped[name]) for name in free)
+    first_moments = [x.norm() for name, x in weights(options[1].out).items() if name.endswith("exp_avg")]
     assert torch.stack(first_moments).norm() <= 1e-3

@@ -15,27 +15,12 @@ from updn_captioning.training.methods import METHODS, SHAPES
 from updn_captioning.training.train import train
 from updn_common.errors import InputError
 
-NAN = float("nan")
-
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"micro_batches": 0}, "--micro-batches should be at least 1, found 0."),
-        ({"workers": -1}, "--workers should be at least 0, found -1."),
         ({"seed": -1}, "--seed should be at least 0, found -1."),
         ({"scale": replace(SHAPES, steps=0)}, "--steps should be at least 1, found 0."),
-        ({"scale": replace(SHAPES, evaluate_every=0)}, "--evaluate-every should be at least 1, found 0."),
-        ({"scale": replace(SHAPES, batch_size=0)}, "--batch-size should be at least 1, found 0."),
-        ({"scale": replace(SHAPES, learning_rate=NAN)}, "--learning-rate should be at least 0, found nan."),
-        (
-            {"scale": replace(SHAPES, clip=0.0)},
-            "--clip should be above 0, found 0: give inf to leave gradients as they are.",
-        ),
-        (
-            {"scale": replace(SHAPES, clip=NAN)},
-            "--clip should be above 0, found nan: give inf to leave gradients as they are.",
-        ),
         *(
             (
                 {"scale": replace(SHAPES, model=replace(SHAPES.model, **{name: 0}))},
@@ -48,9 +33,6 @@ NAN = float("nan")
             "--model.dropout should be from 0 to 1, found 1.5.",
         ),
         ({"method": replace(METHODS["hint"], weight=-1.0)}, "--weight should be at least 0, found -1.0."),
-        ({"method": replace(METHODS["hint"], margin=-0.1)}, "--margin should be at least 0, found -0.1."),
-        ({"method": replace(METHODS["hint"], min_gap=NAN)}, "--min-gap should be at least 0, found nan."),
-        ({"hint_share": 6.0}, "--hint-share should be a share in (0, 1], found 6: 6 % is 0.06."),
         ({"hint_share": 0.001}, "--hint-share 0.001 of 24 train images is none: choose a larger share."),
         (
             {"micro_batches": 3},
@@ -58,7 +40,9 @@ NAN = float("nan")
         ),
     ],
 )
-def test_wrong_options(tiny: tuple[Path, Path], tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_options_that_make_no_sense(
+    tiny: tuple[Path, Path], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     options = TrainConfig(tiny[1], tmp_path / "run", METHODS["hint"], SHAPES, cpu=True)
     with pytest.raises(InputError) as error:
         train(replace(options, **changes))
@@ -88,7 +72,7 @@ def test_data_without_a_validation_split(tiny: tuple[Path, Path], tmp_path: Path
     )
 
 
-def test_options_without_an_effect_do_not_count(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+def test_without_hints_only_options_that_matter_are_compared(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     base = TrainConfig(tiny[1], tmp_path, METHODS["base"], SHAPES)
     (tmp_path / "config.json").write_text(json.dumps({"config": base.record(processes=1)}))
     assert replace(base, cpu=True, workers=3, hint_share=0.1).differences() == []

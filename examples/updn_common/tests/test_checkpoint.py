@@ -68,7 +68,7 @@ OPTIMIZERS: dict[str, MakeOptimizer] = {
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("make_optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
-def test_resumed_training_is_bitwise_the_uninterrupted(
+def test_resumed_training_equals_uninterrupted_training(
     tmp_path: Path, make_optimizer: MakeOptimizer, dtype: torch.dtype
 ) -> None:
     torch.set_default_dtype(dtype)
@@ -97,7 +97,7 @@ def test_resumed_training_is_bitwise_the_uninterrupted(
         torch.set_default_dtype(torch.float32)
 
 
-def test_every_kind_of_tensor_returns_bitwise(tmp_path: Path) -> None:
+def test_tensors_of_all_types_are_restored_bitwise(tmp_path: Path) -> None:
     tensors = {
         "double": torch.tensor([0.1, float("nan"), -0.0, float("inf")], dtype=torch.float64),
         "scalar": torch.tensor(0.1),
@@ -144,7 +144,7 @@ def test_files_are_deterministic(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_another_model(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, make_model().state_dict())
     checkpoint = load_checkpoint(path)
@@ -172,7 +172,7 @@ def test_another_model(tmp_path: Path) -> None:
         checkpoint.restore_model(make_model().double())
 
 
-def test_what_is_trained_beside_the_model(tmp_path: Path) -> None:
+def test_the_auxiliary_network_is_restored(tmp_path: Path) -> None:
     model, beside, other = make_model(), nn.Linear(2, 2), nn.Linear(2, 3)
     file = tmp_path / "last.safetensors"
     save_checkpoint(file, model.state_dict(), auxiliary=beside.state_dict())
@@ -190,7 +190,7 @@ def test_what_is_trained_beside_the_model(tmp_path: Path) -> None:
     load_checkpoint(file).restore_auxiliary(nn.Identity())
 
 
-def test_another_optimizer(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     model = make_model()
     optimizer = torch.optim.Adamax(model.parameters())
@@ -218,7 +218,7 @@ def test_another_optimizer(tmp_path: Path) -> None:
         load_checkpoint(path).restore_optimizer(optimizer)
 
 
-def test_not_a_checkpoint(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match=whole(f"{path} does not exist; expected a checkpoint.")):
         load_checkpoint(path)
@@ -232,7 +232,7 @@ def test_not_a_checkpoint(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_what_is_not_json_is_refused(tmp_path: Path) -> None:
+def test_progress_that_is_not_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         save_checkpoint(tmp_path / "a", make_model().state_dict(), None, {"path": tmp_path})
     assert list(tmp_path.iterdir()) == []

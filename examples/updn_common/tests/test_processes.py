@@ -1,4 +1,4 @@
-"""Items shared among processes come back in their order."""
+"""The device and the processes of a command, and results in order from several processes."""
 
 import os
 import re
@@ -23,12 +23,12 @@ def squares(positions: Tensor) -> list[int]:
 
 @pytest.mark.parametrize("total", [0, 1, 7])
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_one_process_does_all(total: int, batch_size: int) -> None:
+def test_a_single_process_computes_all_results(total: int, batch_size: int) -> None:
     assert over_processes(squares, total, Accelerator(cpu=True), batch_size) == [i * i for i in range(total)]
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "message"),
     [
         ("ACCELERATE_USE_FSDP", "true", "configured for FSDP, which is not supported. Start with `torchrun`"),
         ("ACCELERATE_USE_DEEPSPEED", "True", "configured for DeepSpeed, which is not supported"),
@@ -42,11 +42,11 @@ def test_one_process_does_all(total: int, batch_size: int) -> None:
         ),
     ],
 )
-def test_what_a_launcher_asks_for_in_vain(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+def test_unsupported_configurations_of_the_launcher(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(InputError, match=re.escape(told)):
+    with pytest.raises(InputError, match=re.escape(message)):
         make_accelerator(cpu=True)
 
 
@@ -59,17 +59,17 @@ def test_what_a_launcher_asks_for_in_vain(
         ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"),
     ],
 )
-def test_what_a_launcher_may_ask_for(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_supported_configurations_of_the_launcher(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
-    # There is one in a process.
+    # A process can only create one.
     monkeypatch.setattr("updn_common.runs.processes.Accelerator", lambda **options: options)
     precision: Any = "bf16" if value == "bf16" else "no"
     assert cast(Any, make_accelerator(cpu=True, precision=precision)) == {"cpu": True, "mixed_precision": precision}
 
 
 @pytest.mark.parametrize("total", [1, 2, 7])
-def test_several_share(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each does its share, also where there are fewer items than processes; all get everything in order."""
+def test_several_processes_share_the_items(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if there are fewer items than processes; all get all results in order."""
     shares: list[list[Any]] = []
 
     def run(index: int) -> list[int]:
@@ -85,15 +85,15 @@ def test_several_share(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(1) == [i * i for i in range(total)]
 
 
-def test_processes_know_of_each_other_without_an_accelerator(unused_tcp_port: int) -> None:
-    """Whether or not they were told to compute on the CPU: one of them is the main one."""
+def test_processes_know_each_other_without_an_accelerator(unused_tcp_port: int) -> None:
+    """One of them is the main process, even without --cpu."""
     code = (
         "import os\n"
         "from torch import distributed\n"
         "from updn_common.runs.processes import make_accelerator\n"
         "accelerator = make_accelerator(cpu=False)\n"
         "line = f'{accelerator.num_processes} {accelerator.is_main_process}'\n"
-        "os.write(1, line.encode() + bytes([10]))\n"  # in one piece: both write here
+        "os.write(1, line.encode() + bytes([10]))\n"  # in one piece, as both processes write to this file
         "distributed.destroy_process_group()\n"
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={unused_tcp_port}"]
@@ -104,7 +104,9 @@ def test_processes_know_of_each_other_without_an_accelerator(unused_tcp_port: in
 
 
 @pytest.mark.parametrize("cpu", [True, False])
-def test_a_process_alone_takes_what_there_is(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_several_processes_without_an_accelerator_are_put_on_the_cpu(
+    cpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr("updn_common.runs.processes.Accelerator", lambda **options: asked.append(options))
     for world_size, available in (("1", True), ("1", False), ("2", True), ("2", False)):

@@ -17,7 +17,7 @@ def whole(message: str) -> str:
     return f"^{re.escape(message)}$"
 
 
-def test_configuration_says_what_ran(tmp_path: Path) -> None:
+def test_config_json_records_configuration_and_environment(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path / "run", {"seed": 3, "data": Path("world")}):
         pass
     found = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -29,14 +29,14 @@ def test_configuration_says_what_ran(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", '{"hidden_size": 768}', '{"config": 1}'])
-def test_configuration_of_something_else(tmp_path: Path, content: str) -> None:
+def test_a_config_json_of_another_program_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     message = f"{tmp_path / 'config.json'} is not the configuration of a run. Give the --out of a training run."
     with pytest.raises(InputError, match=whole(message)):
         read_config(tmp_path)
 
 
-def test_refuses_a_directory_with_files_or_in_use(tmp_path: Path) -> None:
+def test_a_directory_with_files_or_in_use_is_refused(tmp_path: Path) -> None:
     with (
         RunDirectory.create(tmp_path, {}),
         pytest.raises(InputError, match="is in use by process"),
@@ -59,7 +59,7 @@ def test_refuses_a_directory_with_files_or_in_use(tmp_path: Path) -> None:
     assert not empty.exists()
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "run"
     with RunDirectory.create(path, {"seed": 0}):
         (path / f"last.safetensors.partial-{2**22 + 1}").touch()  # killed while it was written
@@ -72,7 +72,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path:
     assert read_config(path) == {"seed": 1}
 
 
-def test_metrics_are_readable_at_once(tmp_path: Path) -> None:
+def test_metrics_can_be_read_while_a_run_is_open(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path, {}) as run:
         run.log(1, loss=0.5, split="dev")
         run.log(2, loss=float("nan"))
@@ -103,7 +103,7 @@ def test_resume_before_the_first_metric(tmp_path: Path) -> None:
         assert read_metrics(run.path) == []
 
 
-def test_checkpoint_by_name(tmp_path: Path) -> None:
+def test_checkpoints_are_read_by_name(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
     optimizer = torch.optim.Adam(model.parameters())
     with RunDirectory.create(tmp_path, {}) as run:
@@ -123,7 +123,7 @@ def test_checkpoint_by_name(tmp_path: Path) -> None:
         ("run", "holds a run without best.safetensors"),
     ],
 )
-def test_checkpoint_that_is_not_there(tmp_path: Path, name: str, found: str) -> None:
+def test_a_missing_checkpoint(tmp_path: Path, name: str, found: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with RunDirectory.create(tmp_path / "run", {}) as run:
@@ -136,7 +136,7 @@ def test_checkpoint_that_is_not_there(tmp_path: Path, name: str, found: str) -> 
         read_checkpoint(tmp_path / name, "best", option="--before", remedy="Look elsewhere.")
 
 
-def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+def test_numbers_are_logged_to_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -151,7 +151,7 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 1.0), (3, 9.0)]
 
 
-def test_works_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_are_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 
     def without(name: str, *args: object, **kwargs: object) -> object:

@@ -106,6 +106,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
+def tiny_run(tiny: tuple[Path, Path], tmp_path: Path) -> Callable[..., TrainConfig]:
+    """Makes options of a short run of a small network on the tiny world."""
+    model = replace(SMALL, embedding=8, hidden=16, attention_dropout=0.3)
+    scale = replace(SCALES["shapes"], model=model, steps=4, evaluate_every=2, batch_size=8, hint_batch_size=4)
+
+    def make(out: str = "run", method: str = "hint", **changes: object) -> TrainConfig:
+        options = {"data": tiny[1], "out": tmp_path / out, "method": METHODS[method], "scale": scale, "cpu": True}
+        return TrainConfig(**(options | changes))
+
+    return make
+
+
+@pytest.fixture
 def untrained(tiny: tuple[Path, Path], tmp_path: Path) -> Callable[..., Path]:
     """Makes a run of a small network with random weights, as training would leave it."""
 

@@ -1,4 +1,4 @@
-"""AdvReg: what the adversary and the network do to each other."""
+"""AdvReg: the parts of its loss, and training a network against an adversary."""
 
 import math
 from statistics import fmean
@@ -14,10 +14,10 @@ from updn_vqa.training.methods import Method
 from updn_vqa.training.objective import Objective
 
 OFF = 1e-9
-"""A weight of nothing: there is an adversary, and the network does not heed it."""
+"""A negligible weight, with which there is an adversary that does not affect the network."""
 
 
-def test_reversal_changes_the_gradient_alone() -> None:
+def test_reversal_changes_only_the_gradient() -> None:
     x = torch.tensor([1e-30, 0.1, 3e7], requires_grad=True)
     y = reverse_gradient(x, 0.25)
     assert torch.equal(y, x)
@@ -35,7 +35,7 @@ def test_entropy() -> None:
     assert logits.grad.isfinite().all()
 
 
-def test_a_frozen_adversary_is_the_same_and_not_trained() -> None:
+def test_a_frozen_adversary_computes_the_same_and_is_not_trained() -> None:
     adversary, question = QuestionOnlyAdversary(6, 5), torch.rand(3, 6, requires_grad=True)
     logits = adversary.frozen(question)
     assert torch.equal(logits, adversary(question))
@@ -46,10 +46,10 @@ def test_a_frozen_adversary_is_the_same_and_not_trained() -> None:
 
 
 def questions(size: int, seed: int) -> VqaBatch:
-    """Four kinds of questions, and one of three proposals shows the answer. 85 % of a kind have the kind's answer."""
+    """Four kinds of questions; one of three proposals shows the answer, and 85 % of a kind have the same answer."""
     draw = torch.Generator().manual_seed(seed)
     kinds, guesses = torch.randint(4, (2, size), generator=draw)
-    answers = torch.where(torch.rand(size, generator=draw) < 0.8, kinds, guesses)  # the others' guesses may be right
+    answers = torch.where(torch.rand(size, generator=draw) < 0.8, kinds, guesses)  # a guess may be the kind's answer
     features = 0.1 * torch.rand(size, 3, 6, generator=draw)
     features[torch.arange(size), torch.randint(3, (size,), generator=draw), answers] += 2.0
     everything = torch.ones(size, 3, dtype=torch.bool)
@@ -69,7 +69,7 @@ def questions(size: int, seed: int) -> VqaBatch:
 
 
 def play(adversary: float, entropy_gap: float) -> tuple[float, float, float]:
-    """Train both; the adversary's and the network's accuracy, and the difference of entropies, in the second half."""
+    """Train both; returns the accuracies of adversary and network, and the entropy gap, over the second half."""
     torch.manual_seed(0)
     sizes = NetworkSizes(embedding=4, hidden=16, attention_dropout=0.0, classifier_dropout=0.0)
     network = UpDn(sizes, words=5, answers=4, feature_size=6)
@@ -96,17 +96,17 @@ def left_alone() -> tuple[float, float, float]:
     return play(OFF, OFF)
 
 
-def test_the_question_alone_tells_less_under_reversal(left_alone: tuple[float, float, float]) -> None:
+def test_reversal_lowers_the_accuracy_of_the_adversary(left_alone: tuple[float, float, float]) -> None:
     blind, seeing, _ = left_alone
-    assert blind > 0.83  # the prior
+    assert blind > 0.83  # by the prior of each kind
     assert seeing > 0.97
     blind, seeing, _ = play(1.0, OFF)
     assert blind < 0.6
     assert seeing > 0.97
 
 
-def test_the_entropies_move_apart_as_asked(left_alone: tuple[float, float, float]) -> None:
+def test_the_entropy_gap_widens(left_alone: tuple[float, float, float]) -> None:
     assert left_alone[2] < 0.8
     _, seeing, gap = play(OFF, 0.3)
-    assert gap > 1.2  # of at most log 4 = 1.39: the adversary is sure of nothing, the network of all
+    assert gap > 1.2  # its maximum is log 4 = 1.39
     assert seeing > 0.97

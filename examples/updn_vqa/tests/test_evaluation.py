@@ -1,4 +1,4 @@
-"""What is kept of an evaluation, when it is used again, and the numbers that are told of it."""
+"""Measurements that are kept and reused, and the numbers that are printed and written."""
 
 import json
 from collections.abc import Callable
@@ -37,9 +37,7 @@ def assert_same(one: Evaluation, other: Evaluation) -> None:
         torch.testing.assert_close(column, other.measured[name], rtol=0, atol=0, equal_nan=True)
 
 
-def test_what_was_measured_is_not_measured_again(
-    tiny: Tiny, untrained: Untrained, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kept_measurements_are_reused(tiny: Tiny, untrained: Untrained, monkeypatch: pytest.MonkeyPatch) -> None:
     run = untrained("run")
     first = evaluated(run, tiny[1])
     monkeypatch.setattr("updn_vqa.evaluation.measures.measure", lambda *_: pytest.fail("measured"))
@@ -52,7 +50,7 @@ def test_what_was_measured_is_not_measured_again(
 
 
 @pytest.mark.parametrize("change", ["trained on", "damaged", "another format", "asked to", "other data"])
-def test_what_no_longer_holds_is_measured_again(
+def test_outdated_measurements_are_not_reused(
     tiny: Tiny, untrained: Untrained, monkeypatch: pytest.MonkeyPatch, change: str, tmp_path: Path
 ) -> None:
     run, other, data = untrained("run"), untrained("other", seed=1), tiny[1]
@@ -93,18 +91,18 @@ def test_a_run_without_a_checkpoint(tiny: Tiny, untrained: Untrained) -> None:
 def test_the_accuracies_are_the_official_ones(tiny: Tiny, untrained: Untrained) -> None:
     evaluation = evaluated(untrained("run"), tiny[1])
     for version, report in evaluation.reports.items():
-        told = {
+        found = {
             name: round(number.value, 2)
             for name, number in numbers(evaluation.accuracy(version), evaluation.images).items()
         }
-        assert told == {
+        assert found == {
             "all": report.overall,
             **report.by_answer_type,
             **{f'"{name}"': value for name, value in report.by_question_type.items()},
         }
 
 
-def test_numbers_are_means_of_what_is_known() -> None:
+def test_numbers_are_means_of_known_values() -> None:
     columns = {"a": np.array([1.0, NAN, 0.0, 4.0, NAN]), "unknown": np.full(5, NAN), "b": np.arange(5.0)}
     found = numbers(columns, np.arange(5))
     assert list(found) == ["a", "b"]
@@ -125,34 +123,34 @@ def test_fpvg_and_its_parts_add_up(tiny: Tiny, untrained: Untrained) -> None:
 
 
 @pytest.mark.parametrize(("grounded", "expected"), [(3, "boxes"), (0, "hints")])
-def test_boxes_say_what_is_relevant_where_there_are_any(tiny: Tiny, grounded: int, expected: str) -> None:
+def test_boxes_define_relevant_proposals_if_there_are_any(tiny: Tiny, grounded: int, expected: str) -> None:
     data = PreparedData.open(tiny[1])
     data.record["splits"]["test"]["grounded"] = grounded
     assert relevant_by(data, "test") == expected
 
 
-def test_evaluate_tells_every_number_with_its_interval(
+def test_evaluate_reports_every_number_with_its_interval(
     tiny: Tiny, untrained: Untrained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     run = untrained("run")
     evaluate(EvaluateConfig(data=tiny[1], run=run, cpu=True))
     printed = capsys.readouterr().out
-    told = json.loads((run / "evaluation" / "test" / "accuracy.json").read_text())
+    written = json.loads((run / "evaluation" / "test" / "accuracy.json").read_text())
     evaluation = evaluated(run, tiny[1], reuse=True)
-    assert list(told) == ["accuracy", *NAMES, "relevant_by", "importance", "intervals"]
-    assert told["relevant_by"] == "boxes"
-    assert told["importance"] == "sum"
+    assert list(written) == ["accuracy", *NAMES, "relevant_by", "importance", "intervals"]
+    assert written["relevant_by"] == "boxes"
+    assert written["importance"] == "sum"
     for version, report in evaluation.reports.items():
-        found = told["accuracy"][version]
+        found = written["accuracy"][version]
         assert found["overall"] == report.overall
         assert {int(key): value for key, value in found["by_question"].items()} == report.by_question
         for name, number in numbers(evaluation.accuracy(version), evaluation.images).items():
-            assert told["intervals"]["accuracy"][version][name] == list(number.interval)
+            assert written["intervals"]["accuracy"][version][name] == list(number.interval)
             assert f"{number.value:.2f} [{number.interval.low:.2f}, {number.interval.high:.2f}]" in printed
     for name, number in numbers(evaluation.grounding(), evaluation.images).items():
-        assert told[name] == number.value
-        assert told["intervals"][name] == list(number.interval)
+        assert written[name] == number.value
+        assert written["intervals"][name] == list(number.interval)
         digits = 2 if "%" in NAMES[name] else 3
         interval = f"[{number.interval.low:.{digits}f}, {number.interval.high:.{digits}f}]"
         line = next(line for line in printed.splitlines() if NAMES[name] in line)

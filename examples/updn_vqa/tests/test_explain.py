@@ -1,4 +1,4 @@
-"""Pictures of what two networks looked at; the networks are made by hand, so that everything in them is known."""
+"""Pages and pictures of two handmade networks, whose answers and importance are known."""
 
 import json
 import math
@@ -48,7 +48,7 @@ class HandMade(nn.Module):
 
 
 class Panel(NamedTuple):
-    """What one panel of a picture says."""
+    """Content of one panel of a picture."""
 
     title: str
     colour: str
@@ -97,11 +97,12 @@ def options(
         "amber": HandMade("dark red", [0.0, 0.0, 0.0, 0.2]),
     }
     monkeypatch.setattr("updn_vqa.evaluation.explain.load_model", lambda run, data, option: models[run.name])
-    return ExplainConfig(prepared.out, Path("before"), Path("after"), world, tmp_path / "page", "train", (1000,))
+    runs = Path("before"), Path("after")
+    return ExplainConfig(prepared.out, *runs, world, tmp_path / "page", "train", questions=(1000,))
 
 
 def fails(options: ExplainConfig) -> str:
-    """The message that explaining ends with; nothing may be left behind."""
+    """The error message; checks that no file is left behind."""
     with pytest.raises(InputError) as error:
         explain(options)
     assert not list(options.out.parent.glob(f"{options.out.name}*"))
@@ -117,7 +118,7 @@ def test_before_is_before_and_after_is_after(
             Panel("What color is the cat?\n(answer: red)", "#000000", []),
             Panel("people", "#000000", [[0, 0, 20, 15]]),
             Panel("before: blue", RED, [[20, 15, 40, 30]]),
-            # All importances are negative: the picture is dark, but one proposal is the first all the same.
+            # All importances are negative: the picture is dark, but the highest is outlined.
             Panel('after: red\n(no proposal speaks for "red")', GREEN, [[0, 0, 20, 15]]),
         ]
     ]
@@ -129,8 +130,8 @@ def test_before_is_before_and_after_is_after(
     assert f"{options.out / 'index.html'}: 1 questions\n" in capsys.readouterr().out
 
 
-def test_an_accepted_alternative_is_not_wrong(options: ExplainConfig, panels: list[list[Panel]]) -> None:
-    """One in ten said "dark red" (soft score 0.3): neither as right as "red" nor as wrong as "blue"."""
+def test_an_answer_of_few_annotators_is_partly_correct(options: ExplainConfig, panels: list[list[Panel]]) -> None:
+    """One in ten annotators gave "dark red" (soft score 0.3)."""
     explain(replace(options, after=Path("amber"), questions=(1000,)))
     assert [panel.colour for panel in panels[0][2:]] == [RED, AMBER]
     assert panels[0][3].title == "after: dark red"
@@ -146,7 +147,7 @@ def test_a_question_without_a_hint_has_no_panel_of_people(options: ExplainConfig
 
 
 def test_dollar_signs_are_no_formulas(options: ExplainConfig, panels: list[list[Panel]]) -> None:
-    """Matplotlib would set what stands between two of them in italics, or stop at what is no formula."""
+    """Matplotlib would read text between two of them as a formula."""
     for name, text, ours in (
         ("questions", "What color is the cat?", "Is it $5 or $10?"),
         ("annotations", '"red"', '"$x_{$"'),
@@ -158,13 +159,13 @@ def test_dollar_signs_are_no_formulas(options: ExplainConfig, panels: list[list[
     assert panels[0][3].title == 'after: red\n("$x_{$" is not in the vocabulary)'
 
 
-def test_padding_is_no_proposal(options: ExplainConfig, panels: list[list[Panel]]) -> None:
+def test_padding_is_not_drawn(options: ExplainConfig, panels: list[list[Panel]]) -> None:
     """Image 2 has three proposals, image 1 four."""
     explain(replace(options, after=Path("amber"), questions=(2001,)))
     assert panels[0][-1] == Panel('after: dark red\n(no proposal speaks for "yes")', RED, [])
 
 
-def test_an_image_that_is_not_there(options: ExplainConfig, world: Path) -> None:
+def test_a_missing_image(options: ExplainConfig, world: Path) -> None:
     (world / "COCO_train2014_000000000001.png").unlink()
     message = (
         f"{world} and the folders below it have no image 1, such as COCO_train2014_000000000001.jpg: give the folder "
@@ -189,7 +190,7 @@ def test_wrong_options_are_found_before_anything_is_measured(
 
 
 def test_a_scaled_image(options: ExplainConfig, world: Path) -> None:
-    """Boxes are in pixels of the prepared size: on another they would be wrong, silently."""
+    """Boxes are in pixels of the prepared size, and would silently be wrong on another."""
     path = world / "COCO_train2014_000000000001.png"
     Image.new("RGB", (80, 60), "white").save(path)
     assert fails(options) == (
@@ -206,10 +207,8 @@ def test_a_question_of_another_split(options: ExplainConfig) -> None:
     )
 
 
-def test_what_the_page_says_of_a_question(
-    options: ExplainConfig, panels: list[list[Panel]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It can be filtered by what is on the card, and sorted by numbers; those of a question without a hint are NaN."""
+def test_cards_of_the_page(options: ExplainConfig, panels: list[list[Panel]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their facts, filters and orders; a question without a hint has no rank correlation."""
     pages: list[list[Card]] = []
     gallery = "updn_vqa.evaluation.explain.write_gallery"
     monkeypatch.setattr(gallery, lambda path, title, about, guide, cards: pages.append(cards))
@@ -246,7 +245,7 @@ def test_what_the_page_says_of_a_question(
 
 @pytest.fixture
 def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[VqaNetwork], VqaSplit]:
-    """Scores change by +1, 0, -1, 0 and 0; of those that stay, the grounding by -0.5, nobody knows, and +0.5."""
+    """Scores change by +1, 0, -1, 0 and 0; where they stay, grounding changes by -0.5, NaN, and +0.5."""
     nan = float("nan")
     measured = {
         "before": ([0.0, 0.3, 1.0, 0.0, 0.3], [0.9, 0.0, -0.9, nan, 0.0]),
@@ -262,13 +261,13 @@ def five_questions(monkeypatch: pytest.MonkeyPatch) -> tuple[list[VqaNetwork], V
 
 
 def test_most_improved_and_most_harmed(five_questions: tuple[list[VqaNetwork], VqaSplit]) -> None:
-    """The score's change comes first, the grounding's where scores stay."""
+    """Questions are ordered by the change of their scores, and where scores stay, by that of the grounding."""
     assert choose_questions(*five_questions, "most-improved", 5, seed=0).tolist() == [0, 4, 3, 1, 2]
     assert choose_questions(*five_questions, "most-harmed", 5, seed=0).tolist() == [2, 1, 3, 4, 0]
     assert choose_questions(*five_questions, "most-harmed", 2, seed=0).tolist() == [2, 1]
 
 
-def test_random_choice_is_that_of_its_seed(five_questions: tuple[list[VqaNetwork], VqaSplit]) -> None:
+def test_the_random_choice_depends_on_its_seed(five_questions: tuple[list[VqaNetwork], VqaSplit]) -> None:
     chosen = {seed: choose_questions(*five_questions, "random", 3, seed).tolist() for seed in range(20)}
     assert choose_questions(*five_questions, "random", 3, 7).tolist() == chosen[7]
     assert all(len(set(positions)) == 3 for positions in chosen.values())
@@ -277,7 +276,7 @@ def test_random_choice_is_that_of_its_seed(five_questions: tuple[list[VqaNetwork
 
 
 def test_chosen_questions_are_drawn_under_the_name_of_the_choice(options: ExplainConfig) -> None:
-    """ "after" answers "red": it improves on "blue" where cats are, and the hinted ones lose their grounding."""
+    """ "after" answers "red", which improves on "blue" for questions about cats."""
     explain(replace(options, questions=(), split="test", count=2))
     html = (options.out / "index.html").read_text()
     assert "<h1>What two networks look at</h1>" in html

@@ -1,4 +1,4 @@
-"""FPVG, sufficiency and comprehensiveness, against networks made by hand and loops that drop proposals."""
+"""FPVG, sufficiency and comprehensiveness, against handmade networks, and loops that drop proposals."""
 
 import math
 from typing import cast
@@ -27,7 +27,7 @@ WORDS, ANSWERS, FEATURES, K = 7, 5, 6, 9
 
 
 class HandMadeSplit:
-    """Questions that are given as one batch."""
+    """A split whose questions are those of one batch."""
 
     def __init__(self, batch: VqaBatch) -> None:
         self.everything = batch
@@ -43,7 +43,7 @@ class HandMadeSplit:
 
 
 def random_batch(questions: int, proposals: list[int] | None = None) -> VqaBatch:
-    """Random questions; the images have the given numbers of proposals, up to nine, and boxes that overlap."""
+    """Random questions about images with overlapping boxes, and the given numbers of proposals, up to nine."""
     torch.manual_seed(0)
     counts = torch.tensor(proposals or torch.randint(1, K + 1, (questions,)).tolist())
     mask = torch.arange(K) < counts[:, None]
@@ -67,7 +67,7 @@ def random_batch(questions: int, proposals: list[int] | None = None) -> VqaBatch
 
 
 def network(name: Network = "updn") -> VqaNetwork:
-    """With random weights, larger than at the start of training, so that answers depend on proposals."""
+    """A network with larger random weights than at the start of training, so that answers depend on proposals."""
     torch.manual_seed(1)
     sizes = NetworkSizes(network=name, embedding=4, hidden=8)
     model = NETWORKS[name](sizes, words=WORDS, answers=ANSWERS, feature_size=FEATURES)
@@ -83,7 +83,7 @@ def measured(model: nn.Module, batch: VqaBatch, batch_size: int = 256, by: Relev
 
 
 def logits_without(model: VqaNetwork, batch: VqaBatch, i: int, kept: list[int]) -> Tensor:
-    """One question's logits; the proposals that are not kept are not in the input at all."""
+    """One question's logits; only the kept proposals are in the input."""
     features = batch.features[i : i + 1, kept]
     return model(batch.tokens[i : i + 1], features, torch.ones(1, len(kept), dtype=torch.bool)).logits[0]
 
@@ -111,14 +111,14 @@ def sufficiency_by_loop(model: VqaNetwork, batch: VqaBatch, i: int) -> tuple[flo
 
 
 @pytest.mark.parametrize("batch_size", [3, 256])
-def test_sufficiency_and_comprehensiveness_are_those_of_the_loop(batch_size: int) -> None:
+def test_sufficiency_and_comprehensiveness_equal_a_loop(batch_size: int) -> None:
     model, batch = network(), random_batch(20)
     found = measured(model, batch, batch_size)
     expected = [sufficiency_by_loop(model, batch, i) for i in range(20)]
     assert found.sufficiency.tolist() == pytest.approx([x for x, _ in expected], abs=1e-5, nan_ok=True)
     assert found.comprehensiveness.tolist() == pytest.approx([x for _, x in expected], abs=1e-5, nan_ok=True)
     assert found.sufficiency.isnan().sum() > 0
-    assert found.sufficiency.nan_to_num().abs().max() > 0.05  # the loop has something to find
+    assert found.sufficiency.nan_to_num().abs().max() > 0.05  # not trivially 0
 
 
 def fpvg_by_loop(model: VqaNetwork, batch: VqaBatch, i: int) -> tuple[float, float]:
@@ -141,19 +141,19 @@ def fpvg_by_loop(model: VqaNetwork, batch: VqaBatch, i: int) -> tuple[float, flo
 
 
 @pytest.mark.parametrize("batch_size", [3, 256])
-def test_fpvg_is_that_of_the_loop(batch_size: int) -> None:
+def test_fpvg_equals_a_loop(batch_size: int) -> None:
     model, batch = network(), random_batch(60)
     found = measured(model, batch, batch_size)
     expected = [fpvg_by_loop(model, batch, i) for i in range(60)]
     assert found.stays.tolist() == pytest.approx([x for x, _ in expected], nan_ok=True)
     assert found.changes.tolist() == pytest.approx([x for _, x in expected], nan_ok=True)
-    for column in (found.stays, found.changes):  # everything occurs
+    for column in (found.stays, found.changes):  # both outcomes occur
         assert {str(x) for x in column.tolist()} == {"nan", "0.0", "1.0"}
 
 
 @pytest.mark.parametrize("batch_size", [3, 256])
-def test_flips_are_those_of_the_loop(batch_size: int) -> None:
-    """Where a question counts for FPVG, the answer with another image's proposals in place of some."""
+def test_flips_equal_a_loop(batch_size: int) -> None:
+    """The answer with another image's proposals in place of some, for questions that FPVG is defined for."""
     model, batch = network(), random_batch(60)
     batch = batch._replace(features=batch.features.nan_to_num().clamp(-3, 3))
     found, others = measured(model, batch, batch_size), batch.features.roll(-1, 0)
@@ -167,12 +167,12 @@ def test_flips_are_those_of_the_loop(batch_size: int) -> None:
                 for x in (batch.features[i], mixed)
             ]
             assert float(column[i]) == pytest.approx(float(answers[0] != answers[1]) if counts else NAN, nan_ok=True)
-    for column in (found.flips_relevant, found.flips_irrelevant):  # everything occurs
+    for column in (found.flips_relevant, found.flips_irrelevant):  # both outcomes occur
         assert {str(x) for x in column.tolist()} == {"nan", "0.0", "1.0"}
 
 
 @pytest.mark.parametrize("name", ["updn", "updn-bypass", "updn-mean", "updn-concat", "san", "transformer"])
-def test_to_leave_a_proposal_out_of_the_mask_is_to_drop_it(name: Network) -> None:
+def test_leaving_a_proposal_out_of_the_mask_equals_dropping_it(name: Network) -> None:
     model, batch = network(name), random_batch(6, [9] * 6)
     for kept in ([0], [1, 4, 5], list(range(8))):
         mask = torch.zeros(6, K, dtype=torch.bool)
@@ -183,7 +183,7 @@ def test_to_leave_a_proposal_out_of_the_mask_is_to_drop_it(name: Network) -> Non
 
 
 class Voting(nn.Module):
-    """Each proposal votes for the answers with its features; the first answer wins if nobody votes."""
+    """Each proposal votes for answers with its features; without votes the first answer wins."""
 
     explained_by = "sum"
 
@@ -197,7 +197,7 @@ class Voting(nn.Module):
 
 
 def voting(votes: list[list[int]], relevant: list[list[bool]]) -> VqaBatch:
-    """Questions whose proposals vote for one answer each, on boxes that do not overlap."""
+    """Questions whose proposals each vote for one answer, with boxes that do not overlap."""
     questions, proposals = len(votes), len(votes[0])
     x = torch.arange(proposals) * 10.0
     box = torch.stack([x, torch.zeros_like(x), x + 8, torch.full_like(x, 8.0)], -1)
@@ -243,7 +243,7 @@ def test_the_four_kinds_of_grounding() -> None:
     }
 
 
-def test_questions_without_both_kinds_of_proposals_do_not_count() -> None:
+def test_fpvg_is_nan_without_relevant_or_irrelevant_proposals() -> None:
     batch = voting([[0, 1, 2]] * 4, [[True] * 3, [False] * 3, [True, False, False], [True, False, False]])
     batch = batch._replace(grounded=torch.tensor([True, True, True, False]))
     found = measured(Voting(), batch)
@@ -251,8 +251,8 @@ def test_questions_without_both_kinds_of_proposals_do_not_count() -> None:
         assert column.isnan().tolist() == [True, True, False, True]
 
 
-def test_a_proposal_that_shows_a_part_of_the_object_is_neither() -> None:
-    """The relevant one covers a quarter, a bit more than a quarter, and nothing of the others."""
+def test_a_proposal_that_shows_part_of_the_object_is_neither() -> None:
+    """The relevant proposal covers a quarter, a bit more than a quarter, and nothing of the others."""
     batch = voting([[0] * 4], [[True, False, False, False]])
     boxes = torch.tensor([[[0.0, 0, 8, 8], [6, 0, 14, 8], [5, 0, 13, 8], [20, 0, 28, 8]]])
     relevant, irrelevant = relevant_and_irrelevant(batch._replace(boxes=boxes), "boxes")
@@ -280,7 +280,7 @@ def test_covered_shares() -> None:
     [(0.05, [3]), (0.2, [3]), (0.4, [1, 3]), (0.41, [1, 2, 3]), (1.0, [0, 1, 2, 3])],
 )
 def test_the_most_important_proposals(share: float, expected: list[int]) -> None:
-    """Of five that exist, the second and third tie; the last is never taken, nor what does not exist."""
+    """The second and third of five existing proposals tie; at least one of the five is left out."""
     alpha = torch.tensor([[0.1, 0.5, 0.5, 0.7, -1.0, 0.0, 0.0]])
     mask = torch.tensor([[True] * 5 + [False] * 2])
     assert most_important(alpha, mask, share)[0].nonzero().squeeze(1).tolist() == expected
@@ -294,10 +294,10 @@ def test_shares_are_rounded_up_but_not_by_rounding_errors() -> None:
         assert taken.tolist() == [min(-(-percent * count // 100), count - 1) for count in existing.tolist()]
 
 
-def test_the_network_is_left_as_it_was() -> None:
+def test_the_mode_of_the_network_is_restored() -> None:
     model, batch = network().train(), random_batch(5)
     before = [parameter.clone() for parameter in model.parameters()]
     first, second = (measured(model, batch) for _ in range(2))
-    torch.testing.assert_close(tuple(first), tuple(second), rtol=0, atol=0, equal_nan=True)  # no dropout
+    torch.testing.assert_close(tuple(first), tuple(second), rtol=0, atol=0, equal_nan=True)  # both without dropout
     assert model.training
     assert all(p.grad is None and torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))

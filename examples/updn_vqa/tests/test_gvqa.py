@@ -1,4 +1,4 @@
-"""GVQA: the whole by loops, which loss reaches which part, and that each part learns what it is for."""
+"""GVQA: outputs and losses against loops, the parts that each loss trains, and what the parts learn."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ WORDS = ["", "?", "what", "color", "pattern", "is", "the", "star", "moon", "ring
 ANSWERS = ["red", "yes", "green", "striped", "no", "blue", "dotted"]
 SHAPES, COLORS, PATTERNS = ["star", "moon", "ring"], ["red", "green", "blue"], ["striped", "dotted"]
 NAMES = [*COLORS, *PATTERNS, *SHAPES]
-"""Of the concepts."""
+"""Clusters of the concepts."""
 COLOR, PATTERN, CHECK = (2, 3, 5, 6), (2, 4, 5, 6), (5, 6)
 CONCEPTS = Concepts(
     question_types=torch.tensor([COLOR, PATTERN, (*CHECK, 0, 0)]),
@@ -39,7 +39,7 @@ def build(hidden: int = 6) -> Gvqa:
 
 
 def ids(*texts: str) -> Tensor:
-    """Padded on the left to six words."""
+    """Token ids of questions, padded on the left to six words."""
     rows = [[WORDS.index(word) for word in text.split()] for text in texts]
     return torch.tensor([[0] * (6 - len(row)) + row for row in rows])
 
@@ -55,7 +55,7 @@ MASK[1, 3] = MASK[4, 0] = False
 
 @pytest.fixture
 def model() -> Gvqa:
-    """With large weights, so that no step is nearly linear, and not all questions of one kind."""
+    """A network with large weights, so that no layer is nearly linear, and both branches answer questions."""
     model = build().double()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -70,7 +70,7 @@ def features() -> Tensor:
 
 
 class ByLoops:
-    """One question at a time, by the parts' equations."""
+    """The equations of the parts for one question at a time."""
 
     def __init__(self, model: Gvqa) -> None:
         self.state = model.state_dict()
@@ -91,7 +91,7 @@ class ByLoops:
         return h
 
     def see(self, main: list[int], proposals: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities of concepts, and the second look's weights."""
+        """Probabilities of concepts, and the attention of the second glimpse."""
         u = self.read("concept_classifier.reader", main)
         v = [self.affine("concept_classifier.project", f).tanh() for f in proposals]
         for k in range(2):
@@ -121,7 +121,7 @@ class ByLoops:
         return {**logits, **verdicts, **{name: value - 20 for name, value in lowered.items()}}
 
 
-def test_the_whole_by_loops(model: Gvqa, features: Tensor) -> None:
+def test_outputs_equal_loops(model: Gvqa, features: Tensor) -> None:
     loops, output = ByLoops(model), model(TOKENS, features, MASK)
     branches = set()
     for i in range(5):
@@ -135,9 +135,9 @@ def test_the_whole_by_loops(model: Gvqa, features: Tensor) -> None:
     assert branches == {True, False}
 
 
-def test_the_parts_losses_by_loops(model: Gvqa, features: Tensor) -> None:
-    """By their names: which concepts are there (True) or not, for each question."""
-    truth = torch.cat([TRUTH[:4], torch.tensor([-1])])  # the last answer is not among the known ones
+def test_losses_of_the_parts_equal_loops(model: Gvqa, features: Tensor) -> None:
+    """With the concepts that are known to be present (True) or absent (False), for each question."""
+    truth = torch.cat([TRUTH[:4], torch.tensor([-1])])  # the last answer is not in the vocabulary
     judged = [
         {"star": True, "moon": False, "ring": False, "blue": True, "red": False, "green": False},
         {"moon": True, "star": False, "ring": False, "green": False},  # and nothing is known of red and blue
@@ -163,13 +163,13 @@ def test_the_parts_losses_by_loops(model: Gvqa, features: Tensor) -> None:
 
 
 def touched(model: Gvqa, loss: Tensor) -> set[str]:
-    """The parts that a loss has a gradient for."""
+    """The parts that have a gradient of a loss."""
     gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, retain_graph=True)
     names = (name for name, _ in model.named_parameters())
     return {name.split(".")[0] for name, g in zip(names, gradients, strict=True) if g is not None and g.abs().sum() > 0}
 
 
-def test_each_loss_teaches_its_part_alone(model: Gvqa, features: Tensor) -> None:
+def test_each_loss_trains_only_its_part(model: Gvqa, features: Tensor) -> None:
     losses = model.part_losses(TOKENS, model.perceive(TOKENS, features, MASK), TRUTH)
     assert {name: touched(model, loss.sum()) for name, loss in losses.items()} == {
         name: {part} for name, part in PARTS.items()
@@ -180,8 +180,8 @@ def test_each_loss_teaches_its_part_alone(model: Gvqa, features: Tensor) -> None
     torch.testing.assert_close(of_parts, torch.stack(list(losses.values())).sum(0))
 
 
-def test_importance_and_hints_go_through_all_that_sees(model: Gvqa, features: Tensor) -> None:
-    """The answers are those of training, but their gradient ends at no stage; which branch answers is a decision."""
+def test_importance_depends_on_all_parts_that_read_proposals(model: Gvqa, features: Tensor) -> None:
+    """Answers are those of training, but their gradient goes through all parts except the choice of the branch."""
     output = model(TOKENS, features, MASK)
     torch.testing.assert_close(output, model.training_output(TOKENS, features, MASK, TRUTH)[0])
     everything = {"cluster_predictor", "concept_classifier", "answer_predictor", "verifier"}
@@ -190,7 +190,7 @@ def test_importance_and_hints_go_through_all_that_sees(model: Gvqa, features: Te
 
 
 class Asked(NamedTuple):
-    """Questions about three objects each, the answers, and which object they are about."""
+    """Questions about images of three objects, their answers, and the object that each question is about."""
 
     tokens: Tensor
     features: Tensor
@@ -199,7 +199,7 @@ class Asked(NamedTuple):
 
 
 def ask(count: int, *, shifted: bool, seed: int) -> Asked:
-    """In training, four fifths of the colors that are asked for are red, of patterns dotted, and of verdicts yes."""
+    """In training, four fifths of answers about colors are red, about patterns dotted, and to verify yes."""
     draw = torch.Generator().manual_seed(seed)
 
     def choose(options: int, size: int = count) -> Tensor:
@@ -214,7 +214,7 @@ def ask(count: int, *, shifted: bool, seed: int) -> Asked:
     target, rows, kind = choose(3), torch.arange(count), choose(3)
     colors[rows, target] = torch.where(kind == 0, mostly(0, 3), colors[rows, target])
     patterns[rows, target] = torch.where(kind == 1, mostly(1, 2), patterns[rows, target])
-    asked = (colors[rows, target] + mostly(0, 3)) % 3  # the same color, mostly
+    asked = (colors[rows, target] + mostly(0, 3)) % 3  # mostly the same color
     texts, truth = [], []
     for i in range(count):
         shape, color = SHAPES[shapes[i, target[i]]], COLORS[colors[i, target[i]]]
@@ -249,8 +249,8 @@ def trained() -> Gvqa:
     return model.eval()
 
 
-def test_each_part_learns_what_it_is_for(trained: Gvqa) -> None:
-    """Under other priors than in training; and without any hint, attention finds what the concepts are of."""
+def test_each_part_learns_its_task(trained: Gvqa) -> None:
+    """Under other priors than in training. Attention finds the object of the question without hints."""
     tokens, features, truth, target = ask(1000, shifted=True, seed=1)
     mask = torch.ones(1000, 3, dtype=torch.bool)
     with torch.no_grad():
@@ -269,7 +269,7 @@ def test_each_part_learns_what_it_is_for(trained: Gvqa) -> None:
         assert correct[truth == answer].mean() > 0.9, name
 
 
-def test_it_verifies_the_concept_that_is_asked_for(trained: Gvqa) -> None:
+def test_the_verifier_answers_about_the_concept_of_the_question(trained: Gvqa) -> None:
     """A red star is red, and not green or blue."""
     red_star = torch.tensor([[[1.0, 0, 0, 1, 0, 0, 1, 0], [0, 1, 0, 0, 1, 0, 1, 0]]])
     for color in COLORS:

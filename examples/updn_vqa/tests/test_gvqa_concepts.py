@@ -1,4 +1,4 @@
-"""What GVQA reads in questions, and which concepts and clusters it finds in data."""
+"""Parsing of questions, and the concepts and clusters that GVQA finds in data."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ TYPES = torch.tensor([[2, 0, 0], [2, 3, 0], [2, 3, 4], [5, 0, 0]])
         ([], -1, []),
     ],
 )
-def test_a_question_loses_its_longest_type(question: list[int], kind: int, rest: list[int]) -> None:
+def test_the_longest_question_type_is_removed(question: list[int], kind: int, rest: list[int]) -> None:
     tokens = padded([question])
     found, end = match_question_types(tokens, TYPES)
     assert found.tolist() == [kind]
@@ -48,7 +48,7 @@ def test_a_question_loses_its_longest_type(question: list[int], kind: int, rest:
 
 
 @given(st.lists(st.lists(st.integers(1, 4), max_size=5), min_size=1, max_size=6), st.data())
-def test_types_are_matched_as_prefixes_are(questions: list[list[int]], data: st.DataObject) -> None:
+def test_types_are_matched_like_prefixes(questions: list[list[int]], data: st.DataObject) -> None:
     types = data.draw(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=6))
     table = torch.tensor([kind + [0] * (3 - len(kind)) for kind in types])
     found, end = match_question_types(padded(questions), table)
@@ -70,7 +70,7 @@ def test_the_concept_to_verify_is_the_last_content_word() -> None:
 
 
 def write_data(folder: Path, pairs: list[tuple[str, str, str]]) -> Path:
-    """Questions, their types and their answers, each about an image of its own; twice, for a development split."""
+    """Write questions, types and answers, each about a different image; twice, for a development split."""
     for split, first in (("train", 1), ("dev", 1001)):
         questions, annotations = [], []
         for image_id, (text, kind, answer) in enumerate(pairs, start=first):
@@ -107,7 +107,7 @@ def data(tmp_path: Path) -> Callable[..., PreparedData]:
 
 
 def named(data: PreparedData, concepts: Concepts) -> list[set[str]]:
-    """The names of the concepts of each cluster; a word and an answer of the same name are one concept."""
+    """Names of the concepts in each cluster; a word and an answer with the same name are one concept."""
     names: dict[int, set[str]] = {}
     words = ["", "?", *data.words.words]
     for texts, of in ((data.answers.answers, concepts.of_answer), (words, concepts.of_word)):
@@ -137,8 +137,8 @@ def test_concepts_are_answers_and_content_words(data: Callable[..., PreparedData
     assert [words[token] for token in lexicon.to_verify(main)] == ["red", "moon"]
 
 
-def test_question_types_of_unknown_words_are_none(data: Callable[..., PreparedData]) -> None:
-    """Then whole questions are their main words, and answers are not told apart."""
+def test_question_types_with_unknown_words_are_ignored(data: Callable[..., PreparedData]) -> None:
+    """Then whole questions are main words, and all answers are in one cluster."""
     prepared = data([(text, "none of the above", answer) for text, _, answer in PAIRS])
     concepts = find_concepts(prepared)
     only_asked, *answered = named(prepared, concepts)
@@ -148,8 +148,8 @@ def test_question_types_of_unknown_words_are_none(data: Callable[..., PreparedDa
     assert torch.equal(Lexicon(concepts).main_words(tokens), tokens)
 
 
-def test_clusters_are_of_word_vectors_where_there_are_some(data: Callable[..., PreparedData]) -> None:
-    """Red and green point one way; answers none of whose words has a vector are together."""
+def test_answers_are_clustered_by_word_vectors_if_there_are_any(data: Callable[..., PreparedData]) -> None:
+    """Red and green have similar vectors; answers without any word vector are in one cluster."""
     prepared = data([*PAIRS, ("Is the star green?", "is the", "no")])
     words = prepared.words.index
     vectors = np.zeros((len(prepared.words), 2), dtype=np.float32)
@@ -159,7 +159,7 @@ def test_clusters_are_of_word_vectors_where_there_are_some(data: Callable[..., P
     assert sorted(map(sorted, answered)) == [["2", "3", "dark blue"], ["green", "red"]]
 
 
-def test_clusters_go_by_direction() -> None:
+def test_clusters_depend_on_directions_only() -> None:
     draw = np.random.default_rng(0)
     around = np.repeat(np.eye(5), 20, axis=0) + 0.05 * draw.standard_normal((100, 5))
     found = cluster(torch.from_numpy(around * draw.uniform(0.1, 10, (100, 1))))
@@ -169,7 +169,9 @@ def test_clusters_go_by_direction() -> None:
 
 
 @pytest.mark.parametrize("kept", [["yes", "no"], ["red", "yes", "2", "3", "green", "dark blue"]])
-def test_it_needs_yes_no_and_others(data: Callable[..., PreparedData], kept: list[str], tmp_path: Path) -> None:
+def test_data_without_yes_no_or_other_answers_are_refused(
+    data: Callable[..., PreparedData], kept: list[str], tmp_path: Path
+) -> None:
     answers = tmp_path / "answers.json"
     answers.write_text(json.dumps(kept))
     prepared = data(answers=answers)

@@ -1,4 +1,4 @@
-"""What is measured of a network whose importance is known by hand."""
+"""Measuring a handmade network with known importance."""
 
 import re
 from collections.abc import Callable
@@ -23,12 +23,12 @@ PREDICTED = [2, 0, 1, 1, 2]
 TRUTH = [2, 1, 0, 0, -1]
 SCORES = [[0.0, 0.3, 1.0], [0.6, 1.0, 0.0], [1.0, 0.0, 0.9], [0.9, 0.3, 0.0], [0.0, 0.0, 0.0]]
 HUMAN = [[0.1, 0.9, 0.4, 0.6], [0.8, 0.2, 0.5, NAN], [NAN] * 4, [0.3, 0.2, 0.7, 0.6], [0.5, 0.1, 0.2, 0.3]]
-"""The second question's image has three proposals; nobody gave a hint for the third question; the vocabulary lacks the
-true answer to the fifth."""
+"""The second question's image has three proposals, the third question has no hint, and the annotated answer to the
+fifth is not in the vocabulary."""
 
 
 class HandMade(nn.Module):
-    """Answers what the question's last word says.
+    """Gives the answer whose index is the question's last word.
 
     The importance of a proposal is `sign` times its first feature for the answer that the first word says, the true
     one, and the opposite for all others.
@@ -82,7 +82,7 @@ def measure_by_hand(model: HandMade, batch_size: int = 256) -> Measured:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
 @pytest.mark.parametrize(("sign", "correlation", "pointing"), [(1.0, 1.0, 1.0), (-1.0, -1.0, 0.0)])
-def test_importance_as_peoples_and_as_its_opposite(
+def test_importance_that_agrees_with_people_or_is_its_opposite(
     sign: float, correlation: float, pointing: float, batch_size: int
 ) -> None:
     measured = measure_by_hand(HandMade(sign), batch_size)
@@ -96,7 +96,7 @@ def test_importance_as_peoples_and_as_its_opposite(
 
 
 class OnDevice(Tensor):
-    """A tensor on a device that has no float64, as Apple's MPS, and that does not mix with the CPU."""
+    """A tensor on a device without float64, like Apple's MPS, that cannot be combined with tensors on the CPU."""
 
     @classmethod
     def __torch_function__(
@@ -113,7 +113,7 @@ class OnDevice(Tensor):
 
 
 def test_metrics_are_computed_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are in float64, which not every device has."""
+    """They need float64, which not every device has."""
 
     def to_device(batch: VqaBatch, device: torch.device) -> VqaBatch:
         there = {name: getattr(batch, name).as_subclass(OnDevice) for name in ("human", "relevant", "answer_scores")}
@@ -135,8 +135,8 @@ def test_metrics_are_computed_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_network_is_measured_in_evaluation_mode_and_left_as_it_was(training: bool) -> None:
-    """Dropout of 0.9 would break every measure above, if it were on."""
+def test_the_network_is_measured_in_evaluation_mode_and_restored(training: bool) -> None:
+    """Dropout of 0.9 would change all measures above."""
     model = HandMade(1.0).train(training)
     measured = measure_by_hand(model)
     assert measured.summary()["rank_correlation"] == pytest.approx(1.0)
@@ -147,7 +147,7 @@ def test_the_network_is_measured_in_evaluation_mode_and_left_as_it_was(training:
     assert model.sign.item() == 1.0
 
 
-def test_summary_without_hints_or_grounding_truth_is_not_a_number() -> None:
+def test_the_summary_is_nan_without_hints_or_relevant_proposals() -> None:
     unknown = torch.full((2,), NAN)
     summary = Measured(torch.tensor([0, 1]), torch.tensor([1.0, 0.3]), unknown, unknown).summary()
     assert summary == pytest.approx({"accuracy": 65.0, "rank_correlation": NAN, "pointing": NAN}, nan_ok=True)
@@ -207,7 +207,7 @@ def test_answers_to_other_questions(
     assert sorted(options.out.rglob("*")) == before
 
 
-def test_evaluate_takes_a_run_or_answers(tmp_path: Path) -> None:
+def test_evaluate_takes_either_a_run_or_answers(tmp_path: Path) -> None:
     message = r"^Give either --run, to answer the split, or --results, to score answers to it\.$"
     for given in ({}, {"run": tmp_path, "results": tmp_path / "results.json"}):
         with pytest.raises(InputError, match=message):

@@ -1,4 +1,4 @@
-"""What holds for every network: padding, batches of one, tracked proposals, second derivatives; and shared layers."""
+"""Properties of every network: padding, batches of one, tracked proposals, second derivatives; and shared layers."""
 
 from typing import get_args
 
@@ -25,7 +25,7 @@ CONCEPTS = Concepts(
     cluster=torch.tensor([1, 2, 0, 0, 0]),
     verdicts=torch.tensor([3, 1]),
 )
-"""For GVQA: two answers of two clusters, and three words that only questions have."""
+"""For GVQA: two answers in two clusters, and three concepts that only questions name."""
 
 
 def build(network: Network, dropout: float = 0.0) -> VqaNetwork:
@@ -51,13 +51,13 @@ def test_shapes(model: VqaNetwork) -> None:
     assert output.question.shape == (3, 8)
 
 
-def test_attention_is_of_existing_proposals(model: VqaNetwork) -> None:
+def test_attention_is_on_existing_proposals_only(model: VqaNetwork) -> None:
     attention = model(TOKENS, FEATURES, MASK).attention
     assert (attention[~MASK] == 0).all()
     torch.testing.assert_close(attention.sum(-1), torch.ones(3, dtype=torch.float64))
 
 
-def test_padding_changes_nothing(model: VqaNetwork) -> None:
+def test_padding_proposals_change_nothing(model: VqaNetwork) -> None:
     padded = torch.cat([torch.full((3, 2, D), 1e3, dtype=torch.float64), FEATURES], 1)
     mask = torch.cat([torch.zeros(3, 2, dtype=torch.bool), MASK], 1)
     found, expected = model(TOKENS, padded, mask), model(TOKENS, FEATURES, MASK)
@@ -73,7 +73,7 @@ def test_batches_of_one(model: VqaNetwork) -> None:
         torch.testing.assert_close(one.question, whole.question[i : i + 1])
 
 
-def test_proposals_have_no_order(model: VqaNetwork) -> None:
+def test_the_order_of_proposals_does_not_matter(model: VqaNetwork) -> None:
     order = torch.tensor([2, 0, 1])
     found, expected = model(TOKENS, FEATURES[:, order], MASK[:, order]), model(TOKENS, FEATURES, MASK)
     torch.testing.assert_close(found.logits, expected.logits)
@@ -87,7 +87,7 @@ def test_the_question_is_encoded_without_proposals(model: VqaNetwork) -> None:
 
 
 def hint_gradients(model: VqaNetwork, features: Tensor) -> list[Tensor]:
-    """Of a loss on the importance, with dropout as drawn from a seed."""
+    """Parameters' gradients of a loss on importance and logits, with dropout from a fixed seed."""
     torch.manual_seed(5)
     logits = model(TOKENS, features, MASK).logits
     alpha = proposal_importance(logits[:, 1], features)
@@ -107,6 +107,25 @@ def test_tracked_proposals_are_lazy_and_exact(network: Network, dropout: float) 
     assert report.lazy["linear"] >= 1
 
 
+def test_unsigned_importance_is_unbiased() -> None:
+    """The mean square over 10,000 random directions is within three standard errors of the exact one."""
+    model, draws = build("updn"), 10_000
+
+    def score(features: Tensor) -> Tensor:
+        logits: Tensor = model(TOKENS, features, MASK).logits
+        return logits[:, 1]
+
+    plain = FEATURES.clone().requires_grad_()
+    expected = proposal_importance(score(plain), plain, reduction="norm", differentiable=False).square()
+    proposals = track_proposals(FEATURES, reduction="norm", probes=draws)
+    (gradient,) = torch.autograd.grad(score(proposals).sum(), proposals.source.t)
+    squares = draws * gradient.square().flatten(1)
+    assert (squares.sum(1).mean() - expected.sum()).abs() < 3 * squares.sum(1).std() / draws**0.5
+    errors = (squares.mean(0) - expected.flatten()) / (squares.std(0) / draws**0.5).clamp(min=1e-12)
+    assert errors.abs().max() < 4
+    assert tracking_report(proposals).plain == {}
+
+
 def test_second_derivatives(model: VqaNetwork) -> None:
     def score(model: nn.Module, features: Tensor) -> Tensor:
         logits: Tensor = model(TOKENS, features, MASK).logits
@@ -120,7 +139,7 @@ def test_second_derivatives(model: VqaNetwork) -> None:
 
 
 def padded_questions(kind: type[nn.GRU | nn.LSTM], begins: list[int]) -> tuple[nn.Embedding, nn.GRU | nn.LSTM, Tensor]:
-    """An embedding, a recurrent layer, and questions that begin at the given ones of five places."""
+    """An embedding, a recurrent layer, and questions of five tokens that begin at the given positions."""
     torch.manual_seed(0)
     embedding = nn.Embedding(WORDS, 3, padding_idx=0).double()
     recurrent = kind(3, 4, batch_first=True).double()
@@ -131,7 +150,7 @@ def padded_questions(kind: type[nn.GRU | nn.LSTM], begins: list[int]) -> tuple[n
 
 
 def assert_same_gradients(found: Tensor, expected: Tensor, parameters: list[nn.Parameter]) -> None:
-    """The same values, and the same gradients of a random product with them."""
+    """Compare values, and gradients of a random linear function of them."""
     torch.testing.assert_close(found, expected)
     coefficients = torch.rand_like(found)
     torch.testing.assert_close(
@@ -146,7 +165,7 @@ def assert_same_gradients(found: Tensor, expected: Tensor, parameters: list[nn.P
     [[0, 3, 1, 3], [0, 0, 0, 0], [4, 4, 4, 4], [2], [0], [4], [4, 3, 2, 1, 0]],
     ids=lambda begins: "-".join(map(str, begins)),
 )
-def test_padding_is_read_once_and_counts_for_all(kind: type[nn.GRU | nn.LSTM], begins: list[int]) -> None:
+def test_padding_that_is_read_once_encodes_the_same(kind: type[nn.GRU | nn.LSTM], begins: list[int]) -> None:
     embedding, recurrent, tokens = padded_questions(kind, begins)
     found = encode_question(recurrent, embedding, tokens)
     expected = recurrent(embedding(tokens))[0][:, -1]
@@ -168,8 +187,8 @@ def test_a_question_without_words_and_one_with_padding_inside(kind: type[nn.GRU 
     ids=lambda begins: "-".join(map(str, begins)),
 )
 @pytest.mark.parametrize("fused", [False, True])
-def test_skipped_padding_leaves_no_trace(kind: type[nn.GRU | nn.LSTM], begins: list[int], fused: bool) -> None:
-    """Each question is encoded as if it stood alone; one without words as one padding token."""
+def test_skipped_padding_has_no_effect(kind: type[nn.GRU | nn.LSTM], begins: list[int], fused: bool) -> None:
+    """Each question is encoded as without padding; one without words is read as a single padding token."""
     embedding, recurrent, tokens = padded_questions(kind, begins)
     expected = torch.cat(
         [recurrent(embedding(row[None, min(b, 4) :]))[0][:, -1] for row, b in zip(tokens, begins, strict=True)]
@@ -184,7 +203,7 @@ def test_skipped_padding_leaves_no_trace(kind: type[nn.GRU | nn.LSTM], begins: l
 
 @pytest.mark.parametrize("network", get_args(Network))
 def test_padding_changes_answers_only_where_the_reference_reads_it(network: Network) -> None:
-    """The public codes of SAN and GVQA skip padding; that of UpDn reads it, as do its relatives and the Transformer."""
+    """The public codes of SAN and GVQA skip padding. The code of UpDn reads it, as do all our other networks."""
     model = build(network).eval()
     longer = torch.nn.functional.pad(TOKENS, (3, 0))
     same = torch.allclose(model(longer, FEATURES, MASK).logits, model(TOKENS, FEATURES, MASK).logits)
@@ -194,7 +213,7 @@ def test_padding_changes_answers_only_where_the_reference_reads_it(network: Netw
 # Weight norm
 
 
-def test_weight_norm_is_torchs_in_name_and_value() -> None:
+def test_weight_norm_equals_torch_s() -> None:
     torch.manual_seed(0)
     ours, theirs = nn.Linear(5, 4).double(), nn.Linear(5, 4).double()
     theirs.load_state_dict(ours.state_dict())

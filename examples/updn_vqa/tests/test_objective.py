@@ -11,17 +11,15 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
-from hint_loss import proposal_importance, track_proposals, tracking_report
 from updn_vqa.data.prepared import VqaBatch
 from updn_vqa.networks.layers import NetworkSizes, VqaOutput
 from updn_vqa.networks.updn import UpDn
 from updn_vqa.training.methods import METHODS as PRESETS
 from updn_vqa.training.methods import Method, VisFis
-from updn_vqa.training.objective import Losses, Objective, answer_loss, decision_score, teaches
+from updn_vqa.training.objective import Losses, Objective, answer_loss, decision_score, trained_hints
 
-METHODS = {name: replace(method, probes=0) for name, method in PRESETS.items()}  # exact: the same in each call
-LITERAL = replace(METHODS["hint-paper"], weight=1.0)
-# Presets that differ in more than whose hints they take, and which questions they answer.
+METHODS = {name: replace(method, probes=0) for name, method in PRESETS.items()}  # exact, without random directions
+# Presets with different losses, whichever hints they take and whichever questions they answer.
 LOSSES = list(
     {replace(method, hints="human", task_on="all"): name for name, method in reversed(METHODS.items())}.values()
 )
@@ -60,32 +58,32 @@ def make_objective(method: Method) -> Objective:
 
 
 def losses_of(objective: Objective, batch: VqaBatch, hinted: VqaBatch) -> Losses:
-    """The losses of a step of its method."""
+    """The losses of a step."""
     has_hints = objective.method.supervision != "none"
     losses: Losses = objective(batch, hinted if has_hints else None, hint_scale=1 / 4)
     return losses
 
 
 def sensitivity(objective: Objective, question: VqaBatch, answer: int) -> torch.Tensor:
-    """The importance of each proposal of one question for one answer, by a gradient of its own."""
+    """The importance of each proposal of a single question for one answer."""
     features = question.features.clone().requires_grad_()
     score = objective.model(question.tokens, features, question.mask).logits[0, answer]
     return torch.autograd.grad(score, features)[0][0].sum(-1).detach()
 
 
 def some_missing(batch: VqaBatch) -> VqaBatch:
-    """The same without a fifth of its proposals."""
+    """Remove a fifth of the proposals."""
     missing = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(2)) < 0.2
     return batch._replace(mask=batch.mask & ~missing, human=batch.human.masked_fill(missing, torch.nan))
 
 
 def questions(batch: VqaBatch) -> list[VqaBatch]:
-    """Its questions as batches of one."""
+    """Batches of one question each."""
     return [VqaBatch(*(tensor[i : i + 1] for tensor in batch)) for i in range(len(batch.tokens))]
 
 
 def test_the_papers_loss_by_loops() -> None:
-    objective = make_objective(LITERAL)
+    objective = make_objective(replace(METHODS["hint-paper"], weight=1.0))
     batch, hinted = make_batch(3, 0), make_batch(4, 1)
     losses = objective(batch, hinted, hint_scale=1 / 4)
 
@@ -93,14 +91,11 @@ def test_the_papers_loss_by_loops() -> None:
     p = logits.sigmoid()
     task = -(batch.answer_scores * p.log() + (1 - batch.answer_scores) * (1 - p).log()).sum() / 3
     hint = 0.0
-    for i in range(4):
-        features = hinted.features[i : i + 1].clone().requires_grad_()
-        answer = int(hinted.ground_truth[i])
-        score = objective.model(hinted.tokens[i : i + 1], features, hinted.mask[i : i + 1]).logits[0, answer]
-        alpha = torch.autograd.grad(score, features)[0][0].sum(-1)
+    for question in questions(hinted):
+        alpha, human = sensitivity(objective, question, int(question.ground_truth)), question.human[0]
         for r in range(4):
             for other in range(4):
-                wrong = hinted.human[i, other] > hinted.human[i, r] and alpha[other] < alpha[r]  # false for a NaN
+                wrong = human[other] > human[r] and alpha[other] < alpha[r]  # false for a NaN
                 hint += float(alpha[r] - alpha[other]) if wrong else 0.0
     torch.testing.assert_close(losses.task, task.detach())
     torch.testing.assert_close(losses.hint, torch.tensor(hint / 4, dtype=torch.float64))
@@ -108,7 +103,7 @@ def test_the_papers_loss_by_loops() -> None:
 
 
 def test_scr_by_loops() -> None:
-    """B: the wrong answers above the ground truth, here at most four. I: scored above the threshold, at most five."""
+    """B has the wrong answers above the ground truth; I has at most five proposals, all above the threshold."""
     objective, hinted = make_objective(replace(METHODS["scr"], critical=3.0)), some_missing(make_batch(8, 1, K=8))
     expected, criticised = [], 0
     for question in questions(hinted):
@@ -152,7 +147,7 @@ def test_visfis_by_loops(weights: tuple[float, float, float, float]) -> None:
         sufficiency = -float((y * p.log() + (1 - y) * (1 - p).log()).sum())
         q = objective.model(question.tokens, without_important, question.mask).logits.detach().softmax(-1)[0]
         uncertainty = sum(0.2 * math.log(0.2 / float(q[a])) for a in range(5))
-        uncertainty = uncertainty if any(human[exist] <= 0.55) else 0.0  # the last one has important proposals only
+        uncertainty = uncertainty if any(human[exist] <= 0.55) else 0.0  # the last question has none unimportant
         a, s = alpha[exist], human[exist]
         alignment = 1 - float((a @ s) / (a.square().sum().sqrt() * s.square().sum().sqrt()))
         parts = (sufficiency, uncertainty, invariance, alignment)
@@ -164,7 +159,7 @@ def test_visfis_by_loops(weights: tuple[float, float, float, float]) -> None:
 def check_gradients(
     objective: Objective, parameters: dict[str, torch.nn.Parameter], value: Callable[[], float]
 ) -> None:
-    """Compare the parameters' gradients with the slopes of a value along a direction for each."""
+    """Compare the gradient of each parameter with the slope of a value along a random direction."""
     draw = torch.Generator().manual_seed(3)
     for name, parameter in parameters.items():
         direction = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
@@ -179,7 +174,7 @@ def check_gradients(
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if not METHODS[name].adversarial])
-def test_parameter_gradients_are_those_of_finite_differences(name: str) -> None:
+def test_parameter_gradients_equal_finite_differences(name: str) -> None:
     objective, batch, hinted = make_objective(METHODS[name]), make_batch(3, 0), make_batch(4, 1)
     losses = losses_of(objective, batch, hinted)
     assert (losses.hint > 0) == (METHODS[name].supervision != "none")
@@ -190,7 +185,7 @@ def test_parameter_gradients_are_those_of_finite_differences(name: str) -> None:
 
 
 def test_network_and_adversary_play_against_each_other() -> None:
-    """AdvReg: the adversary's gradient is that of its own loss, the network's has that loss turned round."""
+    """AdvReg: the adversary descends its own loss, which the network ascends."""
     objective, batch = make_objective(Method(adversary=0.7, entropy_gap=0.4)), make_batch(3, 0)
     adversary = objective.adversary
     assert adversary is not None
@@ -214,7 +209,7 @@ def test_network_and_adversary_play_against_each_other() -> None:
 
 
 def test_hints_reach_every_part_of_the_network() -> None:
-    """The importance depends on attention and classifier alike; attention weights depend on the first only."""
+    """The importance depends on attention and classifier, the attention weights on attention only."""
 
     def trained(name: str) -> set[str]:
         objective = make_objective(METHODS[name])
@@ -227,22 +222,22 @@ def test_hints_reach_every_part_of_the_network() -> None:
     assert trained("hint") == attention | {"question_net", "image_net", "classifier"}
 
 
-def test_without_hints_there_is_only_the_task() -> None:
+def test_without_hints_the_total_is_the_task_loss() -> None:
     losses = make_objective(METHODS["base"])(make_batch(3, 0), None)
     assert losses.total == losses.task
     assert losses.hint == losses.adversary == 0
 
 
-def test_a_network_may_have_losses_of_its_own() -> None:
-    class Charged(UpDn):
+def test_losses_of_the_network_s_parts_are_added() -> None:
+    class WithPartLosses(UpDn):
         def training_output(self, *inputs: torch.Tensor) -> tuple[VqaOutput, torch.Tensor]:
             output, none = super().training_output(*inputs)
             assert not none.any()
-            return output, inputs[-1].double()  # one for each question, here the number of its answer
+            return output, inputs[-1].double()  # the number of each question's answer as its loss
 
     objective, batch = make_objective(METHODS["base"]), make_batch(3, 0)
     without = objective(batch, None, task_scale=0.5)
-    objective.model.__class__ = Charged
+    objective.model.__class__ = WithPartLosses
     losses = objective(batch, None, task_scale=0.5)
     torch.testing.assert_close(losses.total, without.total + 0.5 * batch.ground_truth.double().mean())
     torch.testing.assert_close(losses.task, losses.total.detach())
@@ -258,8 +253,7 @@ SUPERVISED = [name for name in LOSSES if METHODS[name].supervision != "none"]
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
-def test_unhinted_samples_add_nothing(name: str) -> None:
-    """Neither to the loss nor to the gradients, and the others are as without them."""
+def test_unhinted_samples_have_no_loss_and_no_gradient(name: str) -> None:
     objective, hinted = make_objective(METHODS[name]), make_batch(4, 1)
     unknown = torch.tensor([True, False, True, False])
     losses = objective.hint_losses(hinted._replace(human=hinted.human.masked_fill(unknown[:, None], torch.nan)))
@@ -272,8 +266,8 @@ def test_unhinted_samples_add_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", SUPERVISED)
 @pytest.mark.parametrize("human", [0.0, 1.0])
-def test_hints_that_tell_nothing_apart_are_no_trouble(name: str, human: float) -> None:
-    """All proposals important, or none; and a ground truth that is not in the vocabulary."""
+def test_gradients_are_finite_if_all_proposals_are_equally_important(name: str, human: float) -> None:
+    """Also for a ground truth that is not in the vocabulary."""
     objective, hinted = make_objective(METHODS[name]), make_batch(4, 1)
     hinted = hinted._replace(
         human=torch.where(hinted.mask, human, torch.nan).double(), ground_truth=torch.tensor([-1, 1, 2, 3])
@@ -282,24 +276,21 @@ def test_hints_that_tell_nothing_apart_are_no_trouble(name: str, human: float) -
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in objective.parameters())
 
 
-def test_scores() -> None:
-    logits = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
+def test_decision_scores() -> None:
+    """The first question has two answers of soft score 1, of which only the second is the ground truth."""
+    logits = torch.tensor([[1.0, 2.0, 4.0]] * 3)
     soft = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.0]])
     batch = make_batch(3, 0)._replace(answer_scores=soft, ground_truth=torch.tensor([1, 1, -1]))
-    assert decision_score(logits, batch).tolist() == [
-        2.0,
-        2.0,
-        0.0,
-    ]  # 6 of 10 against 4: scores tie, the answer does not
+    assert decision_score(logits, batch).tolist() == [2.0, 2.0, 0.0]
     assert decision_score(logits, batch, "annotated").tolist() == [3.0, 2.0, 0.0]
 
 
-# Ranks hold different numbers of questions with a hint: only a mean over all of them is right.
+# Ranks have different numbers of questions with hints, so that only the mean over all of them is right.
 HINTED_OF_RANK = (slice(0, 1), slice(1, 4))
 
 
 def _save_gradients(rank: int, port: int, file: Path) -> None:
-    """What one of two processes ends up with, for every loss."""
+    """Write the gradients of one of two processes, for every loss."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     batch = VqaBatch(*(tensor[3 * rank : 3 * rank + 3] for tensor in make_batch(6, 0)))
@@ -333,41 +324,23 @@ def test_two_processes_equal_one_on_the_joined_batch(unused_tcp_port: int, tmp_p
 
 
 @pytest.mark.parametrize("name", ["hint", "hint-paper", "scr", "attn-align", "visfis", "zero-out"])
-def test_questions_that_hints_say_nothing_of(name: str) -> None:
-    """Without a true answer there is no importance to rank; what needs none, such as attention, is taught all the same.
+def test_hints_of_questions_without_a_known_answer(name: str) -> None:
+    """If the annotated answer is unknown there is no importance to rank, but attention, for example, is trained.
 
-    They are not counted either: a mean over them would weigh the others less.
+    Hints that are not trained are not counted in the mean either.
     """
     hinted = make_batch(4, 1)
     unknown = hinted._replace(ground_truth=torch.tensor([-1, *hinted.ground_truth[1:3].tolist(), -1]))
     unknown.human[2] = torch.nan
     needs_truth = name in ("hint", "hint-paper", "scr")
     expected = [not needs_truth, True, False, not needs_truth]
-    assert teaches(METHODS[name], unknown).tolist() == expected
+    assert trained_hints(METHODS[name], unknown).tolist() == expected
     objective = make_objective(METHODS[name])
     losses = objective.hint_losses(unknown)
     assert losses[~torch.tensor(expected)].count_nonzero() == 0
     assert losses[1] == objective.hint_losses(hinted)[1]
-    if needs_truth:  # the sum over all annotated answers is still there
+    if needs_truth:  # the sum over all annotators' answers may still be known
         annotated = replace(METHODS[name], score="annotated")
-        assert teaches(annotated, unknown).tolist() == [True, True, False, True]
+        assert trained_hints(annotated, unknown).tolist() == [True, True, False, True]
         unknown.answer_scores[3] = 0.0
-        assert teaches(annotated, unknown).tolist() == [True, True, False, False]
-
-
-def test_unsigned_importance_is_unbiased_and_lazy() -> None:
-    """Its square over 10,000 random directions, within three standard errors of the exact one."""
-    model, batch, draws = make_objective(METHODS["hint"]).model.eval(), make_batch(4, 1), 10_000
-
-    def score(features: torch.Tensor) -> torch.Tensor:
-        return decision_score(model(batch.tokens, features, batch.mask).logits, batch)
-
-    plain = batch.features.clone().requires_grad_()
-    expected = proposal_importance(score(plain), plain, reduction="norm", differentiable=False).square()
-    proposals = track_proposals(batch.features, reduction="norm", probes=draws)
-    (gradient,) = torch.autograd.grad(score(proposals).sum(), proposals.source.t)
-    squares = draws * gradient.square().flatten(1)
-    assert (squares.sum(1).mean() - expected.sum()).abs() < 3 * squares.sum(1).std() / draws**0.5
-    errors = (squares.mean(0) - expected.flatten()) / (squares.std(0) / draws**0.5).clamp(min=1e-12)
-    assert errors.abs().max() < 4
-    assert tracking_report(proposals).plain == {}
+        assert trained_hints(annotated, unknown).tolist() == [True, True, False, False]

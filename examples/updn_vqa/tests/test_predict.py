@@ -1,4 +1,4 @@
-"""Answers to questions without annotations, in the shape that VQA's server takes."""
+"""Answers to questions without annotations, in the format of VQA's server."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Untrained = Callable[..., Path]
 
 @pytest.fixture
 def asked(tiny: Tiny, dump: Callable[..., Path]) -> Path:
-    """The test questions with other ids, in the official header, as of a part whose answers nobody published."""
+    """The test questions with other ids and the official header, like questions with unpublished answers."""
     questions = json.loads((tiny[1] / "test" / "questions.json").read_text())["questions"]
     for question in questions:
         question["question_id"] += 5_000_000
@@ -31,8 +31,8 @@ def results(path: Path) -> dict[int, str]:
     return {record["question_id"]: record["answer"] for record in json.loads(path.read_text())}
 
 
-def test_answers_are_those_of_evaluate(tiny: Tiny, untrained: Untrained, asked: Path, tmp_path: Path) -> None:
-    """One question at a time or many, about the prepared images or the same ones elsewhere."""
+def test_answers_are_the_same_as_in_evaluate(tiny: Tiny, untrained: Untrained, asked: Path, tmp_path: Path) -> None:
+    """With one question at a time or many, and proposals of the prepared directory or of feature files."""
     run = untrained("run")
     evaluate(EvaluateConfig(tiny[1], run, cpu=True))
     expected = results(run / "evaluation" / "test" / "results.json")
@@ -44,7 +44,7 @@ def test_answers_are_those_of_evaluate(tiny: Tiny, untrained: Untrained, asked: 
 
 
 def test_features_from_files(tiny: Tiny, untrained: Untrained, asked: Path, tmp_path: Path) -> None:
-    """Images of their own, converted for these questions."""
+    """Features of new images are converted for these questions."""
     run = untrained("run")
     predict(PredictConfig(tiny[1], run, asked, tmp_path / "a", cpu=True))
     predict(PredictConfig(tiny[1], run, asked, tmp_path / "b", tuple(find_features(tiny[0])), cpu=True))
@@ -64,7 +64,7 @@ def test_what_is_printed(
     )
 
 
-def test_a_batch_of_none_is_refused(tiny: Tiny, untrained: Untrained, asked: Path, tmp_path: Path) -> None:
+def test_a_batch_size_of_zero_is_refused(tiny: Tiny, untrained: Untrained, asked: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--batch-size should be at least 1, found 0"):
         predict(PredictConfig(tiny[1], untrained("run"), asked, tmp_path / "out", batch_size=0, cpu=True))
 

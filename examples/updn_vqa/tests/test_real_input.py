@@ -83,7 +83,7 @@ def run_all(prepared: PrepareConfig, photos: Path, out: Path) -> PreparedData:
     for name in data.split_names:
         evaluate(EvaluateConfig(data=data.directory, run=hint.out, split=name, cpu=True))
         ids = tuple(question.question_id for question in data.split(name).questions[:DRAW])
-        explain(ExplainConfig(data.directory, base.out, hint.out, photos, out / f"page-{name}", name, ids))
+        explain(ExplainConfig(data.directory, base.out, hint.out, photos, out / f"page-{name}", name, questions=ids))
     return data
 
 

@@ -1,4 +1,4 @@
-"""Stacked attention against the paper's equations, proposal by proposal; and grid features as proposals."""
+"""Stacked attention against the paper's equations in loops over proposals; and grid features as proposals."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ MASK = torch.tensor([[True, True, True], [True, True, False]])
 
 @pytest.fixture
 def model() -> San:
-    """With large weights, so that no step is nearly linear and no attention nearly uniform."""
+    """A network with large weights, so that no layer is nearly linear and no attention nearly uniform."""
     torch.manual_seed(0)
     model = San(SIZES, words=11, answers=4, feature_size=6).double()
     with torch.no_grad():
@@ -73,14 +73,14 @@ def test_the_papers_equations(model: San, features: Tensor) -> None:
         torch.testing.assert_close(output.logits[i], affine("classifier.1", u))
 
 
-def test_the_second_look_depends_on_the_first(model: San, features: Tensor) -> None:
+def test_the_second_attention_depends_on_the_first(model: San, features: Tensor) -> None:
     first = model.glimpses[0].query.weight
     attention = model(TOKENS, features, MASK).attention
     assert torch.autograd.grad(attention[:, 0].sum(), first)[0].abs().max() > 1e-4
 
 
 def test_a_grid_is_read_as_proposals(tmp_path: Path) -> None:
-    """The recipe of the module's docstring."""
+    """As the docstring of the module describes."""
     channels, rows, columns = 5, 2, 3
     grid = np.random.default_rng(0).random((channels, rows, columns), dtype=np.float32)
     width, height = 30, 40
@@ -101,7 +101,7 @@ def test_a_grid_is_read_as_proposals(tmp_path: Path) -> None:
 
 
 def test_hints_on_a_grid_from_photos_to_accuracies(tiny: tuple[Path, Path], tmp_path: Path) -> None:
-    """The mean color of each of 8 x 8 cells of an image; attention maps say how important people find the cells."""
+    """Features are mean colors of 8 x 8 cells of an image; human importance of the cells is from attention maps."""
     world, _ = tiny
     grids = tmp_path / "grids"
     grids.mkdir()
@@ -123,7 +123,7 @@ def test_hints_on_a_grid_from_photos_to_accuracies(tiny: tuple[Path, Path], tmp_
         x1, y1, x2, y2 = asked[str(question)][0]
         left, top, right, bottom = boxes[human.argmax()].tolist()
         near += left < x2 and x1 < right and top < y2 and y1 < bottom
-    assert near > 18  # of the cells that people looked at most: stray blobs are fewer
+    assert near > 18  # most cells with the highest importance are near the object
     scale = replace(SCALES["shapes"], model=replace(SMALL, network="san", hidden=16), steps=2, evaluate_every=2)
     run = TrainConfig(data=out, out=tmp_path / "run", method=METHODS["hint"], scale=scale, cpu=True)
     train(run)

@@ -1,11 +1,11 @@
-"""SCR: which proposals and answers it looks at, and what it charges for. The whole is in test_objective.py."""
+"""SCR: the proposals and answers that it chooses, and its losses; test_objective.py has the whole loss."""
 
 import torch
 
 from updn_vqa.training.self_critical import critical_loss, find_rivals, influence_loss, influential_proposals
 
 INFLUENTIAL = torch.tensor([[True, True, False, False]])
-OTHERS = torch.tensor([[False, False, True, False]])  # the last does not exist
+OTHERS = torch.tensor([[False, False, True, False]])  # the last proposal does not exist
 
 
 def test_the_best_five_above_the_threshold_are_influential() -> None:
@@ -27,10 +27,10 @@ def test_rivals_are_wrong_and_scored_above_the_ground_truth() -> None:
     scores = torch.tensor([[1.0, 0.3, 0, 0, 0, 0], [0, 1.0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
     rivals = find_rivals(logits, scores, torch.tensor([0, 1, -1]))
     criticised = [row[chosen].tolist() for row, chosen in zip(*rivals, strict=True)]
-    assert criticised == [[5, 3], [], []]  # answer 1 was given too; nothing beats answer 1; no ground truth
+    assert criticised == [[5, 3], [], []]  # answer 1 is annotated too; no answer beats the truth; no ground truth
 
 
-def test_five_rivals_at_most() -> None:
+def test_there_are_at_most_five_rivals() -> None:
     logits, scores = torch.arange(9.0)[None], torch.eye(9)[:1]
     answers, criticised = find_rivals(logits, scores, torch.tensor([0]))
     assert answers.tolist() == [[8, 7, 6, 5, 4]]
@@ -38,7 +38,7 @@ def test_five_rivals_at_most() -> None:
 
 
 def test_one_influential_proposal_is_enough() -> None:
-    """The better of the two leads the third by 1, the other trails it; the fourth, which does not exist, may lead."""
+    """One of the two leads the third by 1, the other is behind it; the fourth, which leads, does not exist."""
     loss, most = influence_loss(torch.tensor([[0.0, 3.0, 2.0, 9.0]]), INFLUENTIAL, OTHERS)
     assert loss.tolist() == [0.0]
     assert most.tolist() == [1]
@@ -47,7 +47,7 @@ def test_one_influential_proposal_is_enough() -> None:
     assert most.tolist() == [0]
 
 
-def test_nothing_influential_costs_nothing() -> None:
+def test_without_influential_proposals_there_is_no_loss() -> None:
     truth = torch.tensor([[0.5, -3.0, 2.0, 9.0]], requires_grad=True)
     loss, _ = influence_loss(truth, torch.zeros(1, 4, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool))
     loss.backward()
@@ -56,7 +56,7 @@ def test_nothing_influential_costs_nothing() -> None:
     assert truth.grad.tolist() == [[0.0] * 4]
 
 
-def test_only_sensitivity_to_that_proposal_is_criticised() -> None:
+def test_only_sensitivity_to_the_most_influential_proposal_is_criticised() -> None:
     truth = torch.tensor([[1.0, 0.0]])
     rivals = torch.tensor([[[3.0, 9.0], [0.5, 9.0], [1.5, 9.0], [4.0, 9.0]]])
     criticised = torch.tensor([[True, True, True, False]])

@@ -153,7 +153,7 @@ def test_a_run_without_an_evaluation_is_evaluated_but_not_trained(finished: Stud
         (
             {"scale": replace(SCALE, steps=3, model=replace(SCALE.model, hidden=8)), "hint_share": 0.25},
             "hint",
-            "scale.model.hidden = 16, not 8; scale.steps = 2, not 3; hint_share = 0.5, not 0.25",
+            "scale.steps = 2, not 3; scale.model.hidden = 16, not 8; hint_share = 0.5, not 0.25",
         ),
     ],
 )

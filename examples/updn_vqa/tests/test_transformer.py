@@ -1,4 +1,4 @@
-"""The Transformer against torch's own encoder."""
+"""The Transformer against torch's encoder."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ TOKENS = torch.tensor([[0, 3, 4], [5, 6, 1]])
 MASK = torch.tensor([[True, True, True], [True, False, True]])
 
 
-def test_it_is_torchs_encoder() -> None:
+def test_the_layers_equal_torch_s_encoder() -> None:
     torch.manual_seed(0)
     model = Transformer(SIZES, words=11, answers=4, feature_size=6).double()
     with torch.no_grad():

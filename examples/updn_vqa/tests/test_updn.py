@@ -1,4 +1,4 @@
-"""UpDn against a transcription of the published layers, in the reference's own names; and its question-only bypass."""
+"""UpDn against a transcription of the published layers, with the reference's names; and its question-only bypass."""
 
 import math
 import warnings
@@ -16,7 +16,7 @@ from updn_vqa.networks.reference import from_reference_state
 from updn_vqa.networks.updn import UpDn, UpDnBypass
 
 B, K, D, H, T = 3, 36, 2048, 1024, 14
-WORDS, ANSWERS = 40, 3129  # theirs: without padding
+WORDS, ANSWERS = 40, 3129  # of the reference, without padding
 LENGTHS = (14, 1, 6)
 SMALL = NetworkSizes(embedding=5, hidden=7, attention_dropout=0.0, classifier_dropout=0.0)
 LINEAR = {
@@ -32,7 +32,7 @@ LINEAR = {
 
 @pytest.fixture
 def reference_state() -> dict[str, Tensor]:
-    """Random weights in the reference's names, as large as torch initialises them."""
+    """Random weights with the reference's names, on the scale of torch's initialisation."""
     draw = torch.Generator().manual_seed(0)
 
     def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
@@ -45,13 +45,13 @@ def reference_state() -> dict[str, Tensor]:
         state[f"q_emb.rnn.bias_{name}_l0"] = uniform((3 * H,), H)
     for name, (outputs, inputs) in LINEAR.items():
         state[f"{name}.weight_v"] = uniform((outputs, inputs), inputs)
-        state[f"{name}.weight_g"] = state[f"{name}.weight_v"].norm() * 2.5  # of no dimension
+        state[f"{name}.weight_g"] = state[f"{name}.weight_v"].norm() * 2.5  # a scalar
         state[f"{name}.bias"] = uniform((outputs,), inputs)
     return state
 
 
 def transcription(state: dict[str, Tensor], words: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and attention of the published layers, question by question, word by word, proposal by proposal."""
+    """Logits and attention of the published layers, in loops over questions, words and proposals."""
 
     def linear(name: str, x: Tensor) -> Tensor:
         weight = state[f"{name}.weight_g"] * state[f"{name}.weight_v"] / state[f"{name}.weight_v"].square().sum().sqrt()
@@ -106,7 +106,7 @@ def test_the_published_layers(reference_state: dict[str, Tensor], dtype: torch.d
 
 @pytest.fixture
 def small_state(reference_state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same in a size that costs nothing."""
+    """The same weights, cut to a tiny size."""
 
     def cut(tensor: Tensor) -> Tensor:
         return tensor[tuple(slice(3) for _ in tensor.shape)]
@@ -114,7 +114,7 @@ def small_state(reference_state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: cut(tensor) for name, tensor in reference_state.items()}
 
 
-def test_norms_of_one_dimension_and_parallel_names(small_state: dict[str, Tensor]) -> None:
+def test_names_of_data_parallel_and_norms_with_one_dimension(small_state: dict[str, Tensor]) -> None:
     old = {
         f"module.{name}": tensor.reshape(1) if name.endswith("weight_g") else tensor
         for name, tensor in small_state.items()
@@ -127,8 +127,8 @@ def test_norms_of_one_dimension_and_parallel_names(small_state: dict[str, Tensor
         assert tensor.data_ptr() not in {other.data_ptr() for other in old.values()}
 
 
-def test_weights_of_torchs_own_old_weight_norm() -> None:
-    """What the transcription's norm says is what torch's hook did, of which checkpoints are full."""
+def test_the_transcribed_weight_norm_equals_torch_s_old_hook() -> None:
+    """Checkpoints of the reference were saved with this hook."""
     torch.manual_seed(0)
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
         layer = torch.nn.utils.weight_norm(torch.nn.Linear(4, 3), dim=None)  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def without_recurrent_layer(state: dict[str, Tensor]) -> None:
         ),
     ],
 )
-def test_another_networks_state(
+def test_weights_of_another_network_are_refused(
     small_state: dict[str, Tensor], change: Callable[[dict[str, Tensor]], None], faults: str
 ) -> None:
     change(small_state)
@@ -210,8 +210,8 @@ def small(network: type[UpDn], sizes: NetworkSizes = SMALL) -> UpDn:
     return network(sizes, words=11, answers=4, feature_size=6).double()
 
 
-def test_dropout_is_of_the_products(batch: tuple[Tensor, Tensor, Tensor]) -> None:
-    """As in the reference: of each proposal's product with the question, and before the answers."""
+def test_dropout_is_applied_to_the_products(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    """As in the reference, to each proposal's product with the question, and before the answers."""
     model = small(UpDn, replace(SMALL, attention_dropout=0.2, classifier_dropout=0.5))
     tokens, features, mask = batch
     torch.manual_seed(7)
@@ -239,7 +239,7 @@ def test_bypass_adds_a_classifier_of_the_question(batch: tuple[Tensor, Tensor, T
     torch.testing.assert_close(output.attention, without.attention)
 
 
-def test_importance_has_no_part_in_the_bypass(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_importance_does_not_depend_on_the_bypass(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     model = small(UpDnBypass)
     tokens, features, mask = batch
     features.requires_grad_()

@@ -1,4 +1,4 @@
-"""VisFIS: when each objective is content. Their values are in test_objective.py, by loops."""
+"""VisFIS: where each objective is minimal; test_objective.py compares the values with loops."""
 
 import math
 
@@ -24,14 +24,14 @@ def test_uncertainty_is_a_divergence_from_the_uniform_distribution() -> None:
     torch.testing.assert_close(uncertainty_loss(logits), torch.stack([torch.tensor(0.0), expected]))
 
 
-def test_invariance_is_about_shares_of_importance() -> None:
+def test_invariance_is_the_share_of_unimportant_proposals() -> None:
     alpha = torch.tensor([[3.0, -4.0, 0.0]])
     assert invariance_loss(alpha, FIRST, ALL).item() == pytest.approx(0.6 / 3)
     assert invariance_loss(100 * alpha, ~FIRST, ALL).item() == pytest.approx(0.8 / 3)
     assert invariance_loss(alpha, ~ALL, ALL).item() == 0
 
 
-def test_alignment_is_about_direction() -> None:
+def test_alignment_depends_on_directions_only() -> None:
     human = torch.tensor([[0.2, 0.4, torch.nan]])
     known = ~human.isnan()
     for alpha, loss in ([10.0, 20.0, 99.0], 0.0), ([-1.0, -2.0, 99.0], 2.0), ([2.0, -1.0, 99.0], 1.0):
@@ -39,7 +39,7 @@ def test_alignment_is_about_direction() -> None:
     assert alignment_loss(torch.ones(1, 3), human, ~ALL).item() == 0
 
 
-def test_no_importance_at_all_has_finite_gradients() -> None:
+def test_gradients_are_finite_if_all_importances_are_zero() -> None:
     alpha = torch.zeros(1, 3, requires_grad=True)
     (invariance_loss(alpha, ~FIRST, ALL) + alignment_loss(alpha, torch.rand(1, 3), ALL)).sum().backward()
     assert alpha.grad is not None

@@ -1,1 +1,1 @@
-"""What a trained network says, and why."""
+"""Evaluating and explaining a trained network."""

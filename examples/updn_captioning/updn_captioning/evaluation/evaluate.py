@@ -1,4 +1,4 @@
-"""The official scores of captions, and what a run's visual words look at: ``updn-captioning evaluate``."""
+"""Official scores of captions, and the grounding of a run's visual words: ``updn-captioning evaluate``."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,27 +24,27 @@ from updn_common.runs.processes import make_accelerator
 JavaName = Literal["METEOR", "SPICE"]
 _JAVA = {"METEOR": meteor, "SPICE": spice}
 ANNOTATED = "annotated or named by a reference"
-"""Which objects are there, for CHAIR."""
+"""For CHAIR, how an object is known to be in an image."""
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Which captions to evaluate: a run's of a prepared split, or any model's of that or of official files.
+    """Which captions to evaluate: those of a run on a prepared split, or those of any model.
 
     Attributes:
         data: The prepared directory.
-        run: The run's directory; results go into its folder ``evaluation``.
-        results: Instead of a run: captions in the official results shape, by whatever model, to score.
+        run: Path of the run to evaluate; results are written to its folder ``evaluation``.
+        results: Instead of --run: a file of captions by any model, in the official results format.
         references: Instead of --data: COCO caption files of the same images, such as captions_val2014.json.
-        instances: With --references: COCO instance files, for CHAIR; without them, there is none.
-        chair_words: Of --results: count for CHAIR as its authors do, by their list, synonyms.txt, and their rules.
-        subset: With --references: leave out images without a caption. The scores are of the others.
-        tokenised: With --references: all captions are tokens already, as after the official tokeniser.
-        out: Of --results: a file for all scores.
-        split: The split of --data.
-        checkpoint: The best on the development split, or the last.
-        decoding: How a run's captions are made.
-        java: Scores that run in Java and need more than this package: METEOR, SPICE.
+        instances: With --references: COCO instance files, which CHAIR needs.
+        chair_words: With --results: the list of CHAIR's authors, synonyms.txt, to count words as they do.
+        subset: With --references: leave out images without a caption, instead of stopping.
+        tokenised: With --references: all captions are tokenised already, as by the official tokeniser.
+        out: With --results: a file to write all scores to.
+        split: Name of the split of --data.
+        checkpoint: The best checkpoint on the development split, or the last.
+        decoding: How a run's captions are generated.
+        java: Scores that need Java and further packages: METEOR, SPICE.
         cpu: Evaluate on the CPU even where there is a GPU.
     """
 
@@ -64,10 +64,10 @@ class EvaluateConfig:
     cpu: bool = False
 
     def check(self) -> None:
-        """Check which options go together.
+        """Check that the options go together.
 
         Raises:
-            InputError: They do not, or one makes no sense.
+            InputError: They do not, or an option is out of range.
         """
         self.decoding.check()
         if (self.run is None) == (self.results is None):
@@ -77,39 +77,39 @@ class EvaluateConfig:
         if self.run is not None and self.data is None:
             raise InputError("--run needs --data, the directory that was prepared for it, instead of --references.")
         if self.run is not None and self.out is not None:
-            raise InputError("--out is for --results: what is found of a run goes into its directory.")
+            raise InputError("--out is for --results: the scores of a run are written to its own directory.")
         if self.chair_words is not None and self.results is None:
             raise InputError(
                 "--chair-words is for --results: give a run's captions, evaluation/SPLIT/results.json in its directory."
             )
         if self.chair_words is not None and self.references and not self.instances:
-            raise InputError("--chair-words needs --instances, which say what is in each image.")
+            raise InputError("--chair-words needs --instances, which list the objects in each image.")
         given = {"--instances": self.instances, "--subset": self.subset, "--tokenised": self.tokenised}
         for name in (name for name, value in given.items() if value and self.data is not None):
-            raise InputError(f"{name} is for --references: a prepared directory knows its own.")
+            raise InputError(f"{name} is for --references: a prepared directory needs no such option.")
 
 
 def evaluate(config: EvaluateConfig) -> None:
     """Print the official scores of captions, CHAIR, and a run's grounding, with confidence intervals.
 
-    Of a run, writes ``evaluation/<split>/results.json``, which any official evaluator reads, ``scores.json``, and what
-    was measured of each visual word.
+    For a run, also write ``evaluation/<split>/results.json``, which any official evaluator reads, ``scores.json``, and
+    the measurements on each visual word.
 
     Raises:
         InputError: Options do not go together; a file is wrong; the run, the split or the checkpoint does not exist or
-            does not belong to this data; results, references and instances are not of the same images; a program in
-            Java is not there.
+            does not belong to this data; results, references and instances are not of the same images; a Java program
+            is missing.
     """
     config.check()
     if config.results is not None and config.data is None:
         objects = ANNOTATED if config.instances else ""
-        _tell(config, _evaluate_files(config, config.results), config.out, str(config.results), objects)
+        _report(config, _evaluate_files(config, config.results), config.out, str(config.results), objects)
     if config.data is not None:
         _evaluate_prepared(config, PreparedData.open(config.data))
 
 
 def _evaluate_files(config: EvaluateConfig, path: Path) -> Evaluation:
-    """Captions against official files."""
+    """Evaluate captions against official files."""
     results, references = read_results(path), read_references(config.references, tokenised=config.tokenised)
     where = " and ".join(map(str, config.references))
     if config.subset:
@@ -133,7 +133,7 @@ def _evaluate_files(config: EvaluateConfig, path: Path) -> Evaluation:
 
 
 def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
-    """Captions of a split, given or of a run."""
+    """Evaluate captions of a prepared split, given ones or those of a run."""
     split = data.split(config.split)
     annotated = data.record["hints"] != "none"
     objects = ""
@@ -142,7 +142,7 @@ def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
     if config.results is not None:
         words = ChairWords.read(config.chair_words, data.categories) if config.chair_words else None
         evaluation = evaluate_on_split(_results_of_split(config.results, data, split), data, split, words)
-        _tell(config, evaluation, config.out, f"{config.results} on {split.name}", objects)
+        _report(config, evaluation, config.out, f"{config.results} on {split.name}", objects)
     if config.run is not None:
         accelerator = make_accelerator(cpu=config.cpu)
         evaluation = evaluate_run(
@@ -152,11 +152,11 @@ def _evaluate_prepared(config: EvaluateConfig, data: PreparedData) -> None:
             out = config.run / "evaluation" / split.name
             write_results(out / "results.json", evaluation.captions)
             title = f"{config.run} on {split.name} (importance: the gradient's {trained_importance(config.run)})"
-            _tell(config, evaluation, out / "scores.json", title, objects)
+            _report(config, evaluation, out / "scores.json", title, objects)
 
 
 def _results_of_split(path: Path, data: PreparedData, split: CaptionSplit) -> dict[int, str]:
-    """The captions in a results file, which should be of the images of the split."""
+    """Read a results file with a caption of each image of the split."""
     results = read_results(path)
     if results.keys().isdisjoint(split.image_ids):
         for other in data.split_names:
@@ -168,8 +168,8 @@ def _results_of_split(path: Path, data: PreparedData, split: CaptionSplit) -> di
     return results
 
 
-def _tell(config: EvaluateConfig, evaluation: Evaluation, out: Path | None, title: str, objects: str) -> None:
-    """Print what was found and write it to a file."""
+def _report(config: EvaluateConfig, evaluation: Evaluation, out: Path | None, title: str, objects: str) -> None:
+    """Compute the Java scores, print all scores, and write them to a file."""
     java: dict[str, JavaScores] = {
         name: _JAVA[name](evaluation.captions, evaluation.references) for name in config.java
     }

@@ -1,4 +1,4 @@
-"""What an evaluation found, as tables and as a record."""
+"""The result of an evaluation, as tables and as a record."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,19 +19,19 @@ NAMES = {
     "CHAIRi": "CHAIRi: hallucinated mentions (%)",
     "CHAIRs": "CHAIRs: captions with any (%)",
 }
-"""What a table calls the scores of captions."""
+"""Labels of the scores of captions."""
 GROUNDING = {
     "gradient_rank_correlation": "gradient: rank correlation",
     "gradient_pointing": "gradient: pointing (%)",
     "attention_rank_correlation": "attention: rank correlation",
     "attention_pointing": "attention: pointing (%)",
 }
-"""What it calls the measures of visual words."""
-WHOSE: dict[CaptionKind, str] = {"reference": "references", "generated": "own captions"}
+"""Labels of the measures of visual words."""
+KIND_NAMES: dict[CaptionKind, str] = {"reference": "references", "generated": "own captions"}
 
 
 def record(evaluation: Evaluation, java: Mapping[str, JavaScores]) -> dict[str, Any]:
-    """All that is known, as JSON values."""
+    """The whole result as JSON values."""
     numbers = estimate(evaluation.statistics).numbers()
     by_image = {**evaluation.by_image} | {name: scores.by_image for name, scores in java.items()}
     return {
@@ -50,7 +50,7 @@ def record(evaluation: Evaluation, java: Mapping[str, JavaScores]) -> dict[str, 
 
 
 def print_evaluation(evaluation: Evaluation, java: Mapping[str, JavaScores], title: str, objects: str) -> None:
-    """Print two tables; the second is left out where no visual word was measured."""
+    """Print a table of scores and, if visual words were measured, a table of grounding."""
     console, numbers = plain_console(), estimate(evaluation.statistics).numbers()
     console.print(f"{title}: {len(evaluation.captions):,} captions", soft_wrap=True)
     table = Table()
@@ -78,8 +78,8 @@ def _notes(evaluation: Evaluation, objects: str) -> list[str]:
         lines.append(f"CHAIR: an object is there if it is {objects}. Words: {evaluation.chair_words}.")
     if _measured(evaluation):
         lines.append(
-            "Pointing is of words whose category some proposal shows: it overlaps such an object by more than half "
-            "(intersection over union)."
+            "Pointing is measured on words whose category some proposal shows: it overlaps such an object by more than "
+            "half (intersection over union)."
         )
     return lines
 
@@ -92,7 +92,7 @@ def _grounding(evaluation: Evaluation, numbers: Mapping[str, Number]) -> Table:
     table = Table()
     table.add_column("visual words")
     for kind in evaluation.words:
-        table.add_column(f"of {WHOSE[kind]}", justify="right")
+        table.add_column(f"of {KIND_NAMES[kind]}", justify="right")
     measured = evaluation.words.values()
     table.add_row("words", *(f"{len(words.images):,}" for words in measured))
     table.add_row("words with pointing", *(f"{words.counts()['gradient_pointing']:,}" for words in measured))

@@ -1,4 +1,4 @@
-"""What two captioners said of an image and looked at for each visual word, as numbers and as a picture."""
+"""Captions of an image before and after training, and the importance for each visual word, as numbers and picture."""
 
 import textwrap
 from collections.abc import Collection, Sequence
@@ -16,6 +16,7 @@ from updn_captioning.data.prepared import CaptionBatch, CaptionSplit, PreparedDa
 from updn_captioning.data.visual_words import VisualWord
 from updn_captioning.evaluation.grounding import generated_batch, word_weights
 from updn_captioning.networks.updn import UpDnCaptioner
+from updn_common.reports.explanation import save_figure
 from updn_common.reports.figures import draw_importance, draw_words, plain_text
 from updn_common.reports.gallery import COLOURS
 
@@ -24,54 +25,54 @@ WIDTH = 34
 """Characters in a line of a caption."""
 
 
-class Said(NamedTuple):
-    """A caption of an image, and how the network looked at the proposals for each of its W visual words."""
+class ExplainedCaption(NamedTuple):
+    """A caption of an image, and the importance (or attention) of proposals for each of its W visual words."""
 
     caption: str
     words: Sequence[VisualWord]
-    looked: Float64[Tensor, "W K"]
+    weights: Float64[Tensor, "W K"]
     rank_correlation: float
-    """With human importance, the mean over words that have any; NaN without one."""
+    """With human importance: the mean over words that have hints; NaN if none has."""
     pointing: float
-    """The share of words whose most important proposal shows the category; NaN where that is not known."""
+    """The share of words whose most important proposal shows their category; NaN if that is unknown for all."""
 
     def of(self, category: int) -> int | None:
-        """The first of the visual words that names a category; None if it is not named."""
+        """Position of the first visual word that names a category; None if none does."""
         return next((i for i, word in enumerate(self.words) if word.category == category), None)
 
 
-def look(
+def explain_caption(
     model: UpDnCaptioner, data: PreparedData, split: CaptionSplit, position: int, caption: Sequence[int], by: By
-) -> Said:
-    """Let a network read a caption of one of a split's images, given as indices of words."""
+) -> ExplainedCaption:
+    """Measure a network on a caption, given as indices of words, of one of a split's images."""
     text = data.vocabulary.decode(caption)
     words = data.visual_words.find(text.split())
     batch = generated_batch(split, [position], [caption], [words])
-    looked = getattr(word_weights(model, batch), by)[0]
+    weights = getattr(word_weights(model, batch), by)[0]
     human, relevant = batch.human[0].double(), batch.relevant[0]
-    correlations = rank_correlation(looked, human, mask=~human.isnan())
-    points = pointing_game(looked, relevant, mask=batch.mask.expand_as(relevant))
-    return Said(text, words, looked, correlations.nanmean().item(), points.nanmean().item())
+    correlations = rank_correlation(weights, human, mask=~human.isnan())
+    points = pointing_game(weights, relevant, mask=batch.mask.expand_as(relevant))
+    return ExplainedCaption(text, words, weights, correlations.nanmean().item(), points.nanmean().item())
 
 
 @plain_text()
 def draw_explanation(
     image: Image.Image,
     batch: CaptionBatch,
-    pair: tuple[Said, Said],
+    pair: tuple[ExplainedCaption, ExplainedCaption],
     there: Collection[int],
     categories: Sequence[str],
     path: Path,
 ) -> tuple[int, int]:
-    """Draw an image, what people marked, and what two networks looked at; a row for each category that they name.
+    """Draw human importance and the importance for two networks, in a row for each category that they name.
 
     Args:
         image: The image.
-        batch: It alone, with a visual word for each of these categories, in the order of `named_categories`.
-        pair: What was said before and after.
-        there: Categories that are in the image.
-        categories: Their names.
-        path: The PNG.
+        batch: A batch of this image, with a visual word for each category in the order of `named_categories`.
+        pair: The captions before and after.
+        there: Indices of the categories that are in the image.
+        categories: Names of all categories.
+        path: Path of the PNG to write.
 
     Returns:
         The picture's width and height.
@@ -101,31 +102,28 @@ def draw_explanation(
             if word is None:
                 _nothing(panel, image, f"does not say {name}")
             else:
-                draw_importance(panel, image, boxes, said.looked[word].numpy())
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    with Image.open(path) as picture:
-        return picture.size
+                draw_importance(panel, image, boxes, said.weights[word].numpy())
+    return save_figure(figure, path)
 
 
 def _cut(text: str) -> str:
-    """A word that is longer than a line of a caption would leave no room for the picture."""
+    """Shorten a word that is longer than a line, which would leave no room for the picture."""
     return text if len(text) < WIDTH else f"{text[: WIDTH - 2]}…"
 
 
 def _nothing(panel: Axes, image: Image.Image, why: str) -> None:
-    """A pale image that says why nothing is lit."""
+    """Draw the image pale, with the reason why there is no importance to draw."""
     panel.imshow(Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "white"), 0.85))
     panel.text(0.5, 0.5, why, transform=panel.transAxes, ha="center", va="center", fontsize=11)
 
 
-def named_categories(pair: tuple[Said, Said]) -> list[int]:
-    """The categories that either names, in the order of their first words."""
+def named_categories(pair: tuple[ExplainedCaption, ExplainedCaption]) -> list[int]:
+    """Categories that either caption names, in the order of their first words."""
     return list(dict.fromkeys(word.category for said in pair for word in said.words))
 
 
-def _caption(panel: Axes, said: Said, word: int | None, when: str, there: Collection[int]) -> None:
-    """Write a caption above a panel, with a visual word marked: green for what is there, red for what is not."""
+def _caption(panel: Axes, said: ExplainedCaption, word: int | None, when: str, there: Collection[int]) -> None:
+    """Write a caption above a panel and mark a visual word: green if its object is there, red if not."""
     marked, colour = range(0), ""
     if word is not None:
         found = said.words[word]

@@ -1,17 +1,17 @@
-"""Does a captioner look at what its visual words name? Measured word by word, by its gradients and by its attention.
+"""Grounding of visual words: are gradients and attention highest on the proposals that show what a word names?
 
-For a visual word, the network reads the caption up to it. *Gradient* is the importance that HINT trains, of its
-log-probability (the joint one of several tokens); *attention* the mean of the attention weights of its steps. Either is
-compared with what is known of the category in the image: its rank correlation (Spearman's) with human importance, and
-whether its most important proposal overlaps one of the category's objects (the pointing game).
+For a visual word, the network reads the caption up to it. Its *gradient* is the importance that HINT trains, for its
+log-probability (for several tokens, their joint log-probability); its *attention* is the mean attention over its steps.
+Both are compared with the objects of the category in the image, by the rank correlation (Spearman's) with human
+importance, and by whether the most important proposal overlaps one of the objects (the pointing game).
 
-A word is measured if either is known. Pointing needs a proposal that overlaps an object of the category by more than
-half (intersection over union): thin or small objects often have none, and their words have a rank correlation alone. An
-object too small to cover the centre of a pixel has an empty mask, and pointing alone. So each measure has its own
-number of words.
+A word is measured if either measure is defined. Pointing needs a proposal that overlaps an object of the category by
+more than half (intersection over union): thin or small objects often have none, and their words only have a rank
+correlation. An object that is too small to cover the centre of a pixel has an empty mask, and its words only have
+pointing. So each measure has its own number of words.
 
-*Reference* words are those of people's captions, *generated* words those of the network's own. A generated word that
-names nothing in the image has nothing to be compared with: CHAIR counts it.
+*Reference* words are those of people's captions, *generated* words those of the network's own captions. A generated
+word whose category is not in the image is not measured here; CHAIR counts it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,11 +27,11 @@ from hint_loss import pointing_game, rank_correlation
 from updn_captioning.data.prepared import CaptionBatch, CaptionSplit
 from updn_captioning.data.visual_words import VisualWord, VisualWords
 from updn_captioning.data.vocabulary import BEGIN, END, PAD, CaptionVocabulary
-from updn_captioning.networks.generate import evaluating
 from updn_captioning.networks.updn import UpDnCaptioner
 from updn_captioning.training.objective import word_attention, word_importance, word_scores
 from updn_common.reports.bootstrap import Statistic, ratio
-from updn_common.runs.importance import follow
+from updn_common.runs.importance import require_importance
+from updn_common.runs.networks import evaluating
 from updn_common.runs.processes import over_processes
 
 CaptionKind = Literal["reference", "generated"]
@@ -42,24 +42,24 @@ Rows = list[list[float]]
 
 
 class Words(NamedTuple):
-    """What was measured of each of M visual words whose category is in the image."""
+    """Measurements on each of M visual words whose category is in the image."""
 
     images: Int64[Tensor, " M"]
-    """Which of the split's images it is about."""
+    """Position of each word's image in the split."""
     categories: Int64[Tensor, " M"]
     measures: Float64[Tensor, "M 4"]
-    """By the names of `MEASURES`; pointing in percent. NaN where undefined."""
+    """The measures in `MEASURES`, pointing in percent; NaN where undefined."""
 
     def statistics(self, kind: CaptionKind, images: int) -> dict[str, Statistic]:
-        """The means over words, of a split with this many images; intervals are over images with all of their words."""
+        """Means over words, with intervals from resampling whole images, of which the split has the given number."""
         return {f"{kind}_{name}": ratio(*self._sums(self.measures[:, i], images)) for i, name in enumerate(MEASURES)}
 
     def counts(self) -> dict[str, int]:
-        """How many words each measure is defined for."""
+        """Number of words for which each measure is defined."""
         return dict(zip(MEASURES, (~self.measures.isnan()).sum(0).tolist(), strict=True))
 
     def by_category(self, categories: Sequence[str]) -> dict[str, dict[str, float]]:
-        """The number of words of each category that has any, of how many pointing is known, and their means."""
+        """For each category with words: number of words, number of words with pointing, and mean measures."""
         rows = {name: self.measures[self.categories == index] for index, name in enumerate(categories)}
         return {
             name: {
@@ -80,7 +80,7 @@ class Words(NamedTuple):
 
 
 def measure_references(model: UpDnCaptioner, split: CaptionSplit, accelerator: Accelerator) -> Words:
-    """Measure the visual words of people's captions, every process its share."""
+    """Measure the visual words of people's captions; processes share the work."""
     comparable = split.comparable_indices
 
     def rows(positions: Tensor) -> Iterable[Rows]:
@@ -97,7 +97,7 @@ def measure_generated(
     words: VisualWords,
     accelerator: Accelerator,
 ) -> Words:
-    """Measure the visual words of a network's own caption of each image, every process its share."""
+    """Measure the visual words of a network's own caption of each image; processes share the work."""
     named = [words.find(vocabulary.decode(caption).split()) for caption in captions]
     some = [i for i, found in enumerate(named) if found]
 
@@ -115,13 +115,13 @@ def generated_batch(
     captions: Sequence[Sequence[int]],
     named: Sequence[Sequence[VisualWord]],
 ) -> CaptionBatch:
-    """Captions that a network said of images, as a batch.
+    """Make a batch of generated captions.
 
     Args:
         split: The split.
-        positions: B images by their positions.
-        captions: A caption of each: indices of its words, without BEGIN and END.
-        named: Its visual words.
+        positions: Positions of B images in the split.
+        captions: A caption of each image: indices of its words, without BEGIN and END.
+        named: Visual words of each caption.
     """
     images = split.images(positions)
     B, K = images.mask.shape
@@ -152,27 +152,26 @@ def generated_batch(
 
 
 class WordWeights(NamedTuple):
-    """How a network looks at the proposals for each visual word of a batch."""
+    """Importance and attention of the proposals for each visual word of a batch."""
 
     gradient: Float64[Tensor, "B W K"]
     attention: Float64[Tensor, "B W K"]
 
 
 def word_weights(model: UpDnCaptioner, batch: CaptionBatch) -> WordWeights:
-    """Importance, exact, and attention; of a word that a batch does not have, 0."""
-    features = follow(batch.features, model.explained_by, probes=0)
+    """Compute exact importance, and attention; both are 0 for a word that is padding."""
+    features = require_importance(batch.features, model.explained_by, probes=0)
     with torch.enable_grad():
         output = model(batch.tokens[:, :-1], features, batch.mask)
         scores = word_scores(model, output, batch)
         alpha = word_importance(scores, features, model.explained_by, differentiable=False)
     attention = word_attention(output.attention.detach(), batch.word_spans).nan_to_num()
-    return WordWeights(
-        *(x.double().cpu() for x in (alpha, attention))
-    )  # metrics are in float64: not every device has it
+    # Metrics are in float64 on the CPU, which not every device has.
+    return WordWeights(*(x.double().cpu() for x in (alpha, attention)))
 
 
 def _measure(model: UpDnCaptioner, batch: CaptionBatch, accelerator: Accelerator) -> list[Rows]:
-    """The image, the category and the measures of those words of each caption that can be compared."""
+    """Image, category and measures of those words of each caption for which any measure is defined."""
     with evaluating(model), accelerator.autocast():
         found = word_weights(model, batch.to(accelerator.device))
     columns = [batch.image_ids[:, None].expand_as(batch.word_categories).double(), batch.word_categories.double()]

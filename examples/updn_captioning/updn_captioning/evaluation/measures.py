@@ -1,8 +1,8 @@
-"""A run's captions of a split, what they are worth, and whether its visual words are grounded.
+"""A run's captions of a split, their scores, and the grounding of visual words.
 
-What needs the network is kept: ``evaluation/<split>/words.safetensors`` in the run's directory holds the captions and
-what was measured of each visual word, and says of which checkpoint, data and way of decoding. A comparison of many runs
-need not say them again.
+All results that need the network are kept: ``evaluation/<split>/words.safetensors`` in the run's directory has the
+captions and the measurements on each visual word, and identifies the checkpoint, the data and the decoding. A
+comparison of many runs need not generate captions again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from updn_captioning.data.vocabulary import PAD
 from updn_captioning.evaluation.grounding import CaptionKind, Words, measure_generated, measure_references
 from updn_captioning.networks.generate import Decoding, generate, load_model
 from updn_captioning.networks.updn import UpDnCaptioner
-from updn_captioning.scores.chair import Finder, chair, objects_there
+from updn_captioning.scores.chair import Finder, chair, present_objects
 from updn_captioning.scores.official import official_scores
 from updn_common.files.writing import json_text
 from updn_common.reports.bootstrap import Statistic
@@ -31,21 +31,21 @@ from updn_common.runs.measurements import CheckpointName, Origin, keep_measureme
 
 KINDS: tuple[CaptionKind, ...] = get_args(CaptionKind)
 _FORMAT = "2"
-"""Of the file; another version is measured again."""
+"""Version of the file; measurements in another version are measured again."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Captions of images, and what they are worth.
+    """Captions of images and their scores.
 
     Attributes:
-        captions: A caption of each image, by its COCO id; tokens.
-        references: Those that they are scored against; tokens.
-        statistics: All numbers, as functions of sums over the images.
+        captions: A tokenised caption of each image, by its COCO id.
+        references: Tokenised references of each image.
+        statistics: All scores, as functions of sums over the images.
         by_image: The official scores of each caption.
-        words: What was measured of visual words; nothing where only captions are known.
-        categories: What they name.
-        chair_words: What CHAIR's words are from.
+        words: Measurements on visual words; empty if only captions are given.
+        categories: Names of the categories of visual words.
+        chair_words: Where the words of CHAIR come from.
     """
 
     captions: Mapping[int, str]
@@ -63,18 +63,18 @@ def evaluate_captions(
     annotated: Iterable[tuple[int, int]] | None,
     words: Finder,
 ) -> Evaluation:
-    """What tokenised captions are worth.
+    """Score tokenised captions.
 
     Args:
         captions: A caption of each image.
         references: The references of the same images.
-        annotated: Images and the categories of their objects, for CHAIR; None to leave it out.
-        words: What names which category.
+        annotated: Pairs of an image and the category of an object in it, for CHAIR; None to leave CHAIR out.
+        words: Finds the words that name categories.
     """
     scores = official_scores(captions, references)
     statistics = scores.corpus
     if annotated is not None:
-        statistics = statistics | chair(captions, objects_there(references, annotated, words), words)
+        statistics = statistics | chair(captions, present_objects(references, annotated, words), words)
     return Evaluation(
         captions, references, statistics, scores.by_image, categories=words.categories, chair_words=words.source
     )
@@ -83,7 +83,7 @@ def evaluate_captions(
 def evaluate_on_split(
     captions: Mapping[int, str], data: PreparedData, split: CaptionSplit, words: Finder | None = None
 ) -> Evaluation:
-    """What captions of a prepared split's images are worth, as they were written; by default, CHAIR is by its words."""
+    """Score untokenised captions of a prepared split; by default, CHAIR counts the visual words of the data."""
     tokens = {image_id: tokenise(captions[image_id]) for image_id in split.image_ids}
     annotated = split.annotated if data.categories else None
     return evaluate_captions(tokens, split.references, annotated, words or data.visual_words)
@@ -100,17 +100,17 @@ def evaluate_run(
     option: str = "--run",
     reuse: bool = False,
 ) -> Evaluation:
-    """Caption a split with a run's network, measure it, and keep what was measured in the run's directory.
+    """Caption a split with a run's network, measure it, and keep the measurements in the run's directory.
 
     Args:
         run: The run's directory.
         data: The prepared data.
         split: One of its splits.
-        accelerator: Where to do it.
-        checkpoint: The best on the development split, or the last.
-        decoding: How captions are made.
-        option: The flag that the run was given by, for error messages.
-        reuse: Take what was kept, if it is of the same checkpoint, data and decoding.
+        accelerator: Knows the device and the processes.
+        checkpoint: The best checkpoint on the development split, or the last.
+        decoding: How captions are generated.
+        option: Flag that the run was given by, for error messages.
+        reuse: Take measurements that were kept, if they are of the same checkpoint, data and decoding.
 
     Raises:
         InputError: The run or the checkpoint does not exist or does not belong to this data.

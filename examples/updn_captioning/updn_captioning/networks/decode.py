@@ -1,4 +1,4 @@
-"""From proposals to captions: greedy and beam search, for a batch of images at once."""
+"""Decoding captions from proposals by beam search, for a batch of images."""
 
 from typing import NamedTuple
 
@@ -10,42 +10,30 @@ from updn_captioning.data.vocabulary import BEGIN, END, PAD, UNKNOWN
 from updn_captioning.networks.updn import Memory, State, UpDnCaptioner
 
 MAX_LENGTH = 20
-"""Words, as in the reference implementations."""
+"""Largest number of words, as in the reference implementations."""
 
 
 class Decoded(NamedTuple):
-    """A caption of n words."""
+    """A decoded caption of n words."""
 
     tokens: list[int]
-    """Without BEGIN and END."""
+    """Indices of the words, without BEGIN and END."""
     log_probability: float
-    """Of the words and of END, unless the caption was cut at its greatest length."""
+    """Log-probability of the words, and of END unless the caption was cut."""
     attention: Float[Tensor, "n K"]
-    """How each word looked at the proposals."""
+    """Attention to the proposals at each word."""
 
 
 class Beams(NamedTuple):
     """The N best captions so far of each of B images."""
 
     tokens: Int[Tensor, "B N T"]
-    """END and PAD included."""
+    """Words, END and PAD."""
     attention: Float[Tensor, "B N T K"]
     log_probability: Float[Tensor, "B N"]
     length: Int[Tensor, "B N"]
-    """END included."""
+    """Number of words, END included."""
     ended: Bool[Tensor, "B N"]
-
-
-def greedy(
-    model: UpDnCaptioner,
-    features: Float[Tensor, "B K D"],
-    mask: Bool[Tensor, "B K"],
-    *,
-    max_length: int = MAX_LENGTH,
-    repeats: bool = True,
-) -> list[Decoded]:
-    """The most probable word, again and again; see :func:`beam_search`."""
-    return beam_search(model, features, mask, beam_size=1, max_length=max_length, repeats=repeats)
 
 
 @torch.no_grad()
@@ -59,23 +47,23 @@ def beam_search(
     length_penalty: float = 0.0,
     repeats: bool = True,
 ) -> list[Decoded]:
-    """The best caption of each image that a beam finds; the unknown word is never said.
+    """Find the best caption of each image by beam search; the unknown word is never predicted.
 
     A caption that has ended stays in the beam as long as it is among the best.
 
     Args:
-        model: in evaluation mode, unless dropout is wanted.
-        features: of the images' proposals.
-        mask: true for existing proposals.
-        beam_size: how many captions are kept at each step.
-        max_length: words after which a caption is cut.
-        length_penalty: captions are compared by log-probability over length (END included) to the power of this: by
-            0 as they are, as in the paper; by 1 per word, which favours longer ones.
-        repeats: whether a word may be said twice in a row.
+        model: The network, in evaluation mode unless dropout is wanted.
+        features: Features of the images' proposals.
+        mask: True for existing proposals.
+        beam_size: Number of captions that are kept at each step; 1 is greedy search.
+        max_length: Number of words after which a caption is cut.
+        length_penalty: Captions are compared by log-probability / length ** penalty, where length includes END. With 0
+            this is the log-probability, as in the paper; with 1 its mean per word, which favours longer captions.
+        repeats: Whether the same word may occur twice in a row.
     """
     B, N = len(mask), beam_size
     memory, state = model.start(features, mask)
-    rows = torch.arange(B, device=mask.device).repeat_interleave(N)  # N beams side by side
+    rows = torch.arange(B, device=mask.device).repeat_interleave(N)  # N beams of an image are adjacent
     memory, state = Memory(*(x[rows] for x in memory)), State(*(x[rows] for x in state))
     beams = Beams(
         tokens=rows.new_empty(B, N, 0),
@@ -84,7 +72,7 @@ def beam_search(
         length=rows.new_zeros(B, N),
         ended=torch.zeros_like(rows.view(B, N), dtype=torch.bool),
     )
-    beams.log_probability[:, 0] = 0  # the others would be the same caption
+    beams.log_probability[:, 0] = 0  # only the first beam starts, since all would be the same caption
     last = torch.full_like(rows, BEGIN)
     for _ in range(max_length):
         step = model.step(last, memory, state)
@@ -101,16 +89,20 @@ def beam_search(
             break
     best = zip(beams.tokens[:, 0].tolist(), beams.log_probability[:, 0].tolist(), beams.attention[:, 0], strict=True)
     found = []
-    for tokens, log_probability, looked in best:
+    for tokens, log_probability, attended in best:
         words = tokens[: tokens.index(END)] if END in tokens else tokens
-        found.append(Decoded(words, log_probability, looked[: len(words)]))
+        found.append(Decoded(words, log_probability, attended[: len(words)]))
     return found
 
 
 def _extend(
     beams: Beams, log_probs: Float[Tensor, "B N V"], attention: Float[Tensor, "B N K"], length_penalty: float
 ) -> tuple[Int[Tensor, "B N"], Beams]:
-    """The best captions of one word more, the best one first, and which of the beams each of them extends."""
+    """Extend the beams by one word.
+
+    Returns:
+        For each new beam, the index of the beam that it extends; and the new beams, best first.
+    """
     B, N, V = log_probs.shape
     stay = log_probs.new_full((V,), -torch.inf)
     stay[PAD] = 0

@@ -1,21 +1,20 @@
-"""A run's network, and its captions of a whole split."""
+"""Building and loading the captioner, and captioning a whole split with it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from jaxtyping import Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from updn_captioning.data.prepared import CaptionSplit, PreparedData
 from updn_captioning.networks.decode import MAX_LENGTH, beam_search
 from updn_captioning.networks.updn import NetworkSizes, UpDnCaptioner
 from updn_common.errors import check_range
-from updn_common.runs.directory import check_vocabulary, read_checkpoint, read_config
-from updn_common.runs.importance import trained_importance
+from updn_common.runs.networks import evaluating, load_trained
 from updn_common.runs.processes import over_processes
 
 BATCH_SIZE = 64
@@ -26,19 +25,19 @@ class Decoding:
     """How captions are made."""
 
     beam_size: int = 5
-    """Captions that are kept at each word; 1 is greedy."""
+    """Number of captions that are kept at each word; 1 is greedy search."""
     max_length: int = MAX_LENGTH
-    """Words after which a caption is cut."""
+    """Number of words after which a caption is cut."""
     length_penalty: float = 0.0
-    """Log-probabilities are compared over length to the power of this: 0 as they are, 1 per word."""
+    """Captions are compared by log-probability / length ** penalty: 0 by log-probability, 1 by its mean per word."""
     repeats: bool = True
-    """May a word be said twice in a row? --no-repeats forbids that alone: "a dog and a dog" can still be said."""
+    """Allow the same word twice in a row; "a dog and a dog" is always allowed."""
 
     def check(self) -> None:
         """Check the options.
 
         Raises:
-            InputError: One makes no sense.
+            InputError: An option is out of range.
         """
         check_range(1, beam_size=self.beam_size, max_length=self.max_length)
         check_range(0, length_penalty=self.length_penalty)
@@ -50,34 +49,13 @@ def build_model(sizes: NetworkSizes, data: PreparedData) -> UpDnCaptioner:
 
 
 def load_model(run: Path, data: PreparedData, checkpoint: str = "best", *, option: str = "--run") -> UpDnCaptioner:
-    """A network from a run's checkpoint, in evaluation mode.
+    """Load a network from a run's checkpoint; see `load_trained`."""
 
-    Args:
-        run: The run's directory.
-        data: What it was trained on.
-        checkpoint: ``"best"`` or ``"last"``.
-        option: The flag that the run was given by, for the error message.
+    def build(sizes: dict[str, Any]) -> UpDnCaptioner:
+        return build_model(NetworkSizes(**sizes), data)
 
-    Raises:
-        InputError: There is no such run or checkpoint, or it was trained on another vocabulary or features.
-    """
-    weights = read_checkpoint(run, checkpoint, option=option)
-    check_vocabulary(run, data.directory, data.vocabulary.checksum, option=option)
-    model = build_model(NetworkSizes(**read_config(run)["scale"]["model"]), data)
-    weights.restore_model(model)
-    model.explained_by = trained_importance(run)
-    return model.eval()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode, and back into the mode that it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+    vocabulary = data.vocabulary.checksum
+    return load_trained(run, checkpoint, build, data=data.directory, vocabulary=vocabulary, option=option)
 
 
 def generate(
@@ -89,9 +67,12 @@ def generate(
     positions: Int64[Tensor, " N"] | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> list[list[int]]:
-    """The words, as indices, of a caption of a split's images, all or those at some positions, in their order.
+    """Caption a split's images, all or those at given positions; processes share the work.
 
-    Every process does its share. The network is put into evaluation mode and back.
+    The network is in evaluation mode meanwhile.
+
+    Returns:
+        The words of each caption, as indices.
     """
     wanted = torch.arange(len(split.image_ids)) if positions is None else positions
 

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from updn_captioning.data.vocabulary import BEGIN, PAD
-from updn_common.runs.importance import Importance
+from updn_common.errors import check_range
+from updn_common.runs.networks import ExplainedNetwork
 
 
 @dataclass(frozen=True)
@@ -19,28 +20,38 @@ class NetworkSizes:
     embedding: int = 1000
     """Size of a word's vector."""
     hidden: int = 1000
-    """Units of either LSTM."""
+    """Number of units in each LSTM."""
     attention: int = 512
-    """Units of the layer that proposals are weighed by."""
+    """Number of units in the layer that computes attention weights."""
     dropout: float = 0.0
-    """Of what words are chosen from; the paper mentions none."""
+    """Dropout before the layer that predicts words; the paper mentions none."""
+
+    def check(self) -> None:
+        """Check the ranges of the sizes.
+
+        Raises:
+            InputError: A size is out of range.
+        """
+        sizes = {"embedding": self.embedding, "hidden": self.hidden, "attention": self.attention}
+        check_range(1, **{f"model.{name}": size for name, size in sizes.items()})
+        check_range(0, 1, **{"model.dropout": self.dropout})
 
 
 class CaptionOutput(NamedTuple):
-    """What the network would say at each step, and how it looked at the proposals."""
+    """Predicted words and attention at each step."""
 
     log_probs: Float[Tensor, "B T V"]
     attention: Float[Tensor, "B T K"]
-    """Weights of the proposals; they sum to 1 over existing ones."""
+    """Weights of the proposals, which sum to 1 over existing ones."""
     hidden: Float[Tensor, "B T H"]
-    """What words are chosen from: :meth:`UpDnCaptioner.log_probs` of some steps is that of these steps alone."""
+    """Hidden states that predict words: :meth:`UpDnCaptioner.log_probs` computes ``log_probs`` of chosen steps."""
 
 
 class Weights(NamedTuple):
-    """The transposed weights of the layers that all steps apply, each taken once.
+    """The transposed weights of the layers that every step applies, each transposed once.
 
     A layer that is called in every step transposes its weight in every step. Where the importance is differentiated,
-    each of these would hold a gradient as large as the weight until that of the forward pass joins it.
+    each of these transposes would hold a gradient as large as the weight until the forward pass is differentiated.
     """
 
     attend: Float[Tensor, "2H 4H"]
@@ -50,36 +61,36 @@ class Weights(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What all steps of a caption share."""
+    """What is the same in all steps of a caption."""
 
     features: Float[Tensor, "B K D"]
     keys: Float[Tensor, "B K A"]
-    """The proposals as attention compares them with its query."""
+    """Projected proposals, which attention compares with its query."""
     image: Float[Tensor, "B 4H"]
-    """What the mean proposal adds to the gates of the attention LSTM."""
+    """Contribution of the mean proposal to the gates of the attention LSTM."""
     mask: Bool[Tensor, "B K"]
 
 
 class State(NamedTuple):
-    """What a step leaves to the next one."""
+    """The states of both LSTMs after a step."""
 
     attend_hidden: Float[Tensor, "B H"]
     attend_cell: Float[Tensor, "B H"]
     hidden: Float[Tensor, "B H"]
-    """Of the language LSTM."""
+    """State of the language LSTM."""
     cell: Float[Tensor, "B H"]
 
 
 class Step(NamedTuple):
-    """What the network would say next."""
+    """Predicted next words, and the state after a step."""
 
     log_probs: Float[Tensor, "B V"]
     attention: Float[Tensor, "B K"]
     state: State
 
 
-class UpDnCaptioner(nn.Module):
-    r"""Proposals and the words so far to the next word.
+class UpDnCaptioner(ExplainedNetwork):
+    r"""From proposals and the words so far to the next word.
 
     ::
 
@@ -88,7 +99,7 @@ class UpDnCaptioner(nn.Module):
         h2 (step before) ---+                       |                                |
                                                     +--------------------------------+
 
-    With proposals v, and W's of their own for each letter,
+    With proposals v, and separate weights W and w for each letter,
 
     .. math::
         h^1_t &= \mathrm{LSTM}([h^2_{t-1}, \bar v, W_e w_t],\; h^1_{t-1}) \\
@@ -96,14 +107,12 @@ class UpDnCaptioner(nn.Module):
         h^2_t &= \mathrm{LSTM}([\hat v_t, h^1_t],\; h^2_{t-1}) \\
         p(w_{t+1}) &= \mathrm{softmax}(W_p h^2_t + b_p)
 
-    What does not depend on the step is computed once: what the mean proposal and, in training, the words add to the
-    gates, and :math:`W_v v_i`. So a fused cell, which takes its inputs joined, would compute more. The LSTMs are
-    written in elementary operations instead, whose second derivatives are exact on every device by construction.
-    Padding and the beginning of a caption are never said.
+    What does not depend on the step is computed once: :math:`W_v v_i`, and the contributions of the mean proposal and,
+    in training, of the words to the gates. A fused cell, which takes concatenated inputs, would compute these in every
+    step. The LSTMs are written in elementary operations instead, whose second derivatives are exact on every device.
+    The tokens PAD and BEGIN are never predicted.
     """
 
-    explained_by: Importance = "sum"
-    """The importance that it was trained with, and is measured by."""
     silent: Float[Tensor, " V"]
 
     def __init__(self, sizes: NetworkSizes, *, vocabulary_size: int, feature_size: int) -> None:
@@ -127,25 +136,25 @@ class UpDnCaptioner(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
     ) -> CaptionOutput:
-        """Read captions, and say at each of their words what would come next.
+        """Predict the next word after each word of given captions.
 
         Args:
-            tokens: beginning with BEGIN; PAD may follow the end.
-            features: of the proposals, tracked or not.
-            mask: true for existing proposals.
+            tokens: Captions, which begin with BEGIN; PAD may follow their end.
+            features: Features of the proposals, tracked or not.
+            mask: True for existing proposals.
         """
         memory, state = self.start(features, mask)
         weights = self._weights()
         hidden, attention = [], []
         for word in self.attend_word(self.embedding(tokens)).unbind(1):
-            state, looks = self._advance(word, memory, state, weights)
+            state, attended = self._advance(word, memory, state, weights)
             hidden.append(state.hidden)
-            attention.append(looks)
-        chosen_from = self.dropout(torch.stack(hidden, 1))
-        return CaptionOutput(self.log_probs(chosen_from), torch.stack(attention, 1), chosen_from)
+            attention.append(attended)
+        states = self.dropout(torch.stack(hidden, 1))
+        return CaptionOutput(self.log_probs(states), torch.stack(attention, 1), states)
 
     def start(self, features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]) -> tuple[Memory, State]:
-        """Look at the images, before the first word."""
+        """Compute what all steps share, and the state before the first word."""
         real = mask.to(self.silent.dtype)
         mean = pool(features, real / real.sum(-1, keepdim=True))
         zero = self.silent.new_zeros(len(mask), self.query.in_features)
@@ -153,7 +162,7 @@ class UpDnCaptioner(nn.Module):
         return memory, State(zero, zero, zero, zero)
 
     def step(self, tokens: Int[Tensor, " B"], memory: Memory, state: State) -> Step:
-        """Read one more word of each caption, and say what would come next."""
+        """Read one more word of each caption, and predict the next one."""
         word = self.attend_word(self.embedding(tokens))
         state, attention = self._advance(word, memory, state, self._weights())
         return Step(self.log_probs(self.dropout(state.hidden)), attention, state)
@@ -177,8 +186,8 @@ class UpDnCaptioner(nn.Module):
         attention = scores.masked_fill(~memory.mask, -torch.inf).softmax(-1)
         pooled = pool(memory.features, attention)
         looked = torch.cat([attend_hidden, state.hidden], -1)
-        # With tracked proposals this is where `pooled` leaves them: for a vector an image the plain way costs nothing,
-        # while a lazy product would apply the whole weight to the proposals' direction in every step.
+        # Tracking ends here. `pooled` is a single vector an image, so that plain double backward is as cheap, while a
+        # tracked product would apply the whole weight to the proposals' direction in every step.
         gates = torch.addmm(self.language_image.bias, pooled, weights.pooled) + looked @ weights.language
         hidden, cell = lstm(gates, state.cell)
         return State(attend_hidden, attend_cell, hidden, cell), attention
@@ -190,7 +199,7 @@ def pool(features: Float[Tensor, "B K D"], weights: Float[Tensor, "B K"]) -> Flo
 
 
 def lstm(gates: Float[Tensor, "B 4H"], cell: Float[Tensor, "B H"]) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
-    """The new hidden state and cell of an LSTM, from what its four gates (in PyTorch's order) add up."""
+    """The new hidden state and cell of an LSTM, from the inputs of its four gates, in PyTorch's order."""
     input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
     cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
     return output_gate.sigmoid() * cell.tanh(), cell

@@ -1,5 +1,5 @@
-"""The official scores of captions, without Java; the two that need Java are in :mod:`.java`.
+"""The official scores of captions in Python; the two that need Java are in :mod:`.java`.
 
-Captions are tokens joined by spaces, as :func:`.tokenise.tokenise` makes them: for each image one candidate and some
-references. Every score comes with its value for each image.
+Captions are tokens separated by spaces, as :func:`.tokenise.tokenise` returns them: for each image a candidate and its
+references. Each score also has a value for each image.
 """

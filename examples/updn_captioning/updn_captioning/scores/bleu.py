@@ -1,13 +1,13 @@
-r"""BLEU-1 to BLEU-4: which share of a caption's n-grams occurs in any of its references?
+r"""BLEU-1 to BLEU-4: the share of a caption's n-grams that occur in any of its references.
 
 .. math::
 
     \mathrm{BLEU}_n = \min\big(1, e^{1 - r / c}\big) \Big(\prod_{k=1}^{n} \frac{m_k}{t_k}\Big)^{1/n},
 
-where :math:`t_k` is the number of the candidates' k-grams, :math:`m_k` how many of them occur in a reference (no more
-often than in the reference that has them most often), :math:`c` the length of the candidates, and :math:`r` that of the
-references, for each candidate the closest in length (the shorter one in a tie). The corpus score takes all of these
-over the whole corpus: it is *not* a mean over images, but :func:`bleu` of the sum of their :func:`statistics`.
+where :math:`t_k` is the number of the candidates' k-grams, :math:`m_k` the number of those that occur in a reference
+(repeated ones at most as often as in any single reference), :math:`c` the length of the candidates, and :math:`r` the
+length of the references, for each candidate the closest in length (the shorter one in a tie). All of these are sums
+over the corpus: the corpus score is *not* a mean over images, but :func:`bleu` of the sum of their :func:`statistics`.
 
 As in the official code, :math:`10^{-15}` is added to numerators and :math:`10^{-9}` to denominators.
 
@@ -27,7 +27,7 @@ SMALL, TINY = 1e-9, 1e-15
 
 
 def statistics(candidate: str, references: Sequence[str]) -> Int64[np.ndarray, "10"]:
-    """What BLEU sums over a corpus: the matches m_1 to m_4, the totals t_1 to t_4, c and r.
+    """The statistics that BLEU sums over a corpus: matches m_1 to m_4, totals t_1 to t_4, c and r.
 
     Example:
         >>> statistics("a dog dog runs", ["the dog runs", "a dog and a dog"])
@@ -47,7 +47,7 @@ def statistics(candidate: str, references: Sequence[str]) -> Int64[np.ndarray, "
 
 
 def bleu(sums: Float64[np.ndarray, "*S 10"] | Int64[np.ndarray, "*S 10"]) -> Float64[np.ndarray, "*S 4"]:
-    """BLEU-1 to BLEU-4 of (sums of) statistics.
+    """BLEU-1 to BLEU-4 of statistics, or of sums of statistics.
 
     Example:
         >>> bleu(statistics("a dog runs", ["the dog runs", "a dog"]))[:2].round(3)

@@ -1,9 +1,9 @@
-"""CHAIR: which share of the objects that captions mention is not there (Rohrbach et al., EMNLP 2018)?
+"""CHAIR: the share of objects in captions that are not in the image (Rohrbach et al., EMNLP 2018).
 
-CHAIRi is the share of mentions that are hallucinated, over all captions; CHAIRs that of captions with at least one. An
-object is there if it is among the image's annotated objects or if any reference names it, as in the official code:
-people mention what annotators did not draw. Mentions are visual words, or those of the authors' list
-(`chair_words.ChairWords`).
+CHAIRi is the share of mentions that are hallucinated, over all captions; CHAIRs is the share of captions with at least
+one hallucinated mention. As in the official code, an object is in the image if it is annotated or if any reference
+names it, since people mention objects that annotators did not draw. Mentions are visual words, or words of the authors'
+list (`chair_words.ChairWords`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from updn_common.reports.bootstrap import Statistic, mean, ratio
 
 
 class Finder(Protocol):
-    """Finds what captions name."""
+    """Finds the words of captions that name categories."""
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ class Finder(Protocol):
 
     @property
     def source(self) -> str:
-        """What a report calls the words."""
+        """Where the words come from, for a report."""
 
     def find(self, words: Sequence[str]) -> list[VisualWord]:
         """The mentions in a caption, left to right."""
@@ -35,8 +35,8 @@ def chair(candidates: Mapping[int, str], objects: Mapping[int, Collection[int]],
 
     Args:
         candidates: A tokenised caption of each image.
-        objects: The categories that are there, by image.
-        words: What names which category.
+        objects: The categories in each image.
+        words: Finds the words that name categories.
     """
     mentions, hallucinated = [], []
     for image_id, caption in candidates.items():
@@ -49,15 +49,15 @@ def chair(candidates: Mapping[int, str], objects: Mapping[int, Collection[int]],
     }
 
 
-def objects_there(
+def present_objects(
     references: Mapping[int, Sequence[str]], annotated: Iterable[tuple[int, int]], words: Finder
 ) -> dict[int, set[int]]:
     """The categories in each image.
 
     Args:
         references: The tokenised captions of each image.
-        annotated: An image and the category of an object in it; images without references are left out.
-        words: What names which category.
+        annotated: Pairs of an image and the category of an object in it; images without references are left out.
+        words: Finds the words that name categories.
     """
     objects = {
         image_id: {word.category for caption in captions for word in words.find(caption.split())}

@@ -1,8 +1,8 @@
-"""The words that CHAIR's authors count, and the rules of their code for words that belong together.
+"""The words that CHAIR's authors count, and their rules for compound words.
 
-Their list, ``data/synonyms.txt`` of https://github.com/LisaAnne/Hallucination, is read, not copied. It and the rules of
-``utils/chair.py`` make the numbers that papers publish; ours (`VisualWords`) differ in three words of a hundred. Their
-code brings words to the singular by a library; here it is by the plurals of listed words.
+Their list, ``data/synonyms.txt`` of https://github.com/LisaAnne/Hallucination, is not part of this package; the user
+gives it. Papers publish numbers by this list and the rules of ``utils/chair.py``; our own words (`VisualWords`) differ
+in three words of a hundred. Their code finds the singular of words by a library, ours by the plurals of listed words.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ DOUBLE = (
     *("tennis racket", "wine glass", "hot dog", "cell phone", "mobile phone", "teddy bear", "hair drier"),
     *("potted plant", "laptop computer", "home plate"),
 )
-"""Two words that are one. (Their "stove top oven" has three, and is never found.)"""
+"""Compounds of two words. (Their "stove top oven" has three, and is never found.)"""
 ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
 INSTEAD = (
     {word: word for word in DOUBLE}
     | {f"{age} {animal}": animal for age in ("baby", "adult") for animal in ANIMALS}
     | {"passenger jet": "jet", "passenger train": "train", "bow tie": "tie", "toilet seat": "toilet"}
 )
-"""What two words count as."""
+"""What a compound of two words is replaced by."""
 
 
 @dataclass(frozen=True)
 class ChairWords:
-    """What a caption names, as CHAIR's authors count it.
+    """Finds the words of captions that name categories, as CHAIR's authors do.
 
     Attributes:
         categories: Names of the categories, in the order of their indices.
         listed: The category of each word or phrase.
-        source: What a report calls them.
+        source: Where the words come from, for a report.
     """
 
     categories: tuple[str, ...]
@@ -49,16 +49,16 @@ class ChairWords:
 
     @classmethod
     def read(cls, path: Path, categories: Sequence[str] = ()) -> ChairWords:
-        """Read the authors' list, or another of its shape.
+        """Read the authors' list, or another list in its format.
 
-        A word in several lines is of the last, and a phrase after two spaces is not found, as in their code.
+        As in their code, a word in several lines belongs to the last one, and a phrase after two spaces is not found.
 
         Args:
-            path: One category a line, its name first; words are apart by a comma and a space.
-            categories: Those to count; all that are listed, if none are given.
+            path: A file with a category on each line, its name first; words are separated by a comma and a space.
+            categories: Categories to count; all listed ones, if none are given.
 
         Raises:
-            InputError: If the file is no such list, or lacks one of the categories.
+            InputError: The file is not such a list, or lacks one of the categories.
         """
         text = read_text(path, expected="a list of words for CHAIR, such as synonyms.txt of its authors")
         lines = [line.strip().split(", ") for line in text.splitlines() if line.strip()]
@@ -82,17 +82,17 @@ class ChairWords:
         return {plural(word): word for word in singles} | {word: word for word in singles}
 
     def find(self, words: Sequence[str]) -> list[VisualWord]:
-        """The mentions in a caption, left to right; two of one category in a row are two."""
+        """The mentions in a caption, left to right; two adjacent mentions of one category are two."""
         read = list(self._read([self._singular.get(word, word) for word in words]))
         toilet = any(word == "toilet" for _, _, word in read)
         return [
             VisualWord(begin, end, self.listed[word])
             for begin, end, word in read
-            if word in self.listed and not (toilet and word == "seat")  # its seat is no chair
+            if word in self.listed and not (toilet and word == "seat")  # the seat of a toilet is not a chair
         ]
 
     def _read(self, words: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-        """Each word, or what two count as, with where it is."""
+        """Begin and end of each word or compound, and the word that stands for it."""
         begin = 0
         while begin < len(words):
             instead = INSTEAD.get(" ".join(words[begin : begin + 2]))

@@ -1,7 +1,7 @@
-r"""CIDEr-D, what COCO calls CIDEr: do a caption's n-grams occur in its references, rare ones above all?
+r"""CIDEr-D, which COCO calls CIDEr: n-grams that a caption shares with its references, where rare ones weigh more.
 
-An n-gram :math:`g` of a caption weighs :math:`w(g) = c(g) \cdot \big(\log N - \log \max(1, d(g))\big)`, where
-:math:`c(g)` is how often it occurs in the caption, and :math:`d(g)` is how many of :math:`N` images have it in any of
+An n-gram :math:`g` of a caption has the weight :math:`w(g) = c(g) \cdot \big(\log N - \log \max(1, d(g))\big)`, where
+:math:`c(g)` is its number in the caption, and :math:`d(g)` the number of images, of :math:`N`, that have it in any of
 their references. A candidate :math:`h` with the references :math:`r_1, \dots, r_m` of its image scores
 
 .. math::
@@ -9,12 +9,12 @@ their references. A candidate :math:`h` with the references :math:`r_1, \dots, r
     10 \cdot \frac{1}{4} \sum_{n=1}^{4} \frac{1}{m} \sum_{j=1}^{m} e^{-(l_h - l_j)^2 / (2 \cdot 6^2)}
     \frac{\sum_g \min\big(w_h(g), w_j(g)\big) \, w_j(g)}{\lVert w_h \rVert \, \lVert w_j \rVert},
 
-with sums and norms over n-grams of length :math:`n`, and 0 where a norm is. The minimum clips what a caption repeats to
-please the score; :math:`l` is the number of tokens.
+with sums and norms over n-grams of length :math:`n`, and 0 where a norm is 0. The minimum limits the gain from repeated
+n-grams; :math:`l` is the number of tokens.
 
-The corpus score is the mean over images. The official evaluation takes :math:`d` from the very references that it
-evaluates against, so a score on one set of images cannot be compared with one on another; with a single image all
-weights, and the score, are 0.
+The corpus score is the mean over images. The official evaluation computes :math:`d` from the references that it
+evaluates against, so that scores on different sets of images cannot be compared. With a single image all weights, and
+the score, are 0.
 
 References: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015, section 7;
 ``pycocoevalcap`` 1.2.
@@ -36,15 +36,15 @@ Tokens = Sequence[str]
 
 
 class DocumentFrequencies(NamedTuple):
-    """In how many images' references n-grams occur."""
+    """The number of images in whose references each n-gram occurs."""
 
     counts: Mapping[Ngram, int]
-    """Of the n-grams that occur in two or more: the weight of one in a single image is that of one in none."""
+    """Numbers of images, without n-grams of a single image, which have the same weight as n-grams of none."""
     images: int
 
     @classmethod
     def of(cls, references: Iterable[Sequence[Tokens]]) -> "DocumentFrequencies":
-        """Count them in the references of each image."""
+        """Count the n-grams in the references of each image."""
         counts: Counter[Ngram] = Counter()
         images = 0
         for captions in references:
@@ -54,7 +54,7 @@ class DocumentFrequencies(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """The weights of a caption's n-grams for each n, their norms, and the number of its tokens."""
+    """Weights of a caption's n-grams for each n, their norms, and its number of tokens."""
 
     weights: Sequence[Mapping[Ngram, float]]
     norms: Sequence[float]
@@ -62,7 +62,7 @@ class Vector(NamedTuple):
 
 
 class CiderD:
-    """Scores captions by the document frequencies of a corpus.
+    """Scores captions, with the document frequencies of a corpus.
 
     Example:
         >>> references = [["a dog runs".split(), "the dog runs".split()], ["a red bus".split()]]
@@ -76,12 +76,12 @@ class CiderD:
         self._idf = {ngram: self._unseen - math.log(count) for ngram, count in frequencies.counts.items()}
 
     def score(self, candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> Float64[np.ndarray, " N"]:
-        """The score of each candidate against its references, each at least one."""
+        """The score of each candidate against its references, of which there is at least one."""
         pairs = zip(candidates, references, strict=True)
         return np.array([self.consensus(self.vector(one), map(self.vector, others)) for one, others in pairs])
 
     def vector(self, caption: Tokens) -> Vector:
-        """What a caption is compared by. A trainer may keep those of its references."""
+        """The vector by which a caption is compared; a trainer may keep the vectors of its references."""
         weights = [
             {ngram: count * self._idf.get(ngram, self._unseen) for ngram, count in Counter(ngrams(caption, n)).items()}
             for n in range(1, N + 1)
@@ -90,7 +90,7 @@ class CiderD:
         return Vector(weights, norms, len(caption))
 
     def consensus(self, candidate: Vector, references: Iterable[Vector]) -> float:
-        """The score of one candidate."""
+        """The score of one candidate, given as vectors."""
         similarities = [_similarity(candidate, reference) for reference in references]
         return 10 * sum(similarities) / len(similarities)
 
@@ -100,5 +100,7 @@ def _similarity(candidate: Vector, reference: Vector) -> float:
     for n in range(N):
         mine, theirs, norms = candidate.weights[n], reference.weights[n], candidate.norms[n] * reference.norms[n]
         if norms > 0:
-            total += sum(min(mine[ngram], theirs[ngram]) * theirs[ngram] for ngram in mine.keys() & theirs) / norms
+            # In the caption's order: that of a set, and so the last digit of the sum, would differ between processes.
+            shared = [ngram for ngram in mine if ngram in theirs]
+            total += sum(min(mine[ngram], theirs[ngram]) * theirs[ngram] for ngram in shared) / norms
     return total / N * math.exp(-((candidate.length - reference.length) ** 2) / (2 * SIGMA**2))

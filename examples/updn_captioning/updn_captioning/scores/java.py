@@ -1,9 +1,9 @@
-"""METEOR and SPICE, by the official programs. They run in Java, and come with ``pip install pycocoevalcap``.
+"""METEOR and SPICE by the official Java programs, which ``pip install pycocoevalcap`` installs.
 
-That is 104 MB, with METEOR 1.5 and its paraphrases. SPICE needs Stanford CoreNLP 3.6.0 and its models besides, some
-500 MB from nlp.stanford.edu. Whatever is missing, the error says how to get it.
+The package has 104 MB, with METEOR 1.5 and its paraphrases. SPICE also needs Stanford CoreNLP 3.6.0 and its models,
+about 500 MB from nlp.stanford.edu. If anything is missing, the error says how to get it.
 
-METEOR's corpus score is computed from sums over the corpus; it is not the mean over images. SPICE's is (Denkowski and
+METEOR's corpus score is computed from sums over the corpus, and is not the mean over images; SPICE's is (Denkowski and
 Lavie, "Meteor Universal", WMT 2014; Anderson et al., "SPICE", ECCV 2016).
 """
 
@@ -23,7 +23,7 @@ _MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
 
 class JavaScores(NamedTuple):
-    """What a program scored."""
+    """Scores of a Java program."""
 
     corpus: float
     by_image: Float64[np.ndarray, " N"]
@@ -33,7 +33,7 @@ def meteor(candidates: Mapping[int, str], references: Mapping[int, Sequence[str]
     """METEOR of tokenised captions, in the order of the candidates; 1,000 images take half a minute.
 
     Raises:
-        InputError: Something that it needs is not there, or it failed.
+        InputError: Java, a package or a file is missing, or the program failed.
     """
     package("METEOR")
     from pycocoevalcap.meteor.meteor import Meteor
@@ -41,19 +41,19 @@ def meteor(candidates: Mapping[int, str], references: Mapping[int, Sequence[str]
     scorer = Meteor()
     try:
         corpus, by_image = scorer.compute_score(*_official(candidates, references))
-    except (OSError, ValueError) as error:  # what it answers is no number when it could not run
+    except (OSError, ValueError) as error:  # if the program could not run, its answer is not a number
         raise _failed("METEOR", error) from error
     finally:
-        scorer.meteor_p.stdout.close()  # the scorer ends its process, but leaves these open
+        scorer.meteor_p.stdout.close()  # the scorer ends its process, but does not close these
         scorer.meteor_p.stderr.close()
     return JavaScores(float(corpus), np.array(by_image, dtype=np.float64))
 
 
 def spice(candidates: Mapping[int, str], references: Mapping[int, Sequence[str]]) -> JavaScores:
-    """SPICE of tokenised captions, in the order of the candidates. Its program is made for Java 8.
+    """SPICE of tokenised captions, in the order of the candidates, by a program for Java 8.
 
     Raises:
-        InputError: Something that it needs is not there, or it failed.
+        InputError: Java, a package or a file is missing, or the program failed.
     """
     libraries = package("SPICE") / "spice" / "lib"
     lacking = [name for name in _MODELS if not (libraries / name).is_file()]
@@ -74,10 +74,10 @@ def spice(candidates: Mapping[int, str], references: Mapping[int, Sequence[str]]
 
 
 def package(score: str) -> Path:
-    """Where ``pycocoevalcap`` is.
+    """Find the directory of ``pycocoevalcap``.
 
     Raises:
-        InputError: Java or the package is not there.
+        InputError: Java or the package is missing.
     """
     if shutil.which("java") is None:
         raise InputError(
@@ -93,7 +93,7 @@ def package(score: str) -> Path:
 def _official(
     candidates: Mapping[int, str], references: Mapping[int, Sequence[str]]
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """References and candidates as ``pycocoevalcap`` takes them."""
+    """References and candidates in the format of ``pycocoevalcap``."""
     return (
         {image_id: list(references[image_id]) for image_id in candidates},
         {image_id: [caption] for image_id, caption in candidates.items()},

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 N = 4
-"""They are of length 1 to 4."""
+"""Largest length of the n-grams."""
 
 Ngram = tuple[str, ...]
 

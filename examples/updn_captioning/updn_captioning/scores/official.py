@@ -1,10 +1,11 @@
-"""The official scores with what they are computed from for each image, so that they can be resampled.
+"""The official scores, with the statistics of each image from which they can be resampled.
 
-**What an interval is of.** Images are drawn, each with its candidate and all of its references. ROUGE-L is a mean over
-the drawn images. BLEU is computed anew from the sums of their statistics. CIDEr-D is the mean of their scores with the
-document frequencies of *all* evaluated references, which are the weights that define this CIDEr-D: counted anew in a
-resample, an image that is drawn twice would make its own words look like those of two images. That shifts the score (by
-0.006 of 0.600 on COCO's official sample) and hardly changes its spread (standard deviation 0.0181 instead of 0.0187).
+**Intervals.** Images are resampled, each with its candidate and all of its references. ROUGE-L is the mean over the
+resampled images. BLEU is computed from the sums of their statistics. CIDEr-D is the mean of their scores, with the
+document frequencies of *all* evaluated references, whose weights define this CIDEr-D. If document frequencies were
+counted again in each resample, the n-grams of an image that is drawn twice would seem to be those of two images. That
+would shift the score (by 0.006 of 0.600 on COCO's official sample) and hardly change its spread (standard deviation
+0.0181 instead of 0.0187).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,12 @@ from updn_common.reports.bootstrap import Statistic, mean
 
 
 class OfficialScores(NamedTuple):
-    """Scores by their official names."""
+    """Scores, by their official names."""
 
     corpus: dict[str, Statistic]
-    """Over I images."""
+    """Scores over all I images."""
     by_image: dict[str, Float64[np.ndarray, " I"]]
-    """The same of each alone."""
+    """Scores of each image alone."""
 
 
 def official_scores(candidates: Mapping[int, str], references: Mapping[int, Sequence[str]]) -> OfficialScores:

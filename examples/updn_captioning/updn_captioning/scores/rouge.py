@@ -1,4 +1,4 @@
-r"""ROUGE-L: how much of the references' words a caption has in the same order.
+r"""ROUGE-L: the words that a caption and its references have in the same order.
 
 With the longest common subsequence :math:`\mathrm{lcs}(h, r)` of a candidate and a reference,
 
@@ -7,7 +7,7 @@ With the longest common subsequence :math:`\mathrm{lcs}(h, r)` of a candidate an
     P = \max_r \frac{\mathrm{lcs}(h, r)}{|h|}, \qquad R = \max_r \frac{\mathrm{lcs}(h, r)}{|r|}, \qquad
     F = \frac{(1 + \beta^2) P R}{R + \beta^2 P}, \qquad \beta = 1.2,
 
-where :math:`P` and :math:`R` may come from different references; 0 if nothing is shared. The corpus score is the mean
+where :math:`P` and :math:`R` may be of different references; F is 0 if no word is shared. The corpus score is the mean
 over images.
 
 References: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004; ``pycocoevalcap`` 1.2.
@@ -25,7 +25,7 @@ def rouge_l(candidate: str, references: Sequence[str]) -> float:
         >>> round(rouge_l("a dog runs", ["the dog runs fast", "a cat"]), 3)
         0.557
     """
-    words = candidate.split(" ")  # an empty caption has one empty word, as in the official code
+    words = candidate.split(" ")  # as in the official code, an empty caption has one empty word
     others = [reference.split(" ") for reference in references]
     common = [longest_common_subsequence(words, reference) for reference in others]
     precision = max(common) / len(words)
@@ -34,9 +34,9 @@ def rouge_l(candidate: str, references: Sequence[str]) -> float:
 
 
 def longest_common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Its length, by Hyyrö's bit-parallel algorithm (2004).
+    """The length of the longest common subsequence, by Hyyrö's bit-parallel algorithm (2004).
 
-    Bit i of ``row`` is 0 where the table of the textbook's dynamic programme, in the row of the current word of ``b``,
+    Bit i of ``row`` is 0 if the table of the textbook's dynamic programme, in the row of the current word of ``b``,
     increases between the columns i and i + 1. So an addition updates a whole row.
     """
     positions: dict[str, int] = {}

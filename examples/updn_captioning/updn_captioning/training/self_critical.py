@@ -1,13 +1,12 @@
-r"""Self-critical sequence training (Rennie et al., CVPR 2017): say what scores more than one's own greedy caption.
+r"""Self-critical sequence training (Rennie et al., CVPR 2017): learn captions that score more than the greedy one.
 
-For each image the network says a caption :math:`w` by chance, and its most probable one :math:`\hat w`, word by word.
-With reward r,
+For each image the network samples a caption :math:`w`, and decodes a greedy caption :math:`\hat w`. With reward r,
 
 .. math:: \nabla L = -(r(w) - r(\hat w))\, \nabla \log p(w)
 
 is in expectation the gradient of minus the expected reward. The reward is CIDEr-D against the image's references, with
-document frequencies of all references of the training split. The end counts as a word of its own in both, as in
-widely used implementations: else captions that stop in the middle of a phrase would score as high.
+document frequencies of all references of the training split. As in widely used implementations, the end of captions and
+references is a word: otherwise captions that stop in the middle of a phrase would score as high.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,45 +17,44 @@ from torch import Tensor
 
 from updn_captioning.data.prepared import CaptionBatch
 from updn_captioning.data.vocabulary import BEGIN, END, PAD, CaptionVocabulary
-from updn_captioning.networks.decode import MAX_LENGTH, greedy
+from updn_captioning.networks.decode import MAX_LENGTH, beam_search
 from updn_captioning.networks.updn import UpDnCaptioner
 from updn_captioning.scores.cider import CiderD, DocumentFrequencies, Vector
-from updn_captioning.training.objective import Spoken
+from updn_captioning.training.objective import SampledCaptions
+from updn_common.runs.networks import evaluating
 
 STOP = "</s>"
-"""No tokeniser makes this word."""
+"""Word for the end of a caption; no tokeniser makes it."""
 
 
 class Critic:
-    """Says captions of a batch's images, and how much better each is than the greedy one."""
+    """Samples captions of a batch's images, and computes their advantage over the greedy captions."""
 
     def __init__(self, references: Mapping[int, Sequence[str]], vocabulary: CaptionVocabulary) -> None:
-        """Count the n-grams of the references, which are tokenised, with a space between words."""
+        """Count the n-grams of tokenised references, in which words are separated by spaces."""
         self.vocabulary = vocabulary
         self._references = {image: [[*text.split(), STOP] for text in texts] for image, texts in references.items()}
         self.cider = CiderD(DocumentFrequencies.of(self._references.values()))
         self._vectors: dict[int, list[Vector]] = {}
 
     @torch.no_grad()
-    def __call__(self, model: UpDnCaptioner, batch: CaptionBatch, chance: Float[Tensor, "B T"]) -> Spoken:
-        """Say them; without dropout, which only the gradient's forward pass has. The mode is left as it was.
+    def __call__(self, model: UpDnCaptioner, batch: CaptionBatch, chance: Float[Tensor, "B T"]) -> SampledCaptions:
+        """Sample captions without dropout, which only the forward pass of the gradient has.
 
         Args:
-            model: the network.
-            batch: whose images to caption.
-            chance: decides what is said of each, word by word; even in [0, 1).
+            model: The network.
+            batch: Batch with the images to caption.
+            chance: Random numbers, uniform in [0, 1), that decide each word.
         """
-        was_training = model.training
-        model.eval()
-        tokens = sample(model, batch.features, batch.mask, chance)
-        baseline = [_with_end(decoded.tokens) for decoded in greedy(model, batch.features, batch.mask)]
-        model.train(was_training)
-        image_ids = batch.image_ids.tolist()
+        with evaluating(model):
+            tokens = sample(model, batch.features, batch.mask, chance)
+            greedy = beam_search(model, batch.features, batch.mask, beam_size=1)
+        image_ids, baseline = batch.image_ids.tolist(), [_with_end(decoded.tokens) for decoded in greedy]
         advantage = self.rewards(image_ids, tokens.tolist()) - self.rewards(image_ids, baseline)
-        return Spoken(tokens, advantage.to(batch.features))
+        return SampledCaptions(tokens, advantage.to(batch.features))
 
     def rewards(self, image_ids: Sequence[int], captions: Sequence[Sequence[int]]) -> Float[Tensor, " B"]:
-        """The reward of a caption of each image, given as token ids."""
+        """Rewards of captions, given as token ids, one for each image."""
         return torch.tensor(
             [
                 self.cider.consensus(self.cider.vector(self._words(caption)), self._vectors_of(image))
@@ -76,7 +74,7 @@ class Critic:
 
 
 def _with_end(words: list[int]) -> list[int]:
-    """A decoded caption with the END that it was said with, unless it was cut."""
+    """Append END to a decoded caption unless it was cut."""
     return [*words, END] if len(words) < MAX_LENGTH else words
 
 
@@ -84,13 +82,13 @@ def _with_end(words: list[int]) -> list[int]:
 def sample(
     model: UpDnCaptioner, features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"], chance: Float[Tensor, "B T"]
 ) -> Int[Tensor, "B T+1"]:
-    """Captions drawn word by word, from BEGIN to END (unless cut) and PAD.
+    """Sample captions word by word, from BEGIN to END (unless the caption is cut) and PAD.
 
     Args:
-        model: the network.
-        features: of the proposals.
-        mask: which proposals there are.
-        chance: decides each word, by the inverse of its distribution function; even in [0, 1).
+        model: The network.
+        features: Features of the proposals.
+        mask: True for existing proposals.
+        chance: Random numbers, uniform in [0, 1), which choose words by the inverse of their distribution function.
     """
     memory, state = model.start(features, mask)
     tokens = [torch.full((len(mask),), BEGIN, device=mask.device)]

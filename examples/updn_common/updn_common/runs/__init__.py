@@ -1,1 +1,1 @@
-"""Runs: their directories, checkpoints, processes, and studies of many."""
+"""Training runs: options, steps, checkpoints, directories, processes, and studies of many runs."""

@@ -1,8 +1,8 @@
 """Training checkpoints: model, optimiser and progress in one safetensors file; nothing is unpickled.
 
-Tensors are named `model.<parameter>`, `optimizer.<parameter index>.<state>` and `auxiliary.<parameter>`; what is not a
-tensor (learning rates, step counts) is JSON in the file's metadata. One file, replaced atomically: the parts can never
-be of different steps.
+Tensors are named `model.<parameter>`, `optimizer.<parameter index>.<state>` and `auxiliary.<parameter>`. All other
+values (learning rates, step counts) are JSON in the file's metadata. The file is replaced atomically, so that its parts
+always belong to the same step.
 """
 
 import errno
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from updn_common.errors import InputError
 from updn_common.files.writing import atomic_file
 
-_METADATA_KEY = "checkpoint"  # a single key: the order of several is not deterministic
+_METADATA_KEY = "checkpoint"  # a single key, as the order of several is not deterministic
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,11 @@ class Checkpoint:
     """A loaded checkpoint.
 
     Attributes:
-        path: The file it came from.
+        path: The file that was read.
         model: The model's state.
         optimizer: The optimiser's state as `Optimizer.load_state_dict` takes it; None if none was saved.
-        progress: What the trainer noted (step, best score, ...).
-        auxiliary: The state of what is trained beside the model, such as an adversary; often nothing.
+        progress: The trainer's values, such as step and best score.
+        auxiliary: The state of a network that is trained beside the model, such as an adversary; usually empty.
     """
 
     path: Path
@@ -42,15 +42,15 @@ class Checkpoint:
     auxiliary: dict[str, Tensor]
 
     def restore_model(self, model: nn.Module) -> None:
-        """Copies the weights into a model.
+        """Copy the weights into a model.
 
         Raises:
-            InputError: If the model has other tensors, by name, shape or dtype; the model is then unchanged.
+            InputError: The model's tensors have other names, shapes or dtypes; the model is then unchanged.
         """
         self._restore(self.model, model)
 
     def restore_auxiliary(self, module: nn.Module) -> None:
-        """Copies the weights of what is trained beside the model; refuses as `restore_model` does."""
+        """Copy the weights of a network that is trained beside the model; raises as `restore_model` does."""
         self._restore(self.auxiliary, module)
 
     def _restore(self, theirs: dict[str, Tensor], module: nn.Module) -> None:
@@ -72,10 +72,10 @@ class Checkpoint:
         module.load_state_dict(theirs)
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Copies moments, step counts and learning rates into an optimiser over the same parameters.
+        """Copy moments, step counts and learning rates into an optimiser over the same parameters.
 
         Raises:
-            InputError: If the checkpoint has no optimiser, or one of another kind or over other parameters.
+            InputError: The checkpoint has no optimiser, or one of another class or over other parameters.
         """
         if self.optimizer is None:
             raise InputError(f"{self.path} was saved without an optimiser: it cannot be resumed from.")
@@ -104,20 +104,20 @@ def save_checkpoint(
     progress: Mapping[str, Any] | None = None,
     auxiliary: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Writes a checkpoint atomically. Every tensor comes back bitwise, with its dtype and shape.
+    """Write a checkpoint atomically. Tensors are restored bitwise, with dtype and shape.
 
-    Tensors that share memory (tied weights, flattened recurrent weights) are stored once each.
+    Tensors that share memory (tied weights, flattened recurrent weights) are stored as separate copies.
 
     Args:
         path: The file, `.safetensors`.
         model: The model's `state_dict()`.
-        optimizer: The optimiser whose state to keep.
+        optimizer: The optimiser whose state to save.
         progress: JSON values.
-        auxiliary: The `state_dict()` of what is trained beside the model.
+        auxiliary: The `state_dict()` of a network that is trained beside the model.
 
     Raises:
-        InputError: If the disk is full; a former checkpoint of this name is then still there.
-        TypeError: If the progress, or an optimiser's option, is neither JSON nor a tensor state.
+        InputError: The disk is full; a former checkpoint of this name is kept.
+        TypeError: A value of the progress or an option of the optimiser is not JSON.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.items()}
     tensors |= {f"auxiliary.{name}": tensor for name, tensor in (auxiliary or {}).items()}
@@ -145,10 +145,10 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU.
 
     Raises:
-        InputError: If the file is missing, damaged, or no checkpoint of ours.
+        InputError: The file is missing, damaged, or not a checkpoint of a training run.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected a checkpoint.")
@@ -181,7 +181,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _with_tuples(group: dict[str, Any]) -> dict[str, Any]:
-    """Undoes what JSON does to options such as `betas`; only the parameters are lists in torch."""
+    """Turn lists back into tuples, which JSON does not have; in torch only parameters are lists."""
     return {
         key: tuple(value) if isinstance(value, list) and key not in ("params", "param_names") else value
         for key, value in group.items()

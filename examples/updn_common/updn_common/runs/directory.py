@@ -2,9 +2,9 @@
 
 ::
 
-    config.json             the resolved configuration and what it ran on
+    config.json             the resolved configuration, and the machine and versions that it ran on
     metrics.jsonl           one JSON object a line, each with its `step`
-    tensorboard/            the same metrics for TensorBoard, where it is installed
+    tensorboard/            the same metrics for TensorBoard, if it is installed
     <name>.safetensors      checkpoints
 """
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RunDirectory:
-    """The directory of a training run that is open for writing, by this process alone.
+    """The directory of a training run that is open for writing.
 
-    Made by the context managers `RunDirectory.create` and `RunDirectory.resume`, which hold its lock. In a
-    data-parallel run only the main process opens it; the others read with `updn_common.runs.checkpoint`.
+    The context managers `RunDirectory.create` and `RunDirectory.resume` make it, and hold its lock meanwhile: no other
+    process can open it. In a data-parallel run only the main process does.
 
     Attributes:
         path: The directory.
@@ -50,15 +50,16 @@ class RunDirectory:
     @classmethod
     @contextmanager
     def create(cls, path: Path, config: Mapping[str, Any]) -> Iterator["RunDirectory"]:
-        """Opens a new run and writes `config.json`.
+        """Open a new run and write `config.json`.
+
+        A run that was killed before its first checkpoint is replaced.
 
         Args:
             path: A directory that is empty or does not exist.
             config: The resolved configuration, seeds included, as JSON values and paths.
 
         Raises:
-            InputError: If the directory holds files or is in use by another process. A run that was killed before its
-                first checkpoint has learned nothing, and is replaced.
+            InputError: The directory holds files, or is in use by another process.
         """
         with locked(path):
             names = {file.name for file in path.iterdir() if ".partial-" not in file.name}
@@ -75,14 +76,14 @@ class RunDirectory:
     @classmethod
     @contextmanager
     def resume(cls, path: Path, step: int) -> Iterator["RunDirectory"]:
-        """Opens an existing run as it was after `step`: metrics of later steps are dropped.
+        """Open an existing run as it was after `step`; metrics of later steps are deleted.
 
         Args:
             path: The run's directory.
-            step: The last step that the loaded checkpoint contains.
+            step: The last step in the loaded checkpoint.
 
         Raises:
-            InputError: If the directory holds no run or is in use by another process.
+            InputError: The directory holds no run, or is in use by another process.
         """
         if not (path / "config.json").is_file():
             raise InputError(f"{path} holds no run to resume (no config.json).")
@@ -103,9 +104,9 @@ class RunDirectory:
                 writer.close()
 
     def log(self, step: int, **values: float | str | None) -> None:
-        """Appends one line to `metrics.jsonl` (a non-finite number becomes null); numbers go to TensorBoard.
+        """Append a line to `metrics.jsonl`, with null for a non-finite number, and log numbers to TensorBoard.
 
-        Lines hold no times, so that a resumed run's file equals an uninterrupted one's.
+        Lines have no times, so that the file of a resumed run is the same as of an uninterrupted one.
         """
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json_text({"step": step, **values}) + "\n")
@@ -122,15 +123,15 @@ class RunDirectory:
         progress: Mapping[str, Any],
         auxiliary: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Writes `<name>.safetensors`; see `updn_common.runs.checkpoint.save_checkpoint`."""
+        """Write `<name>.safetensors`; see `updn_common.runs.checkpoint.save_checkpoint`."""
         save_checkpoint(self.path / f"{name}.safetensors", model_state, optimizer, progress, auxiliary)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration that the run in directory `path` was created with.
+    """Read the configuration that the run in directory `path` was created with.
 
     Raises:
-        InputError: If the directory holds no run.
+        InputError: The directory holds no run.
     """
     file = path / "config.json"
     record = read_json(file, expected="the configuration of a run")
@@ -142,16 +143,16 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_checkpoint(
     path: Path, name: str, *, option: str, remedy: str = "Give the --out of a training run."
 ) -> Checkpoint:
-    """The checkpoint `name` of the run in directory `path`.
+    """Read a checkpoint of a run.
 
     Args:
         path: The run's directory.
-        name: The checkpoint's.
-        option: The flag that the directory was given by, for the error message.
-        remedy: What the message advises where there is no such checkpoint.
+        name: Name of the checkpoint.
+        option: Flag that the directory was given by, for the error message.
+        remedy: Advice in the error message if there is no such checkpoint.
 
     Raises:
-        InputError: If there is no run, or it has no such checkpoint, or a damaged one.
+        InputError: There is no run, it has no such checkpoint, or the checkpoint is damaged.
     """
     file = path / f"{name}.safetensors"
     if not file.is_file():
@@ -165,10 +166,12 @@ def read_checkpoint(
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The metrics that the run in directory `path` has logged, in order; also while it is running.
+    """Read the metrics that the run in directory `path` has logged so far, in order.
+
+    A last line that is not finished is ignored: the run may still be writing it.
 
     Raises:
-        InputError: If a line is damaged, other than a last one that is not finished.
+        InputError: Another line is damaged.
     """
     file, metrics = path / "metrics.jsonl", []
     for number, line in enumerate(_whole_lines(file), start=1):
@@ -183,7 +186,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """All lines but one that a killed process did not finish; none if there is no file."""
+    """All finished lines of a file; none if there is no file."""
     if not path.exists():
         return []
     return [
@@ -213,9 +216,9 @@ def _environment() -> dict[str, Any]:
     }
 
 
-@cache  # the code was imported when this process began, whatever is checked out later
+@cache  # another revision that is checked out later does not change the code that this process has imported
 def _git_revision() -> str | None:
-    """The revision of the checkout this code runs from, `-dirty` if changed; None outside one."""
+    """The revision of the checkout that this code runs from, `-dirty` if changed; None outside of a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
@@ -225,18 +228,18 @@ def _git_revision() -> str | None:
 
 
 def check_vocabulary(run: Path, data: Path, checksum: str, *, option: str = "") -> None:
-    """Check that a run's words are those of prepared data: as many others would only make nonsense.
+    """Check that a run was trained with the vocabulary of prepared data, which the network's indices stand for.
 
     Runs without a recorded checksum are accepted.
 
     Args:
         run: The run's directory.
         data: The prepared directory.
-        checksum: That of its words.
-        option: The flag that the run was given by, for the error message.
+        checksum: Checksum of its vocabulary.
+        option: Flag that the run was given by, for the error message.
 
     Raises:
-        InputError: They are not.
+        InputError: The run was trained with another vocabulary.
     """
     config = read_config(run)
     if config.get("vocabulary", checksum) == checksum:

@@ -1,4 +1,4 @@
-"""Where a command computes, alone or as one of several processes, and how these share what is done to every item."""
+"""The device of a command, and several processes that share the work."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 def make_accelerator(*, cpu: bool, precision: Literal["no", "bf16"] = "no") -> Accelerator:
-    """What places tensors, and knows the other processes that ``torchrun`` has started.
+    """Create the object that places tensors and knows the other processes of ``torchrun``.
 
-    On a machine without an accelerator, accelerate has to be told so: each process would take itself for the only one,
-    and write over what the others write.
+    On a machine without an accelerator, several processes get ``cpu=True`` even if the user did not ask for it:
+    otherwise accelerate would run each of them as the only one, and they would overwrite each other's files.
 
     Args:
         cpu: Compute on the CPU even where there is an accelerator.
-        precision: Of the forward pass.
+        precision: Precision of the forward pass.
 
     Raises:
-        InputError: ``accelerate launch`` was configured for something that these trainers do not do.
+        InputError: ``accelerate launch`` was configured for something that these trainers do not support.
     """
     _check_launcher(precision)
     among_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -45,7 +45,7 @@ _LAUNCH = "Start with `torchrun`, or `accelerate launch` with a config of plain 
 
 
 def _check_launcher(precision: str) -> None:
-    """Refuse what ``accelerate launch`` passes on in the environment, and a run would silently do without."""
+    """Refuse configurations of ``accelerate launch``, passed in the environment, that a run would silently ignore."""
     for variable, plugin in _PLUGINS.items():
         if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
             raise InputError(f"`accelerate launch` was configured for {plugin}, which is not supported. {_LAUNCH}.")
@@ -71,14 +71,14 @@ def over_processes(
     batch_size: int,
     description: str = "",
 ) -> list[T]:
-    """What a function says of each item, in the order of the items, in every process.
+    """Compute a result for each item, shared among processes; every process returns all results in order.
 
     Args:
-        of_batch: Takes positions of items, and gives a result for each. Results may be sent to other processes.
+        of_batch: Computes the results of items at given positions. Results may be sent to other processes.
         total: Number of items.
-        accelerator: Tells the process and how many there are; each takes its share.
-        batch_size: Positions in a call.
-        description: For a bar that counts batches; none by default.
+        accelerator: Knows the processes.
+        batch_size: Number of positions in each call.
+        description: Label of a progress bar over batches; no bar by default.
     """
     mine = torch.arange(total)[accelerator.process_index :: accelerator.num_processes]
     batches: Iterable[Tensor] = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]

@@ -1,198 +1,163 @@
-"""What the trainers share: the options that a run was made with, its directory, and steps cut among processes."""
+"""What surrounds the training loops of both pipelines: where a run starts, and what is kept of it."""
 
-import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Shaped
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from updn_common.console import plain_console
 from updn_common.errors import InputError
-from updn_common.files.writing import json_text
-from updn_common.runs.directory import RunDirectory, check_vocabulary, read_checkpoint, read_config
+from updn_common.progress import track
+from updn_common.runs.directory import RunDirectory, check_vocabulary, read_checkpoint
+from updn_common.runs.options import RunOptions
+
+T = TypeVar("T")
 
 
-class RunOptions(Protocol):
-    """What this module needs to know of a trainer's options."""
+@dataclass(eq=False)
+class TrainingState:
+    """Everything that a run's checkpoints hold.
 
-    @property
-    def data(self) -> Path:
-        """The prepared directory."""
-
-    @property
-    def out(self) -> Path:
-        """The run's directory."""
-
-    @property
-    def start_from(self) -> Path | None:
-        """A run whose best checkpoint to start from."""
-
-    @property
-    def resume(self) -> bool:
-        """Whether to go on with the run in ``out``."""
-
-    def record(self, processes: int) -> dict[str, Any]:
-        """The options as JSON values, and the checksum of the words under ``vocabulary``."""
-
-    def differences(self, processes: int = 1) -> list[str]:
-        """What the run in ``out`` was trained with instead."""
-
-
-def options_record(config: Any, processes: int) -> dict[str, Any]:
-    """A dataclass of options, and the number of processes, as JSON values."""
-    record: dict[str, Any] = json.loads(json_text(asdict(config) | {"processes": processes}))
-    return record
-
-
-def options_changed(
-    out: Path, now: Mapping[str, Any], defaults: Mapping[str, Any], *, unused: Collection[str]
-) -> list[str]:
-    """What the run in ``out`` was trained with instead, such as ``"seed = 0, not 1"``; empty if with the same.
-
-    Its vocabulary is left to `check_vocabulary`.
-
-    Args:
-        out: The run's directory.
-        now: Records of options, which may hold others.
-        defaults: What options had that the run's revision of the code did not know.
-        unused: Names of options that do not count, such as ``method.weight``.
-
-    Raises:
-        InputError: There is no run.
+    Attributes:
+        model: The network.
+        optimizer: Its optimiser.
+        auxiliary: A network that is trained beside it, such as an adversary.
+        step: Number of steps that were done.
+        best: The highest score so far on the split that chooses the best checkpoint.
     """
-    ignored = {"vocabulary", *unused}
-    was, now = flat(defaults) | flat(read_config(out)), flat(now)
-    return [f"{name} = {was[name]}, not {now[name]}" for name in now if name not in ignored and was[name] != now[name]]
 
+    model: nn.Module
+    optimizer: Optimizer
+    auxiliary: nn.Module | None = None
+    step: int = 0
+    best: float = -math.inf
 
-def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Names such as ``method.weight`` and their values."""
-    result: dict[str, Any] = {}
-    for name, value in record.items():
-        result |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return result
+    def load(self, options: RunOptions, *, processes: int, kept: float = 1.0) -> None:
+        """Load the checkpoint that a run continues, or the weights that it starts from, if there are any.
 
+        Args:
+            options: The run's options.
+            processes: Number of processes.
+            kept: Share of the loaded weights in those to start from; the random weights of ``model`` have the rest.
 
-def load_start(
-    config: RunOptions,
-    model: nn.Module,
-    optimizer: Optimizer,
-    *,
-    processes: int,
-    auxiliary: nn.Module | None = None,
-    kept: float = 1.0,
-) -> tuple[int, float]:
-    """Load what a run goes on or starts from, if anything; returns the steps done and the best score so far.
+        Raises:
+            InputError: There is no such checkpoint, it does not fit, or the run was trained with other options.
+        """
+        if options.resume:
+            self._resume(options, processes)
+        elif options.start_from is not None:
+            self._start_from(options.start_from, options, kept)
 
-    A run that starts from another has ``kept`` of its weights, and ``1 - kept`` of those that the model had before.
-
-    Raises:
-        InputError: It does not exist or does not fit, or the run was trained with other options.
-    """
-    vocabulary = config.record(processes)["vocabulary"]
-    if config.resume:
+    def _resume(self, options: RunOptions, processes: int) -> None:
         remedy = "Leave out --resume to start a run, or give the --out of the run to go on with."
-        checkpoint = read_checkpoint(config.out, "last", option="There is nothing to resume: --out", remedy=remedy)
-        if changed := config.differences(processes):
-            raise InputError(f"{config.out} was trained with {'; '.join(changed)}: resume with the same.")
-        check_vocabulary(config.out, config.data, vocabulary)
-        checkpoint.restore_model(model)
-        if auxiliary is not None:
-            checkpoint.restore_auxiliary(auxiliary)
-        checkpoint.restore_optimizer(optimizer)
-        return checkpoint.progress["step"], checkpoint.progress["best"]
-    if config.start_from is not None:
+        checkpoint = read_checkpoint(options.out, "last", option="There is nothing to resume: --out", remedy=remedy)
+        if changed := options.differences(processes):
+            raise InputError(f"{options.out} was trained with {'; '.join(changed)}: resume with the same.")
+        check_vocabulary(options.out, options.data, options.vocabulary_checksum())
+        checkpoint.restore_model(self.model)
+        if self.auxiliary is not None:
+            checkpoint.restore_auxiliary(self.auxiliary)
+        checkpoint.restore_optimizer(self.optimizer)
+        self.step, self.best = checkpoint.progress["step"], checkpoint.progress["best"]
+
+    def _start_from(self, start: Path, options: RunOptions, kept: float) -> None:
         remedy = "Give the directory of a run that has been evaluated, or leave out --start-from for random weights."
-        checkpoint = read_checkpoint(config.start_from, "best", option="--start-from", remedy=remedy)
-        if (config.start_from / "config.json").is_file():
-            check_vocabulary(config.start_from, config.data, vocabulary, option="--start-from")
-        before = [parameter.detach().clone() for parameter in model.parameters()]
-        checkpoint.restore_model(model)
+        checkpoint = read_checkpoint(start, "best", option="--start-from", remedy=remedy)
+        if (start / "config.json").is_file():
+            check_vocabulary(start, options.data, options.vocabulary_checksum(), option="--start-from")
+        random = [parameter.detach().clone() for parameter in self.model.parameters()]
+        checkpoint.restore_model(self.model)
         with torch.no_grad():
-            for parameter, random in zip(model.parameters(), before, strict=True):
-                parameter.lerp_(random, 1 - kept)
-    return 0, -math.inf
+            for parameter, before in zip(self.model.parameters(), random, strict=True):
+                parameter.lerp_(before, 1 - kept)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenRun:
+    """A run that is being trained: the main process writes its files, and the others write nothing.
+
+    Attributes:
+        directory: The run's directory; None except in the main process.
+        state: What checkpoints hold.
+    """
+
+    directory: RunDirectory | None
+    state: TrainingState
+
+    def track(self, steps: Iterable[T], total: int) -> Iterable[T]:
+        """The remaining steps, behind a progress bar if this is the main process."""
+        if self.directory is None:
+            return steps
+        return track(steps, self.directory.path.name, total=total - self.state.step)
+
+    def keep(self, step: int, score: float, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of an evaluation, and save the last checkpoint; also as the best if its score is highest."""
+        state, improved = self.state, score > self.state.best
+        state.step, state.best = step, max(state.best, score)
+        if self.directory is not None:
+            self.directory.log(step, **metrics)
+            if improved:
+                self.directory.save_checkpoint("best", state.model.state_dict(), None, self._progress())
+            self.save_last()
+
+    def save_last(self) -> None:
+        """Save the checkpoint that a run is continued from."""
+        if self.directory is not None:
+            state = self.state
+            auxiliary = None if state.auxiliary is None else state.auxiliary.state_dict()
+            self.directory.save_checkpoint(
+                "last", state.model.state_dict(), state.optimizer, self._progress(), auxiliary
+            )
+
+    def _progress(self) -> dict[str, float]:
+        return {"step": self.state.step, "best": self.state.best}
 
 
 @contextmanager
 def open_run(
-    config: RunOptions, accelerator: Accelerator, done: int, *, for_trained: str = ""
-) -> Iterator[RunDirectory | None]:
-    """The run's directory in the main process, None in the others.
+    options: RunOptions, accelerator: Accelerator, state: TrainingState, *, for_trained: str = ""
+) -> Iterator[OpenRun]:
+    """Create the directory of a run, with a checkpoint of its start, or open it to continue the run.
 
     Args:
-        config: The options.
-        accelerator: Tells which process this is.
-        done: The steps that the loaded checkpoint contains.
-        for_trained: What in the options is meant for a network that is trained already; if it is not, the user is
-            warned.
+        options: The run's options.
+        accelerator: Knows which process this is.
+        state: What was loaded.
+        for_trained: Subject and verb, such as ``"this scale is"``, of what is meant for networks that are trained
+            already: the user is warned if this network is not.
     """
     if not accelerator.is_main_process:
-        yield None
-    elif config.resume:
-        with RunDirectory.resume(config.out, done) as run:
-            yield run
+        yield OpenRun(None, state)
+    elif options.resume:
+        with RunDirectory.resume(options.out, state.step) as directory:
+            yield OpenRun(directory, state)
     else:
-        with RunDirectory.create(config.out, config.record(accelerator.num_processes)) as run:
-            if for_trained and config.start_from is None:
+        with RunDirectory.create(options.out, options.record(accelerator.num_processes)) as directory:
+            if for_trained and options.start_from is None:
                 plain_console(stderr=True, soft_wrap=True).print(
                     f"warning: this run starts from random weights, but {for_trained} for fine-tuning a trained "
                     "network: give a base run with --start-from."
                 )
+            run = OpenRun(directory, state)
+            run.save_last()
             yield run
 
 
-def check_clip(clip: float) -> None:
-    """Check the largest norm of the gradient.
-
-    Raises:
-        InputError: It is not above 0: nothing would be learned.
-    """
-    if not clip > 0:
-        raise InputError(f"--clip should be above 0, found {clip:g}: give inf to leave gradients as they are.")
-
-
 def check_finite(out: Path, step: int, losses: Mapping[str, float]) -> None:
-    """Refuse to go on with a run that has diverged.
+    """Refuse to continue a run that has diverged.
 
     Raises:
-        InputError: It has.
+        InputError: A loss is not finite.
     """
     if not all(map(math.isfinite, losses.values())):
         raise InputError(
-            f"{out} diverged by step {step}: {losses}. Lower --learning-rate or --weight; the checkpoints are of "
-            "earlier steps."
+            f"{out} diverged by step {step}: {losses}. Lower --learning-rate or --weight; the checkpoints are "
+            "of earlier steps."
         )
-
-
-def check_cut(accelerator: Accelerator, micro_batches: int, **sizes: int) -> None:
-    """Check that batches can be cut evenly among processes and micro-batches.
-
-    Args:
-        accelerator: Tells how many processes there are.
-        micro_batches: Parts of each process's share.
-        sizes: Of the batches, by the names of their flags with `_` for `-`.
-
-    Raises:
-        InputError: One cannot.
-    """
-    parts = accelerator.num_processes * micro_batches
-    for name, size in sizes.items():
-        if size % parts:
-            raise InputError(
-                f"--{name.replace('_', '-')} {size} cannot be cut evenly into {accelerator.num_processes} process(es) "
-                f"x {micro_batches} micro-batch(es): choose a multiple of {parts}."
-            )
-
-
-def cut(samples: Shaped[Tensor, " N *D"], rank: int, ranks: int, micro_batches: int) -> list[Shaped[Tensor, " B *D"]]:
-    """One process's share of something about each of a step's samples, in micro-batches."""
-    return list(samples[rank::ranks].chunk(micro_batches))

@@ -17,7 +17,7 @@ from updn_common.files.reading import read_json
 from updn_common.files.writing import locked
 from updn_common.progress import track
 from updn_common.runs.directory import check_vocabulary
-from updn_common.runs.training import RunOptions
+from updn_common.runs.options import RunOptions
 from updn_common.signals import sigterm_as_exit
 
 M = TypeVar("M")

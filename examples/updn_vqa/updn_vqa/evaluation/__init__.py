@@ -1,1 +1,1 @@
-"""What a trained network answers, and why."""
+"""Evaluating and explaining a trained network."""

@@ -1,4 +1,4 @@
-"""The official accuracy of a run, or of given answers, on a split: ``updn-vqa evaluate``."""
+"""Official accuracy and grounding of a run, or the accuracy of given answers: ``updn-vqa evaluate``."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,19 +38,19 @@ NAMES = {
     "flips_irrelevant": "flips with irrelevant ones swapped (%)",
     "flips_relevant": "flips with relevant ones swapped (%)",
 }
-"""What a table calls the measures of grounding."""
+"""Labels of the measures of grounding."""
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Which answers to evaluate on what.
+    """Which answers to evaluate, and on which split.
 
     Attributes:
         data: The prepared directory.
-        run: The run's directory; results go into its folder ``evaluation``.
-        results: Instead of a run: answers in the official results shape, by whatever model, to score.
-        split: The split to answer.
-        checkpoint: The best on the development split, or the last.
+        run: Path of the run to evaluate; results are written to its folder ``evaluation``.
+        results: Instead of --run: a file of answers by any model, in the official results format.
+        split: Name of the split to answer.
+        checkpoint: The best checkpoint on the development split, or the last.
         cpu: Evaluate on the CPU even where there is a GPU.
     """
 
@@ -63,14 +63,14 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Print the official accuracy on a split, both versions, and a run's grounding, with confidence intervals.
+    """Print the official accuracy on a split, in both versions, and a run's grounding, with confidence intervals.
 
-    Of a run, writes ``evaluation/<split>/results.json``, which any official evaluator reads, ``accuracy.json``, and
-    what was measured of each question.
+    For a run, also write ``evaluation/<split>/results.json``, which any official evaluator reads, ``accuracy.json``,
+    and the measurements on each question.
 
     Raises:
         InputError: The run, the split or the checkpoint does not exist or does not belong to this data; the results
-            are not of the split's questions; both a run and results are given, or neither.
+            are for other questions; both a run and results are given, or neither.
     """
     if (config.run is None) == (config.results is None):
         raise InputError("Give either --run, to answer the split, or --results, to score answers to it.")
@@ -88,7 +88,7 @@ def evaluate(config: EvaluateConfig) -> None:
 
 
 def _read_results(path: Path, data: PreparedData, split: VqaSplit) -> dict[int, str]:
-    """The answers in a results file, which should be to the questions of the split."""
+    """Read a results file with one answer to each question of the split."""
     results, asked = read_results(path), split.question_ids
     if results and results.keys().isdisjoint(asked):
         for other in data.split_names:
@@ -104,7 +104,7 @@ def _write(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSpli
     accuracy, grounding = _accuracy(evaluation), numbers(evaluation.grounding(), evaluation.images)
     out = run / "evaluation" / config.split
     write_results(out / "results.json", zip(split.question_ids, evaluation.answers, strict=True))
-    told = {
+    record = {
         "accuracy": {version: asdict(report) for version, report in evaluation.reports.items()},
         **dict.fromkeys(NAMES),
         **{name: number.value for name, number in grounding.items()},
@@ -115,7 +115,7 @@ def _write(config: EvaluateConfig, run: Path, data: PreparedData, split: VqaSpli
             **_intervals(grounding),
         },
     }
-    write_json(out / "accuracy.json", told, indent=1)
+    write_json(out / "accuracy.json", record, indent=1)
     _print(f"{run} on {config.split}", accuracy, grounding, trained_importance(run))
 
 
@@ -133,7 +133,7 @@ def _print(
     grounding: Mapping[str, Number],
     importance: Importance = "sum",
 ) -> None:
-    """Print two tables; the second is left out where nothing is known."""
+    """Print a table of accuracy and, if it is known, a table of grounding."""
     caption = "in brackets: 95 % confidence intervals, over images"
     table = Table(title=f"{title}: official VQA accuracy", caption=caption)
     table.add_column("questions")

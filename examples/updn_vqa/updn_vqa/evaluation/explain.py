@@ -1,14 +1,13 @@
-"""What a network looked at, before and after: ``updn-vqa explain`` (the paper's Figures 3 and 6)."""
+"""Pictures of importance before and after training with hints: ``updn-vqa explain`` (the paper's Figures 3 and 6)."""
 
 import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
-import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Int
 from PIL import Image
@@ -16,10 +15,9 @@ from torch import Tensor
 
 from hint_loss import proposal_importance, rank_correlation
 from updn_common.console import plain_console
-from updn_common.data.stream import generator
-from updn_common.errors import check_range
 from updn_common.files.writing import new_directory
 from updn_common.progress import track
+from updn_common.reports.explanation import Choice, ExplainOptions, change_fact, choose_samples, orders, save_figure
 from updn_common.reports.figures import ImageFolder, draw_importance, find_images, open_image, plain_text
 from updn_common.reports.gallery import COLOURS, Card, Fact, Tone, write_gallery
 from updn_vqa.data.prepared import PreparedData, VqaBatch, VqaSplit
@@ -30,54 +28,34 @@ from updn_vqa.networks import VqaNetwork
 from updn_vqa.training.measure import load_model, measure
 from updn_vqa.training.objective import decision_score
 
-Choice = Literal["most-improved", "most-harmed", "random"]
 CHOSEN: dict[Choice, str] = {
     "most-improved": "Questions whose score rose most",
     "most-harmed": "Questions whose score fell most",
     "random": "Questions chosen at random",
 }
-"""What a page calls them."""
+"""How the page describes each choice."""
 WIDTH = 34
 """Characters in a line of a question."""
 
 
 @dataclass(frozen=True)
-class ExplainConfig:
-    """Which questions to explain, by which runs.
+class ExplainConfig(ExplainOptions):
+    """Which questions to explain, by which two runs.
 
     Attributes:
-        data: The prepared directory.
-        before: The run to compare with, such as the base model's.
-        after: The run after it, such as HINT's.
-        images: A folder with the images, by their COCO ids, searched with all folders below it.
-        out: A new folder for the page and its figures.
-        split: The split that the questions are of.
-        questions: Their ids. Default: chosen by ``choose``.
-        choose: The questions whose score changed most for the better or the worse, or any.
-        count: How many to choose; the page stays quick with hundreds.
-        seed: Seed of the random choice.
+        questions: Ids of the questions. Default: chosen by ``choose``.
     """
 
-    data: Path
-    before: Path
-    after: Path
-    images: Path
-    out: Path
-    split: str = "test"
     questions: tuple[int, ...] = ()
-    choose: Choice = "most-improved"
-    count: int = 12
-    seed: int = 0
 
 
 def explain(config: ExplainConfig) -> None:
     """Write a PNG for each question, and ``index.html``, where they can be searched, filtered and sorted.
 
     Raises:
-        InputError: a run, a question or an image does not exist; nothing is left behind.
+        InputError: A run, a question or an image does not exist; nothing is left behind.
     """
-    check_range(1, count=config.count)
-    check_range(0, seed=config.seed)
+    config.check()
     data = PreparedData.open(config.data)
     split = data.split(config.split)
     images = find_images(config.images)
@@ -88,23 +66,22 @@ def explain(config: ExplainConfig) -> None:
         else:
             positions = choose_questions(models, split, config.choose, config.count, config.seed)
         cards = draw_explanations(models, data, split, positions, images, out)
-        chosen = "Questions chosen by hand" if config.questions else CHOSEN[config.choose]
-        introduction = f"{chosen}. Split: {config.split}. Before: {config.before}. After: {config.after}."
+        introduction = config.introduction("Questions chosen by hand" if config.questions else CHOSEN[config.choose])
         write_gallery(out / "index.html", "What two networks look at", introduction, READING_GUIDE, cards)
     plain_console(soft_wrap=True).print(f"{config.out / 'index.html'}: {len(cards)} questions")
 
 
 READING_GUIDE = (
-    "Lit proposals speak for the ground-truth answer: their importance, the gradient of its logit, is positive (for a "
-    "network trained on unsigned importance, the gradient's norm, it always is). The "
-    "outline is the most important one (none in a tie), also where none is positive: then the picture is dark, and its "
-    "title says so; an answer that is not in the vocabulary has no importance. Each picture is scaled to its own "
-    "maximum. For people, lit is where they looked more than elsewhere. A predicted answer is green if its soft "
-    "score is at least 0.5, amber if it is lower, red if it is 0. Rank correlation is "
-    "Spearman's, of the importance of proposals for the network and for people."
+    "Bright proposals support the ground-truth answer: their importance, the gradient of its logit, is positive (for a "
+    "network trained on unsigned importance, the gradient's norm, it always is). The outline marks the most important "
+    "proposal (none in a tie). If no importance is positive, the picture is dark, its title says so, and the outline "
+    "still marks the highest. An answer that is not in the vocabulary has no importance. Each picture is scaled to its "
+    "own maximum. In the picture of people, bright proposals are those where people looked more than elsewhere. A "
+    "predicted answer is green if its soft score is at least 0.5, amber if it is lower, red if it is 0. Rank "
+    "correlation is Spearman's, between the importance of proposals for the network and for people."
 )
 TONES: dict[Tone, str] = {"good": "correct", "fair": "partly correct", "bad": "wrong"}
-"""What the colour of an answer means."""
+"""Meaning of the colours of answers."""
 
 
 class Explained(NamedTuple):
@@ -115,7 +92,7 @@ class Explained(NamedTuple):
     """Soft score of the answer."""
     importance: Float[Tensor, " K"]
     rank_correlation: float
-    """Of importance and human importance; NaN without a hint."""
+    """Between importance and human importance; NaN without a hint."""
 
     @property
     def tone(self) -> Tone:
@@ -125,15 +102,17 @@ class Explained(NamedTuple):
 
 def choose_questions(
     models: Sequence[VqaNetwork], split: VqaSplit, choose: Choice, count: int, seed: int
-) -> Int[Tensor, " N"]:
-    """Positions of questions; changes are of the score first, then of the grounding."""
-    if choose == "random":
-        return torch.randperm(len(split), generator=generator(seed))[:count]
+) -> Int[Tensor, " M"]:
+    """Choose positions of questions; see `choose_samples`."""
+    return choose_samples(choose, count, seed, len(split), lambda: _changes(models, split))
+
+
+def _changes(models: Sequence[VqaNetwork], split: VqaSplit) -> Float[Tensor, " N"]:
+    """Change of each question's score; of two questions with the same change, the grounding's change decides."""
     before, after = (measure(model, split, Accelerator(cpu=True)) for model in models)
-    change = after.scores - before.scores
-    # The grounding's change breaks ties: it is below 2 in magnitude, and a score changes by 0.3 or more.
-    change = change + 0.1 * (after.rank_correlation - before.rank_correlation).nan_to_num()
-    return change.argsort(descending=choose == "most-improved", stable=True)[:count]
+    # A tenth of the grounding's change is below 0.2, and scores change by 0.3 or more.
+    grounding = (after.rank_correlation - before.rank_correlation).nan_to_num()
+    return after.scores - before.scores + 0.1 * grounding
 
 
 def draw_explanations(
@@ -178,12 +157,12 @@ def _draw(
     explained: Sequence[Explained],
     path: Path,
 ) -> tuple[int, int]:
-    """Draw one question; returns the picture's width and height. ``unknown`` says why no logit is the truth's."""
+    """Draw one question; returns the picture's width and height. ``unknown`` says why the truth has no logit, if so."""
     width, height = image.size
     boxes = batch.boxes[0].numpy()
     hinted = bool(batch.hinted[0])
     count, shape = 3 + hinted, (3.2 * (3 + hinted), 0.65 + 3.2 * height / width)
-    columns, axes = plt.subplots(1, count, figsize=shape, layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, count, figsize=shape, layout="constrained", squeeze=False)
     panels = list(axes[0])
     panels[0].imshow(image)
     panels[0].set_axis_off()
@@ -196,10 +175,7 @@ def _draw(
         note = f'\n("{truth}" is {unknown})' if unknown else f'\n(no proposal speaks for "{truth}")'
         note = note if unknown or not network.importance.max() > 0 else ""
         panel.set_title(f"{when}: {network.answer}{note}", fontsize=12, color=COLOURS[network.tone])
-    columns.savefig(path, dpi=110, bbox_inches="tight")  # titles have one line or two
-    plt.close(columns)
-    with Image.open(path) as picture:
-        return picture.size
+    return save_figure(figure, path)
 
 
 def _card(
@@ -211,16 +187,15 @@ def _card(
     before: Explained,
     after: Explained,
 ) -> Card:
-    """What the page says of a question, and what it can be filtered and sorted by."""
-    change = after.rank_correlation - before.rank_correlation
+    """The card of a question, with what the page filters and sorts by."""
+    correlations = before.rank_correlation, after.rank_correlation
     facts = [
         Fact("ground truth", annotation.multiple_choice_answer + (f" ({unknown})" if unknown else "")),
         Fact("before", before.answer, before.tone),
         Fact("after", after.answer, after.tone),
     ]
-    if not math.isnan(change):
-        told = f"{before.rank_correlation:.2f} → {after.rank_correlation:.2f}"
-        facts.append(Fact("rank correlation", told, "good" if change > 0 else "bad" if change < 0 else ""))
+    if not any(map(math.isnan, correlations)):
+        facts.append(change_fact("rank correlation", *correlations))
     return Card(
         path=path,
         size=size,
@@ -231,10 +206,5 @@ def _card(
             "before": TONES[before.tone],
             "after": TONES[after.tone],
         },
-        order={
-            "change of rank correlation": change,
-            "rank correlation before": before.rank_correlation,
-            "rank correlation after": after.rank_correlation,
-            "change of score": after.score - before.score,
-        },
+        order=orders("rank correlation", *correlations) | {"change of score": after.score - before.score},
     )

@@ -1,12 +1,12 @@
-r"""Does the answer follow from the proposals that it should follow from? The network is asked again without some.
+r"""Does the answer depend on the right proposals? The network answers again without some of them.
 
-To take a proposal away is to leave it out of the mask: the network sees an image that never had it. For networks that
-read proposals through their mask alone, as ours do, this is the same as *dropping* it from the input, which is what the
-authors of FPVG do. (VisFIS overwrites its features by a constant instead: a proposal that no detector ever found.)
+A proposal is removed by leaving it out of the mask. For networks that use the mask wherever they read proposals, as
+ours do, this equals *dropping* it from the input, as the authors of FPVG do. (VisFIS replaces its features by a
+constant instead, which no detector would produce.)
 
 **Faithful and plausible visual grounding** (FPVG; Reich, Putze and Schultz, EMNLP Findings 2023). With people's
-*relevant* proposals alone the answer should stay as it is, and with the *irrelevant* ones alone it should change. Both
-together are good grounding, and anything else is bad grounding, of a correct or wrong answer (with all proposals):
+*relevant* proposals alone the answer should stay the same, and with the *irrelevant* ones alone it should change. If
+both hold, grounding is good, else it is bad; the answer with all proposals is correct or wrong:
 
 ========= ======= =====
 grounding correct wrong
@@ -15,8 +15,8 @@ good      GGC     GGW
 bad       BGC     BGW
 ========= ======= =====
 
-FPVG is GGC + GGW. A question counts if it has proposals of both kinds. Correct means a soft score of at least one half:
-the questions of the paper have one answer, those of VQA have soft scores.
+FPVG is GGC + GGW, over questions that have both relevant and irrelevant proposals. An answer is correct if its soft
+score is at least one half: questions in the paper have one answer, those of VQA have soft scores.
 
 **Sufficiency and comprehensiveness** (DeYoung et al., ACL 2020, "ERASER"). Let :math:`p` be the probability (sigmoid of
 the logit) of the answer that the network gives with all proposals :math:`x`, and :math:`r_k` the share :math:`k` of
@@ -24,13 +24,13 @@ them that is most important to *that* answer: by the gradient of its logit, what
 
 .. math:: \text{sufficiency} = p(x) - p(r_k), \qquad \text{comprehensiveness} = p(x) - p(x \setminus r_k),
 
-averaged over the shares (in ERASER, the area over the perturbation curve). They judge the importance: if it is
+averaged over the shares (in ERASER, the area over the perturbation curve). They evaluate the importance: if it is
 faithful, sufficiency is low, since the important proposals are enough, and comprehensiveness is high, since the others
-are not.
+are not enough.
 
-**Flip rates** say whether answers rely on the wrong evidence: the share that changes when the irrelevant proposals are
-swapped for those of another image, at the same positions, and when the relevant ones are. Where a question counts for
-FPVG it counts here. No importance is asked.
+**Flip rates** show whether answers rely on the wrong evidence: the share of answers that change when the irrelevant
+proposals are swapped for those of another image, at the same positions, and when the relevant ones are. They are over
+the same questions as FPVG, and do not depend on importance.
 """
 
 from typing import Literal, NamedTuple
@@ -47,27 +47,31 @@ from updn_vqa.training.measure import measure_all
 
 RelevantBy = Literal["boxes", "hints"]
 SHARES = (0.05, 0.1, 0.2, 0.5)
-"""Of an image's proposals: two, four, eight and eighteen of 36."""
+"""Shares of an image's proposals: two, four, eight and eighteen of 36."""
 MOST_COVERED = 0.25
-"""FPVG: a proposal of which relevant objects cover more is not irrelevant."""
+"""The largest share of an irrelevant proposal that a relevant object may cover, as in FPVG."""
 HIGH_SCORE = 0.55
-"""Human importance above which a proposal is relevant where only hints are known: VisFIS's, for VQA-HAT."""
+"""Human importance above which a proposal is relevant if only hints are known, as in VisFIS for VQA-HAT."""
 
 
 class Faithfulness(NamedTuple):
-    """What was measured on each of N questions, in their order."""
+    """Measurements on each of N questions, in their order.
+
+    All but sufficiency and comprehensiveness are NaN for a question without both relevant and irrelevant proposals.
+    """
 
     stays: Float[Tensor, " N"]
-    """Whether the answer is the same with the relevant proposals alone; NaN if the question does not count."""
+    """Whether the answer is the same with the relevant proposals alone."""
     changes: Float[Tensor, " N"]
-    """Whether it is another with the irrelevant ones alone; NaN if the question does not count."""
+    """Whether the answer differs with the irrelevant proposals alone."""
     sufficiency: Float[Tensor, " N"]
-    """NaN for an image with one proposal."""
+    """Mean over the shares; NaN for an image with one proposal."""
     comprehensiveness: Float[Tensor, " N"]
+    """Mean over the shares; NaN for an image with one proposal."""
     flips_irrelevant: Float[Tensor, " N"]
-    """Whether the answer changes with another image's proposals in place of the irrelevant ones; NaN as above."""
+    """Whether the answer changes if another image's proposals replace the irrelevant ones."""
     flips_relevant: Float[Tensor, " N"]
-    """The same, in place of the relevant ones."""
+    """Whether the answer changes if another image's proposals replace the relevant ones."""
 
 
 def measure_faithfulness(
@@ -79,22 +83,22 @@ def measure_faithfulness(
     shares: tuple[float, ...] = SHARES,
     batch_size: int = 256,
 ) -> Faithfulness:
-    """Answer all questions of a split with all proposals, and with parts of them; every process its share.
+    """Answer all questions of a split with all proposals, and with parts of them; processes share the work.
 
     Args:
-        model: It is put into evaluation mode and back.
+        model: The network, which is in evaluation mode meanwhile.
         split: The questions.
-        accelerator: Where to do it.
-        relevant_by: What says which proposals are relevant; see :func:`relevant_and_irrelevant`.
-        shares: Of proposals to keep and to take away, for sufficiency and comprehensiveness.
-        batch_size: Questions at a time.
+        accelerator: Knows the device and the processes.
+        relevant_by: What defines relevant proposals; see :func:`relevant_and_irrelevant`.
+        shares: Shares of proposals to keep and to remove, for sufficiency and comprehensiveness.
+        batch_size: Number of questions at a time.
     """
 
     def columns(asked: VqaBatch, batch: VqaBatch) -> list[Tensor]:
         features = batch.features.requires_grad_()
 
         def logits(keep: Bool[Tensor, "B K"]) -> Float[Tensor, "B A"]:
-            """NaN for questions that keep no proposal: the network is not asked without any."""
+            """Logits with some proposals; NaN for questions that keep none."""
             some = keep.any(-1, keepdim=True)
             return torch.where(some, model(batch.tokens, features, keep | ~some).logits, torch.nan)
 
@@ -105,7 +109,7 @@ def measure_faithfulness(
             alpha = proposal_importance(score, features, reduction=model.explained_by, differentiable=False)
         with torch.no_grad(), accelerator.autocast():
             relevant, irrelevant = relevant_and_irrelevant(batch, relevant_by)
-            counts = relevant.any(-1) & irrelevant.any(-1)
+            known = relevant.any(-1) & irrelevant.any(-1)
             same = [(logits(part).argmax(-1, keepdim=True) == answers).squeeze(1) for part in (relevant, irrelevant)]
             drops = []
             for share in shares:
@@ -119,11 +123,11 @@ def measure_faithfulness(
                 found: Tensor = model(batch.tokens, mixed, batch.mask).logits
                 return found
 
-            swaps = [torch.where(counts[:, None], part, False) for part in (irrelevant, relevant)]
+            swaps = [torch.where(known[:, None], part, False) for part in (irrelevant, relevant)]
             flips = [answer_flips(predict, features, part, others=others) for part in swaps]
         both = torch.stack(drops).mean(0)
         both = torch.where(batch.mask.sum(-1) > 1, both, torch.nan)
-        return [torch.where(counts, same[0], torch.nan), torch.where(counts, ~same[1], torch.nan), *both, *flips]
+        return [torch.where(known, same[0], torch.nan), torch.where(known, ~same[1], torch.nan), *both, *flips]
 
     return Faithfulness(*measure_all(columns, model, split, accelerator, batch_size))
 
@@ -131,13 +135,13 @@ def measure_faithfulness(
 def relevant_and_irrelevant(
     batch: VqaBatch, relevant_by: RelevantBy
 ) -> tuple[Bool[Tensor, "B K"], Bool[Tensor, "B K"]]:
-    """Which proposals people hold relevant, and which irrelevant; none of both where that is not known.
+    """The proposals that are relevant, and those that are irrelevant, according to people; both empty if unknown.
 
-    - ``"boxes"``: relevant are those that overlap an annotated box with an intersection over union above one half, as
-      in FPVG. Irrelevant are those that *relevant proposals* cover by at most a quarter each; FPVG takes the annotated
-      boxes, which the relevant proposals stand for here. What lies between is neither.
-    - ``"hints"``: where people left attention maps but no boxes. Relevant are those of a human importance of at least
-      0.55, irrelevant all others. This is not FPVG's own definition.
+    - ``"boxes"``: relevant proposals overlap an annotated box with an intersection over union above one half, as in
+      FPVG. Irrelevant proposals are covered by at most a quarter by each *relevant proposal*; FPVG takes the annotated
+      boxes, which the relevant proposals stand for here. All others are neither.
+    - ``"hints"``, for data with attention maps but no boxes: relevant proposals have a human importance of at least
+      0.55, and all others are irrelevant. FPVG does not have this definition.
     """
     if relevant_by == "hints":
         known = batch.mask & ~batch.human.isnan()
@@ -150,7 +154,7 @@ def relevant_and_irrelevant(
 
 
 def covered_shares(boxes: Float[Tensor, "B K 4"]) -> Float[Tensor, "B K K"]:
-    """Which share of box k's area box j covers, at ``[..., k, j]``; 0 of a box without an area."""
+    """The share of box k's area that box j covers, at ``[..., k, j]``; 0 if box k has no area."""
     low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
     high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
     shared = (high - low).clamp(min=0).prod(-1)
@@ -159,11 +163,11 @@ def covered_shares(boxes: Float[Tensor, "B K 4"]) -> Float[Tensor, "B K K"]:
 
 
 def most_important(alpha: Float[Tensor, "B K"], mask: Bool[Tensor, "B K"], share: float) -> Bool[Tensor, "B K"]:
-    """The given share of each image's proposals, those of the highest importance (the first ones of a tie).
+    """Choose the given share of each image's proposals, by the highest importance (in a tie, the first ones).
 
-    Their number is rounded up, but one is always left out: of an image with one proposal, none is taken.
+    Their number is rounded up, but at least one is left out, so that none is chosen if an image has one proposal.
     """
     existing = mask.sum(-1, keepdim=True)
-    number = (share * existing - 1e-4).ceil().minimum(existing - 1)  # 0.15 * 100 is 15, not a bit more
+    number = (share * existing - 1e-4).ceil().minimum(existing - 1)  # in float32, 0.15 * 100 is a bit more than 15
     order = torch.where(mask, alpha, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     return (order.argsort(dim=-1) < number) & mask

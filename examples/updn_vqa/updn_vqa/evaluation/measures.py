@@ -1,7 +1,7 @@
-"""What is measured of each question of a split, kept with the run, and the means of it that are told.
+"""Measurements on each question of a split, which are kept with the run, and their means.
 
-``evaluation/<split>/questions.safetensors`` in a run's directory holds one number for each question and measure, and
-says of which checkpoint and data: a comparison of many runs need not answer the questions again.
+``evaluation/<split>/questions.safetensors`` in a run's directory has one number for each question and measure, and
+identifies the checkpoint and the data: a comparison of many runs need not answer the questions again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +24,20 @@ from updn_vqa.training.measure import load_model, measure
 
 VERSIONS: tuple[AccuracyVersion, ...] = ("2016", "2021")
 CORRECT = 0.5
-"""The soft score from which on an answer counts as correct, where it has to be one or the other."""
+"""Least soft score of a correct answer, where answers are either correct or wrong."""
 _FORMAT = "3"
-"""Of the file; another version is measured again."""
+"""Version of the file; measurements in another version are measured again."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers to the questions of a split, and what they are worth.
+    """Answers to the questions of a split, their accuracy, and other measurements.
 
     Attributes:
         answers: The answer to each question, in their order.
         reports: The official accuracies in both versions.
-        annotations: What people answered.
-        measured: What else was measured, by the names of the fields of ``Measured`` and ``Faithfulness``.
+        annotations: Answers of people.
+        measured: Measurements, by the names of the fields of ``Measured`` and ``Faithfulness``.
     """
 
     answers: Sequence[str]
@@ -51,7 +51,7 @@ class Evaluation:
         return np.array([annotation.image_id for annotation in self.annotations])
 
     def accuracy(self, version: AccuracyVersion = "2016") -> Columns:
-        """Official accuracies in percent: of all questions, of each answer type and of each question type."""
+        """Official accuracies in percent on all questions, on each answer type and on each question type."""
         by_question = self.reports[version].by_question
         every = np.array([by_question[annotation.question_id] for annotation in self.annotations])
         answer_types = np.array([annotation.answer_type for annotation in self.annotations])
@@ -65,7 +65,7 @@ class Evaluation:
         return columns
 
     def grounding(self) -> Columns:
-        """Rank correlation; pointing, FPVG and parts, flips in percent; sufficiency, comprehensiveness (-1 to 1)."""
+        """Measures of grounding: FPVG, its parts, pointing and flips in percent, and the others from -1 to 1."""
         if not self.measured:
             return {}
         measured = {name: column.double().numpy() for name, column in self.measured.items()}
@@ -86,14 +86,14 @@ class Evaluation:
 
 
 def numbers(columns: Columns, images: Int64[np.ndarray, " N"]) -> dict[str, Number]:
-    """The means of columns over the questions that they know; intervals are over images with all their questions."""
+    """Mean of each column over the questions where it is known, with intervals from resampling whole images."""
     return estimate_means(columns, images).numbers()
 
 
 def evaluate_answers(
     answers: Sequence[str], split: VqaSplit, measured: Mapping[str, Tensor] | None = None
 ) -> Evaluation:
-    """What given answers are worth, in the order of the split's questions."""
+    """Evaluate given answers, in the order of the split's questions."""
     results = dict(zip(split.question_ids, answers, strict=True))
     reports = {version: official_accuracy(results, split.annotations, version=version) for version in VERSIONS}
     return Evaluation(answers, reports, split.annotations, measured or {})
@@ -109,16 +109,16 @@ def evaluate_run(
     option: str = "--run",
     reuse: bool = False,
 ) -> Evaluation:
-    """Answer a split with a run's network, measure it, and keep what was measured in the run's directory.
+    """Answer a split with a run's network, measure it, and keep the measurements in the run's directory.
 
     Args:
         run: The run's directory.
         data: The prepared data.
         split: One of its splits.
-        accelerator: Where to do it.
-        checkpoint: The best on the development split, or the last.
-        option: The flag that the run was given by, for error messages.
-        reuse: Take what was kept, if it is of the same checkpoint and the same data.
+        accelerator: Knows the device and the processes.
+        checkpoint: The best checkpoint on the development split, or the last.
+        option: Flag that the run was given by, for error messages.
+        reuse: Take measurements that were kept, if they are of the same checkpoint and data.
 
     Raises:
         InputError: The run or the checkpoint does not exist or does not belong to this data.
@@ -138,5 +138,5 @@ def evaluate_run(
 
 
 def relevant_by(data: PreparedData, split: str) -> RelevantBy:
-    """What says which proposals are relevant in a split: annotated boxes if it has any, else hints."""
+    """Whether relevant proposals of a split are defined by annotated boxes, if it has any, or by hints."""
     return "boxes" if data.record["splits"][split]["grounded"] else "hints"

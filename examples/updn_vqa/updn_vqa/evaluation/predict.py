@@ -1,4 +1,4 @@
-"""A run's answers to questions that nobody has answered, such as VQA's test2015: ``updn-vqa predict``."""
+"""A run's answers to questions without annotations, such as VQA's test2015: ``updn-vqa predict``."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ class PredictConfig:
     """Which questions a run should answer.
 
     Attributes:
-        data: The prepared directory that the run was trained on: its answers and words are the network's.
-        run: The run's directory.
+        data: The prepared directory that the run was trained on.
+        run: Path of the run.
         questions: A question file, such as v2_OpenEnded_mscoco_test2015_questions.json.
-        out: The new directory. Its results.json is what VQA's server takes.
+        out: The new directory. VQA's server takes its results.json.
         features: Features of the images: TSV or HDF5 files, folders of npz, or a prepared directory. Default: those
             of the prepared directory.
-        skip_damaged_features: Leave out features that cannot be read, and all but the first of an image's, instead of
-            stopping there. Images that have none then are still refused.
-        checkpoint: The best on the development split, or the last.
-        batch_size: Questions at a time.
+        skip_damaged_features: Skip features that cannot be read, and repeated features of an image, instead of
+            stopping. Images that are then without features are still refused.
+        checkpoint: The best checkpoint on the development split, or the last.
+        batch_size: Number of questions at a time.
         cpu: Use the CPU even where there is a GPU.
     """
 
@@ -52,13 +52,13 @@ class PredictConfig:
 
 
 def predict(config: PredictConfig) -> None:
-    """Write the answer to every question into ``results.json``, in the official results shape.
+    """Write the answer to every question into ``results.json``, in the official results format.
 
-    Features are converted first, which takes longest; the same command goes on with it after an interruption.
+    Features are converted first, which takes longest; after an interruption the same command continues with it.
 
     Raises:
         InputError: The batch size is below 1, a file is malformed, an image has no proposals, or the run does not
-            belong to the prepared data. Nothing but converted features is left behind.
+            belong to the prepared data. Only converted features are left behind.
     """
     check_range(1, batch_size=config.batch_size)
     data = PreparedData.open(config.data)
@@ -82,7 +82,7 @@ def predict(config: PredictConfig) -> None:
 
 
 def _store(config: PredictConfig, data: PreparedData, wanted: set[int], directory: Path) -> ProposalStore:
-    """The proposals of all wanted images, of the size that the network was trained with."""
+    """Proposals of all wanted images, with as many features as the network was trained with."""
     store = data.store
     if config.features:
         options = FeatureOptions(size=store.feature_size, skip_damaged=config.skip_damaged_features)
@@ -99,7 +99,7 @@ def _store(config: PredictConfig, data: PreparedData, wanted: set[int], director
 def _answers(
     model: VqaNetwork, tokens: Tensor, image_ids: Sequence[int], store: ProposalStore, batch_size: int
 ) -> Iterator[int]:
-    """Index of the answer to each question."""
+    """Yield the index of the answer to each question."""
     device = next(model.parameters()).device
     rows = store.rows(image_ids)
     for start in track(range(0, len(rows), batch_size), "answers"):

@@ -1,4 +1,4 @@
-"""The networks that can be trained: all of them read tokens, proposals and a mask, and return a :class:`VqaOutput`."""
+"""The networks that can be trained: each reads tokens, proposals and a mask, and returns a :class:`VqaOutput`."""
 
 from updn_vqa.data.prepared import PreparedData
 from updn_vqa.networks.gvqa import Gvqa
@@ -21,5 +21,5 @@ NETWORKS: dict[str, type[VqaNetwork]] = {
 
 
 def build_network(sizes: NetworkSizes, data: PreparedData) -> VqaNetwork:
-    """An untrained network for prepared data."""
+    """Build an untrained network for prepared data."""
     return NETWORKS[sizes.network].for_data(sizes, data)

@@ -1,4 +1,4 @@
-"""What the networks share: their sizes, what they read and return, and their fully connected layers."""
+"""What all networks share: their sizes, inputs and outputs, and fully connected layers."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from updn_common.runs.importance import Importance
+from updn_common.errors import check_range
+from updn_common.runs.networks import ExplainedNetwork
 from updn_vqa.data.prepared import PreparedData
 
 Activation = Literal["relu", "gated"]
@@ -25,30 +26,37 @@ class NetworkSizes:
     embedding: int = 300
     """Size of a word's vector."""
     hidden: int = 1024
-    """Units of the recurrent layer and of the layers after it."""
+    """Number of units in the recurrent layer and the layers after it."""
     activation: Activation = "relu"
-    """Of UpDn: ReLU as in the reference, or gated tanh as in the paper."""
+    """Activation of UpDn: ReLU as in the reference, or gated tanh as in the paper."""
     attention_dropout: float = 0.2
-    """Of what proposals' weights are computed from."""
+    """Dropout before the layer that computes attention weights."""
     classifier_dropout: float = 0.5
-    """Of what answers are computed from."""
+    """Dropout before the layers that compute answers."""
+
+    def check(self) -> None:
+        """Check the ranges of the sizes.
+
+        Raises:
+            InputError: A size is out of range.
+        """
+        check_range(1, **{"model.embedding": self.embedding, "model.hidden": self.hidden})
+        dropout = {"attention": self.attention_dropout, "classifier": self.classifier_dropout}
+        check_range(0, 1, **{f"model.{name}_dropout": share for name, share in dropout.items()})
 
 
 class VqaOutput(NamedTuple):
-    """What a network says, how it looked at the proposals, and how it read the question."""
+    """Answers, attention and encoded questions of a batch."""
 
     logits: Float[Tensor, "B A"]
     attention: Float[Tensor, "B K"]
-    """Weights of the proposals; they sum to 1 over existing ones."""
+    """Weights of the proposals, which sum to 1 over existing ones."""
     question: Float[Tensor, "B Q"]
-    """The question's encoding, which no proposal has touched."""
+    """Encoding of the question, which does not depend on the proposals."""
 
 
-class VqaNetwork(nn.Module):
+class VqaNetwork(ExplainedNetwork):
     """Answers questions about proposals."""
-
-    explained_by: Importance = "sum"
-    """The importance that it was trained with, and is measured by."""
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
         """Build the network for ``words`` token ids (0 pads), ``answers`` answers and proposals of ``feature_size``."""
@@ -61,7 +69,7 @@ class VqaNetwork(nn.Module):
 
     @staticmethod
     def counts(data: PreparedData) -> dict[str, int]:
-        """What every network needs to know of the data."""
+        """Sizes of the network that follow from the data."""
         return {"words": len(data.words), "answers": len(data.answers), "feature_size": data.store.feature_size}
 
     def forward(
@@ -77,10 +85,11 @@ class VqaNetwork(nn.Module):
         mask: Bool[Tensor, "B K"],
         ground_truth: Int[Tensor, " B"],
     ) -> tuple[VqaOutput, Float[Tensor, " B"]]:
-        """The same answers for the loss on them, and what the network is charged for beside that, for each question.
+        """The output whose answers are trained, and further losses of the network, one for each question.
 
-        A network whose parts are taught one by one has losses of its own, and may keep the answers' loss from some
-        parts. The others, as here, have none. ``ground_truth`` is -1 for an answer that is not among the known ones.
+        By default this is the output of ``forward``, and further losses are 0. A network whose parts are trained
+        separately adds their losses, and may detach these parts from the answers' loss. ``ground_truth`` is -1 for an
+        answer outside of the vocabulary.
         """
         output: VqaOutput = self(tokens, features, mask)
         return output, output.logits.new_zeros(len(tokens))
@@ -99,7 +108,7 @@ class GatedTanh(nn.Module):
 
 
 class WeightNorm(nn.Module):
-    """A matrix as one norm times a direction: torch's ``weight_norm(dim=None)``, but exact in float32."""
+    """A matrix as one norm times a direction, like torch's ``weight_norm(dim=None)``, but exact in float32."""
 
     def forward(self, norm: Float[Tensor, ""], direction: Float[Tensor, "O I"]) -> Float[Tensor, "O I"]:
         return direction * (norm / _norm(direction))
@@ -115,7 +124,7 @@ def _norm(matrix: Float[Tensor, "O I"]) -> Float[Tensor, ""]:
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer whose weight is a direction times one norm for the whole matrix, as in the reference."""
+    """A linear layer whose weight has one norm for the whole matrix and a direction, as in the reference."""
     layer = nn.Linear(inputs, outputs)
     register_parametrization(layer, "weight", WeightNorm())
     return layer

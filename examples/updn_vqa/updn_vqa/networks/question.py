@@ -1,4 +1,4 @@
-"""The encoding of a question: the last state of a recurrent layer that reads it, with its padding or without."""
+"""Encoding a question: the last state of a recurrent layer that reads it, with or without its padding."""
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 def encode_question(
     recurrent: nn.GRU | nn.LSTM, embedding: nn.Embedding, tokens: Int[Tensor, "B T"], *, skip_padding: bool = False
 ) -> Float[Tensor, "B H"]:
-    r"""The same as ``recurrent(embedding(tokens))[0][:, -1]``, at about half the price, or the same without padding.
+    r"""``recurrent(embedding(tokens))[0][:, -1]`` at about half the cost, or its equivalent without reading padding.
 
-    Most questions are much shorter than T, and the padding before them reads the same in all. So one row of the batch
-    stands for every question that has not begun, and a question goes on from its state when its first word comes::
+    Most questions are much shorter than T, and reading the padding before them gives the same states for all. So one
+    row of the batch reads the padding for all questions, and each question continues from its state at its first word::
 
         padding    0 -> 0 -> 0 -> 0
                     \    \    \
@@ -21,13 +21,13 @@ def encode_question(
         3 words        what -> is -> it
 
     Args:
-        recurrent: of one layer and one direction.
-        embedding: of words; row 0 is padding's.
-        tokens: padded on the left with 0.
-        skip_padding: Begin each question at its first word, so that padding changes nothing. Without words, one
+        recurrent: A recurrent layer with one direction.
+        embedding: Embedding of words, in which row 0 is padding.
+        tokens: Words, padded on the left with 0.
+        skip_padding: Start each question at its first word, so that padding has no effect. If there are no words, one
             padding token is read.
     """
-    fused = tokens.device.type != "cpu"  # one call beats many small ones, for which the lengths must be waited for
+    fused = tokens.device.type != "cpu"  # on a GPU one call is faster than many small ones, which wait for lengths
     if fused and not skip_padding:
         last: Tensor = recurrent(embedding(tokens))[0][:, -1]
         return last
@@ -37,9 +37,9 @@ def encode_question(
     if fused:
         return _last_state(recurrent, embedding, tokens, begins)
     order = begins.argsort()
-    begun = (begins <= torch.arange(tokens.shape[1])[:, None]).sum(1).tolist()  # questions in each step
+    begun = (begins <= torch.arange(tokens.shape[1])[:, None]).sum(1).tolist()  # number of questions in each step
     columns = [F.pad(column[:n], (0, n < len(order))) for column, n in zip(tokens[order].T, begun, strict=True)]
-    steps = embedding(torch.cat(columns)).split([len(column) for column in columns])  # one gradient of the table
+    steps = embedding(torch.cat(columns)).split([len(column) for column in columns])  # one gradient for the table
 
     hidden = cell = start = steps[0].new_zeros(1, recurrent.hidden_size)
     weights = recurrent.all_weights[0]
@@ -58,13 +58,13 @@ def encode_question(
 def _last_state(
     recurrent: nn.GRU | nn.LSTM, embedding: nn.Embedding, tokens: Int[Tensor, "B T"], begins: Int[Tensor, " B"]
 ) -> Float[Tensor, "B H"]:
-    """The state after the last token of each row, read from where it begins, in one call."""
+    """The state after the last token of each row, which is read from its beginning, in one call."""
     rows, T = torch.arange(len(tokens), device=tokens.device), tokens.shape[1]
     places = begins[:, None] + torch.arange(T, device=tokens.device)
     states: Tensor = recurrent(embedding(tokens.gather(1, places.clamp(max=T - 1))))[0]
-    return states[rows, T - 1 - begins]  # what is read after the last token does not change it
+    return states[rows, T - 1 - begins]  # later states, beyond the last token, are not used
 
 
 def _joined(state: Float[Tensor, "M H"], rows: int) -> Float[Tensor, "N H"]:
-    """The state of a step's rows: that of padding, the last of the step before, is that of all that join."""
+    """Extend the states to more questions; these begin with the last state, which has read only padding."""
     return torch.cat([state[:-1], state[-1:].expand(rows - len(state) + 1, -1)])

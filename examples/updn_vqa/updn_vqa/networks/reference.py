@@ -24,23 +24,23 @@ for _theirs, _ours in _NORMALISED.items():
 
 
 def from_reference_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of our UpDn with the weights of the reference's ``baseline0_newatt``.
+    """Convert weights of the reference's ``baseline0_newatt`` to the state of our UpDn.
 
-    Padding is the last word there and the first one here, so **token ids are theirs plus one**, and 0 pads. Both read
-    questions that are padded on the left. Answers are in their order. For another order of either, index rows of
-    ``embedding.weight``, and of the weight and bias of ``classifier.2``.
+    Padding is the last word there and the first one here, so **token ids are theirs plus one**, and 0 is padding. Both
+    pad questions on the left. Answers keep their order. For another order of words or answers, index the rows of
+    ``embedding.weight``, or of the weight and bias of ``classifier.2``.
 
     Args:
-        state: its state dict, such as ``torch.load("model.pth", map_location="cpu", weights_only=True)``.
+        state: State dict of the reference, such as ``torch.load("model.pth", map_location="cpu", weights_only=True)``.
 
     Returns:
-        What ``UpDn(NetworkSizes(embedding=300, hidden=1024), words=..., answers=..., feature_size=2048)`` loads by
-        ``load_state_dict``; ``words`` is their number of words plus one.
+        State dict for ``UpDn(NetworkSizes(embedding=300, hidden=1024), words=..., answers=..., feature_size=2048)``,
+        where ``words`` is their number of words plus one.
 
     Raises:
-        InputError: it is the state of something else.
+        InputError: It is the state of another model.
     """
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # of nn.DataParallel
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # nn.DataParallel's prefix
     faults = [f"missing {name}" for name in sorted(_NAMES.keys() - state.keys())]
     faults += [f"unexpected {name}" for name in sorted(state.keys() - _NAMES.keys())]
     faults += [
@@ -57,6 +57,6 @@ def from_reference_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ours = {_NAMES[name]: tensor.detach().clone() for name, tensor in state.items()}
     for name in _NORMALISED.values():
         norm = f"{name}.parametrizations.weight.original0"
-        ours[norm] = ours[norm].reshape(())  # has one dimension where torch is old
+        ours[norm] = ours[norm].reshape(())  # older versions of torch saved one dimension
     ours["embedding.weight"] = ours["embedding.weight"].roll(1, dims=0)
     return ours

@@ -1,8 +1,8 @@
-"""Stacked attention networks (Yang et al., CVPR 2016): a query looks at proposals twice, and learns from what it saw.
+"""Stacked attention networks (Yang et al., CVPR 2016): a query attends to proposals twice, and is updated each time.
 
-Grid features are proposals too: a ``(C, H, W)`` map has H * W of C features each, with the grid's cells as boxes.
-``updn-vqa prepare`` reads them as npz, one an image: ``x = map.reshape(C, H * W)``, and the cells in the same order,
-row by row, as ``bbox``.
+Grid features are proposals too: a ``(C, H, W)`` map is H * W proposals with C features, and the grid's cells are their
+boxes. ``updn-vqa prepare`` reads one npz for each image, with ``x = map.reshape(C, H * W)``, and the cells as ``bbox``
+in the same order, row by row.
 """
 
 import torch
@@ -14,16 +14,16 @@ from updn_vqa.networks.question import encode_question
 
 
 class San(VqaNetwork):
-    """Question and proposals to one logit for each answer.
+    """From question and proposals to one logit for each answer.
 
-    A query u, at first the question's encoding, looks at the projected proposals v twice, and adds what it sees::
+    A query u, at first the question's encoding, attends to the projected proposals v twice, and adds their mean::
 
         v = tanh(W f)
-        p = softmax(w . tanh(W_v v + W_u u))      the attention that is returned is the second one
+        p = softmax(w . tanh(W_v v + W_u u))      the second p is returned as attention
         u = sum_i p_i v_i + u
 
-    As in its authors' code, the LSTM begins at the first word: padding is not read. The paper answers with a softmax;
-    here, as for all networks, each answer has a sigmoid, and ``sizes.hidden`` is the size of everything.
+    As in its authors' code, the LSTM begins at the first word: padding is not read. The paper answers with a softmax.
+    Here, as in all networks, each answer has a sigmoid; ``sizes.hidden`` is the size of all layers.
     """
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
@@ -46,7 +46,7 @@ class San(VqaNetwork):
 
 
 class Glimpse(nn.Module):
-    """The weights of one look at the proposals."""
+    """Attention of a query to the proposals."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A Transformer encoder over the proposals and the question: residual streams, in which nothing has to be attended to.
+"""A Transformer encoder over the question and the proposals. Its residual stream can bypass attention.
 
 The layers are those of :class:`torch.nn.TransformerEncoderLayer` with ``norm_first=True`` (Vaswani et al., 2017; Xiong
-et al., 2020), written out, because the weights of the last layer are returned.
+et al., 2020). They are written out because the attention of the last layer is returned.
 """
 
 import torch
@@ -15,10 +15,10 @@ LAYERS, HEADS = 2, 4
 
 
 class Transformer(VqaNetwork):
-    """Question and proposals to one logit for each answer.
+    """From question and proposals to one logit for each answer.
 
-    The question, which a GRU reads, is one token among those of the proposals, and the answer is read off it. The
-    attention that is returned is what the question gives to the proposals in the last layer, on average over heads.
+    The question, encoded by a GRU, is one token beside those of the proposals, and answers are computed from it. The
+    attention that is returned is that of the question to the proposals in the last layer, averaged over heads.
     """
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
@@ -26,7 +26,7 @@ class Transformer(VqaNetwork):
         self.embedding = nn.Embedding(words, sizes.embedding, padding_idx=0)
         self.gru = nn.GRU(sizes.embedding, sizes.hidden, batch_first=True)
         self.project = nn.Linear(feature_size, sizes.hidden)
-        self.kind = nn.Parameter(torch.zeros(sizes.hidden))  # what tells the question from a proposal
+        self.kind = nn.Parameter(torch.zeros(sizes.hidden))  # distinguishes the question from the proposals
         self.layers = nn.ModuleList(Layer(sizes) for _ in range(LAYERS))
         self.classifier = nn.Sequential(
             nn.LayerNorm(sizes.hidden), nn.Dropout(sizes.classifier_dropout), nn.Linear(sizes.hidden, answers)
@@ -46,7 +46,7 @@ class Transformer(VqaNetwork):
 
 
 class Layer(nn.Module):
-    """Attention of all tokens to all, then each token by itself."""
+    """Attention among all tokens, then layers that process each token alone."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Layer(nn.Module):
     def forward(
         self, stream: Float[Tensor, "B N H"], there: Bool[Tensor, "B N"]
     ) -> tuple[Float[Tensor, "B N H"], Float[Tensor, "B N"]]:
-        """The stream after it, and the weights that the first token gives, on average over heads."""
+        """The stream after the layer, and the attention of the first token, averaged over heads."""
         split = self.query_key_value(self.norm_attention(stream)).unflatten(-1, (3, HEADS, -1))
         query, key, value = split.transpose(1, 3).unbind(2)  # (B, heads, N, H / heads) each
         scores = (query @ key.mT / query.shape[-1] ** 0.5).masked_fill(~there[:, None, None], -torch.inf)

@@ -1,8 +1,8 @@
 """Bottom-Up Top-Down attention for VQA (Anderson et al., CVPR 2018).
 
 The layers are those of the widely used "UpDn" reference (Teney et al., CVPR 2018, tips and tricks): weight-normalised
-fully connected layers, one GRU for the question, attention from a product of question and proposal, fusion by a
-product, and one sigmoid for each answer.
+fully connected layers, a GRU for the question, attention from the product of question and proposal, fusion by a
+product, and a sigmoid for each answer.
 """
 
 import torch
@@ -14,7 +14,7 @@ from updn_vqa.networks.question import encode_question
 
 
 class UpDn(VqaNetwork):
-    """Question and proposals to one logit for each answer.
+    """From question and proposals to one logit for each answer.
 
     ::
 
@@ -46,8 +46,8 @@ class UpDn(VqaNetwork):
         return VqaOutput(logits, attention, question)
 
     def scores(self, question: Float[Tensor, "B H"], features: Float[Tensor, "B K D"]) -> Float[Tensor, "B K"]:
-        """What the weights of proposals are the softmax of."""
-        # A proposal's score is w . (p * q) = p . (w * q), and there is one w * q for all proposals.
+        """Scores of the proposals, whose softmax is the attention."""
+        # A proposal's score is w . (p * q) = p . (w * q), and w * q is the same for all proposals.
         proposals = self.attend_dropout(self.attend_proposal(features))  # (B, K, H)
         query = self.attend_question(question) * self.attend_logit.weight
         scores: Tensor = (proposals @ query[..., None]).squeeze(-1) + self.attend_logit.bias
@@ -56,16 +56,16 @@ class UpDn(VqaNetwork):
     def image(
         self, attention: Float[Tensor, "B K"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
     ) -> Float[Tensor, "B H"]:
-        """What the answer is told of the image."""
+        """Encode the image by the proposals that are attended to."""
         seen: Tensor = self.image_net((attention[:, None] @ features).squeeze(1))
         return seen
 
 
 class UpDnBypass(UpDn):
-    """UpDn whose logits are a sum with those of a classifier that reads the question alone.
+    """UpDn that adds to its logits those of a classifier that reads only the question.
 
-    The answers' prior, which can be known without looking, reaches the logits through that classifier, where the
-    proposals have no gradient. So attention alone does not decide which answers the network prefers.
+    Answers that are likely without looking at the image get their logits from that classifier, in which the proposals
+    have no gradient. So the logits do not depend on attention alone.
     """
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
@@ -80,10 +80,10 @@ class UpDnBypass(UpDn):
 
 
 class UpDnMean(UpDn):
-    """UpDn that is also told of the mean of all proposals, which no attention gates.
+    """UpDn that also reads the mean of all proposals, past its attention.
 
-    The paper's argument against aligning attention is about networks like this one: they may answer from what their
-    attention does not look at.
+    The paper's argument against aligning attention is about networks like this one, which may answer from proposals
+    that they do not attend to.
     """
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
@@ -99,7 +99,7 @@ class UpDnMean(UpDn):
 
 
 class UpDnConcat(UpDn):
-    """UpDn with the attention of its authors: a layer reads question and proposal side by side (Anderson et al.)."""
+    """UpDn with its authors' attention: a layer reads question and proposal, concatenated (Anderson et al.)."""
 
     def __init__(self, sizes: NetworkSizes, *, words: int, answers: int, feature_size: int) -> None:
         super().__init__(sizes, words=words, answers=answers, feature_size=feature_size)
@@ -107,8 +107,8 @@ class UpDnConcat(UpDn):
         del self.attend_question
 
     def scores(self, question: Float[Tensor, "B H"], features: Float[Tensor, "B K D"]) -> Float[Tensor, "B K"]:
-        beside = torch.cat([question[:, None].expand(-1, features.shape[1], -1), features], -1)
-        scores: Tensor = self.attend_logit(self.attend_dropout(self.attend_proposal(beside))).squeeze(-1)
+        joint = torch.cat([question[:, None].expand(-1, features.shape[1], -1), features], -1)
+        scores: Tensor = self.attend_logit(self.attend_dropout(self.attend_proposal(joint))).squeeze(-1)
         return scores
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from updn_common.reports.explanation import Choice
 from updn_common.reports.figures import draw, find_images
 from updn_common.reports.page import Figure, Section
 from updn_common.reports.rows import Column
@@ -15,7 +16,7 @@ from updn_common.runs.importance import Importance
 from updn_common.studies import report
 from updn_common.studies.study import Arm, StudyRun
 from updn_vqa.data.prepared import PreparedData
-from updn_vqa.evaluation.explain import CHOSEN, READING_GUIDE, Choice, choose_questions, draw_explanations
+from updn_vqa.evaluation.explain import CHOSEN, READING_GUIDE, choose_questions, draw_explanations
 from updn_vqa.studies.definitions import Study
 from updn_vqa.training.measure import load_model
 from updn_vqa.training.methods import Method, Scale

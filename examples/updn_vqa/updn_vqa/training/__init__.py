@@ -1,1 +1,1 @@
-"""What is learned, and the loop that learns it."""
+"""Methods, their losses, and the training loop."""

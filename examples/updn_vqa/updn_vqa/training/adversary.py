@@ -1,20 +1,20 @@
 r"""AdvReg: a question-only adversary and a difference of entropies (Ramakrishnan, Agrawal and Lee, NeurIPS 2018).
 
-Language priors live in the question's encoding q. So an adversary :math:`f_Q` learns to answer from q alone, and the
-network learns to encode questions so that it cannot; beside that, looking at the image should make the network surer
-than the adversary is:
+Language priors are in the question's encoding q. So an adversary :math:`f_Q` learns to answer from q alone, and the
+network learns to encode questions so that the adversary fails. Besides, the image should make the network surer than
+the adversary:
 
 .. math::
     \min_{\text{adversary}} L_Q \qquad
     \min_{\text{network}} L_{task} - \lambda_Q L_Q - \lambda_H \left(H(A | Q) - H(A | Q, I)\right)
 
 :math:`L_Q` is the adversary's loss on the answers, :math:`H(A | Q)` the entropy of its prediction, and
-:math:`H(A | Q, I)` that of the network's. It needs no hints.
+:math:`H(A | Q, I)` the entropy of the network's prediction. No hints are needed.
 
-Where the paper leaves room, our choices: :math:`L_Q` is the same binary cross entropy as the network's; entropies are
-those of the softmax of the logits, since a sigmoid for each answer is no distribution over them; and the entropies do
-not train the adversary, which stays an honest estimate of what the question alone tells. Reversal blinds this very
-adversary: one that is trained anew on the encodings afterwards can find much of the priors again.
+Where the paper leaves room, we chose: :math:`L_Q` is the same binary cross entropy as the network's. Entropies are
+those of the softmax of the logits, since one sigmoid for each answer is not a distribution over answers. The entropies
+do not train the adversary, which keeps estimating what can be answered from the question alone. Reversal works against
+this adversary only: a new one, trained afterwards on the encodings, can find much of the priors again.
 """
 
 from jaxtyping import Float
@@ -36,17 +36,17 @@ class QuestionOnlyAdversary(nn.Module):
         return logits
 
     def frozen(self, question: Float[Tensor, "B Q"]) -> Float[Tensor, "B A"]:
-        """The same logits; a loss on them trains the question's encoding, not the adversary."""
+        """The same logits, but a loss on them trains only the question's encoding, not the adversary."""
         weights = {name: parameter.detach() for name, parameter in self.layers.named_parameters()}
         logits: Tensor = functional_call(self.layers, weights, question)
         return logits
 
 
 def reverse_gradient(x: Tensor, weight: float) -> Tensor:
-    """``x``, whose gradient is turned round: multiplied by ``-weight`` (Ganin and Lempitsky, ICML 2015)."""
+    """Return ``x``; its gradient is multiplied by ``-weight`` (Ganin and Lempitsky, ICML 2015)."""
     return x.detach() - weight * (x - x.detach())
 
 
 def entropy(logits: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
-    """Entropy of the softmax, in nats: from 0 to log A."""
+    """Entropy of the softmax in nats, from 0 to log A."""
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)

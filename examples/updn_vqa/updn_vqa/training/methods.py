@@ -1,16 +1,17 @@
 """What can be trained: each method is one row of a results table, each scale a set of sizes and a schedule.
 
-Beside the paper's systems stand the controls of Shrestha et al. (ACL 2020): hints without information. Whatever a
-control gains, the hints did not.
+Beside the paper's systems there are the controls of Shrestha et al. (ACL 2020), whose hints have no information. Gains
+that a control has too are not due to human hints.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import tyro
 
-from updn_common.data.control_hints import Hints
-from updn_common.runs.importance import Importance
+from updn_common.errors import check_range
+from updn_common.runs.importance import HintOptions
+from updn_common.runs.options import Schedule
 from updn_vqa.networks import NetworkSizes
 
 Supervision = Literal["none", "importance", "attention", "self-critical", "visfis", "zero-out"]
@@ -20,54 +21,37 @@ Score = Literal["ground-truth", "annotated"]
 
 @dataclass(frozen=True)
 class VisFis:
-    """Weights of the four VisFIS objectives among each other: its authors' numbers for UpDn and VQA-HAT.
+    """Relative weights of the four VisFIS objectives; the defaults are its authors' for UpDn and VQA-HAT.
 
-    They do not weigh quite the same: `visfis.py` says why.
+    The same weights do not give quite the same balance here: `visfis.py` says why.
     """
 
     sufficiency: float = 1.0
-    """Answer from the important proposals alone."""
+    """Weight of answering from the important proposals alone."""
     uncertainty: float = 1.0
-    """All answers as likely without them."""
+    """Weight of finding all answers equally likely without the important proposals."""
     invariance: float = 0.1
-    """No importance of the unimportant ones."""
+    """Weight of giving the unimportant proposals no importance."""
     alignment: float = 0.1
-    """Importance proportional to the human score."""
+    """Weight of importance that is proportional to the human score."""
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(HintOptions):
     """What is learned beside answering questions: from hinted questions, or against an adversary."""
 
     supervision: Supervision = "none"
-    """Rank importance (HINT) or attention weights as the hints do, criticise wrong answers (SCR), the four objectives
-    of VisFIS, or ask for no answer at all (zero-out)."""
-    hints: Hints = "human"
-    """Which hints to train with: human ones, another question's (permuted), random ones, or 1 - s (irrelevant)."""
-    importance: Importance = "sum"
-    """The gradient's sum over features (the paper), in which they may cancel, or its norm."""
-    probes: int = 16
-    """Random directions that estimate the norm, drawn anew in each step; 0 takes it exactly, at twice the price."""
-    weight: float = 30.0
-    """Weight of the loss on hinted questions; the answers' loss has weight 1."""
-    margin: float = 0.4
-    """How far apart importances should be for each unit of human gap."""
-    min_gap: float = 0.5
-    """Leave out pairs whose human scores differ by no more than this."""
-    relative: bool = False
-    """Take a question's human scores relative to their own range, so that margin and gap fit every kind of hint."""
-    scale_free: bool = True
-    """Divide a question's importances by the sum of their absolute values."""
-    pair_reduction: Literal["sum", "mean"] = "mean"
-    """Over a question's pairs of proposals."""
+    """Loss on hinted questions: rank importance (HINT) or attention weights as people do, criticise wrong answers
+    (self-critical: SCR), the four objectives of VisFIS, or give no answer at all (zero-out)."""
     score: Score = "ground-truth"
-    """Importance is its gradient: the annotated answer's logit (the paper), or the sum over all answers given."""
+    """Score whose gradient is the importance: the annotated answer's logit (the paper), or the sum of the logits of all
+    annotators' answers."""
     task_on: TaskOn = "all"
     """Answer all questions, or fine-tune on the hinted ones only."""
     threshold: float = 0.55
-    """Proposals of a higher human score are important (SCR and VisFIS)."""
+    """Proposals with a higher human score are important (SCR and VisFIS)."""
     critical: float = 75.0
-    """SCR: weight of the self-critical loss, where influence strengthening has 1; 1,500 to 20 in its authors' code."""
+    """SCR: weight of the self-critical loss relative to influence strengthening; its authors' code has 1,500 / 20."""
     visfis: VisFis = field(default_factory=VisFis)
     adversary: float = 0.0
     """AdvReg's lambda_Q: weight of the reversed gradient of a question-only adversary."""
@@ -78,6 +62,13 @@ class Method:
     def adversarial(self) -> bool:
         """Whether there is an adversary."""
         return self.adversary > 0 or self.entropy_gap > 0
+
+    def check(self) -> None:
+        """Check the ranges of the options; see `HintOptions.check`."""
+        super().check()
+        check_range(0, 1, threshold=self.threshold)
+        check_range(0, critical=self.critical, adversary=self.adversary, entropy_gap=self.entropy_gap)
+        check_range(0, **{f"visfis.{name}": weight for name, weight in asdict(self.visfis).items()})
 
 
 UNSIGNED = Method(supervision="importance", importance="norm", weight=10.0, margin=0.8, min_gap=0.0, relative=True)
@@ -102,7 +93,6 @@ METHODS: dict[str, Method] = {
     "base-on-hinted": Method(supervision="none", task_on="hinted"),
 }
 
-
 METHOD_HELP = {
     "base": "Without hints: the control of equal budget.",
     "hint": "Importance ranks as people do: signed form.",
@@ -116,7 +106,7 @@ METHOD_HELP = {
     "random": "Control: hint, with random hints.",
     "zero-out": "Control: no answer at all to hinted questions.",
     "adv-reg": "Without hints: against a question-only adversary.",
-    "scr": "Wrong answers should not lean on what matters.",
+    "scr": "Wrong answers should not rely on what matters.",
     "visfis": "Right from important proposals, unsure without.",
     "hint-on-hinted": "Hint, fine-tuned on the hinted questions only.",
     "base-on-hinted": "Its control: the same questions, without hints.",
@@ -124,27 +114,29 @@ METHOD_HELP = {
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Schedule):
     """Sizes of the network and the training schedule."""
 
-    model: NetworkSizes = field(default_factory=NetworkSizes)
-    optimizer: Literal["adam", "adamax"] = "adam"
     learning_rate: float = 2e-5
-    """The same in every step."""
     clip: float = 0.25
-    """Largest norm of the gradient; inf leaves it as it is."""
     steps: int = 10_000
     evaluate_every: int = 500
-    """Steps between evaluations on the development split; a checkpoint is written with each."""
     batch_size: int = 512
-    """Questions in a step, over all processes."""
     hint_batch_size: int = 64
     """Hinted questions in a step, over all processes, beside those of --batch-size."""
-    continues: bool = False
-    """It is for going on from a trained network: without --start-from, there is a warning."""
+    optimizer: Literal["adam", "adamax"] = "adam"
+    """Optimiser."""
     kept: float = 1.0
-    """Share of that network's weights to begin with; other random ones have the rest: shrink and perturb (Ash and
-    Adams, NeurIPS 2020)."""
+    """Share of the weights of --start-from to begin with; new random weights have the rest: shrink and perturb (Ash
+    and Adams, NeurIPS 2020)."""
+    model: NetworkSizes = field(default_factory=NetworkSizes)
+
+    def check(self) -> None:
+        """Check the ranges of the options; see `Schedule.check`."""
+        super().check()
+        self.model.check()
+        check_range(1, hint_batch_size=self.hint_batch_size)
+        check_range(0, 1, kept=self.kept)
 
 
 SMALL = NetworkSizes(embedding=32, hidden=128, attention_dropout=0.0, classifier_dropout=0.0)
@@ -159,12 +151,12 @@ SCALES: dict[str, Scale] = {
 SCALE_HELP = {
     "shapes": "Small network, for worlds of shapes_cp.",
     "shapes-base": "Half of its steps, for a base network there.",
-    "shapes-finetune": "The other half, to go on from that.",
+    "shapes-finetune": "The other half, for a trained network.",
     "vqa": "Full size, for a base network on VQA or VQA-CP.",
-    "vqa-finetune": "Full size, small steps, to go on from that.",
+    "vqa-finetune": "Full size, small steps, for a trained network.",
 }
 
-# On the command line, a method and a scale are subcommands whose values are defaults of flags.
+# On the command line, methods and scales are subcommands, and their values are the defaults of flags.
 if TYPE_CHECKING:
     MethodChoice: TypeAlias = Method
     ScaleChoice: TypeAlias = Scale

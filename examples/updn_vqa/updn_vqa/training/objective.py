@@ -1,7 +1,7 @@
-"""Everything that one training step differentiates, in one forward pass.
+"""The whole loss of a training step, computed in one forward pass.
 
-The importance is a gradient, and a data-parallel wrapper synchronises only what happens inside of its forward. So the
-*whole* loss, importance included, is computed in here, and the trainer wraps this module, not the network.
+The importance is a gradient, and a data-parallel wrapper synchronises only what happens inside its forward pass. So the
+*whole* loss, importance included, is computed here, and the trainer wraps this module, not the network.
 """
 
 from typing import NamedTuple
@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from hint_loss import hint_ranking_loss, proposal_importance
-from updn_common.runs.importance import follow
+from hint_loss import proposal_importance
+from updn_common.runs.importance import require_importance
 from updn_vqa.data.prepared import VqaBatch
 from updn_vqa.networks import VqaNetwork, VqaOutput
 from updn_vqa.training.adversary import QuestionOnlyAdversary, entropy, reverse_gradient
@@ -21,25 +21,25 @@ from updn_vqa.training.self_critical import critical_loss, find_rivals, influenc
 from updn_vqa.training.visfis import alignment_loss, invariance_loss, remove, uncertainty_loss
 
 BY_IMPORTANCE = ("importance", "self-critical", "visfis")
-"""Supervision that differentiates the importance."""
+"""Kinds of supervision whose loss depends on importance."""
 
 
 class Losses(NamedTuple):
-    """The loss to back-propagate, and its parts for the record."""
+    """The loss to back-propagate, and its detached parts, which are logged."""
 
     total: Float[Tensor, ""]
     task: Float[Tensor, ""]
-    """Of the answers, and of the network's parts if these have losses of their own."""
+    """Loss on the answers, and losses of the network's parts if these are trained separately."""
     hint: Float[Tensor, ""]
     adversary: Float[Tensor, ""]
-    """How badly the question-only adversary answers; 0 without one."""
+    """Loss of the question-only adversary; 0 without one."""
 
 
 class Objective(nn.Module):
-    """The answers' loss on a batch of questions, plus the hints' loss on a batch of hinted ones."""
+    """The loss on the answers to a batch of questions, plus the loss on hints of a batch of hinted questions."""
 
     def __init__(self, model: VqaNetwork, method: Method, example: VqaBatch | None = None) -> None:
-        """Add the adversary that a method with one needs; an ``example`` tells its sizes."""
+        """Create the adversary if the method has one; its sizes follow from an ``example`` of a batch."""
         super().__init__()
         self.model = model
         self.method = method
@@ -57,13 +57,13 @@ class Objective(nn.Module):
         """Compute the losses of one process's share of a step.
 
         Args:
-            batch: questions to answer.
-            hinted: questions with a hint; ``human`` is NaN where it does not know. None for no hints.
-            task_scale: turns this batch's mean into its part of the step's mean.
-            hint_scale: turns this batch's sum over hinted questions into its part of the step's mean.
+            batch: Questions to answer.
+            hinted: Questions with hints; None to train without.
+            task_scale: Factor that turns this batch's mean into its part of the step's mean.
+            hint_scale: Factor that turns this batch's sum over hinted questions into its part of the step's mean.
         """
-        output, of_parts = self.model.training_output(batch.tokens, batch.features, batch.mask, batch.ground_truth)
-        total = task = (answer_loss(output.logits, batch.answer_scores) + of_parts).mean() * task_scale
+        output, part_losses = self.model.training_output(batch.tokens, batch.features, batch.mask, batch.ground_truth)
+        total = task = (answer_loss(output.logits, batch.answer_scores) + part_losses).mean() * task_scale
         hint = adversary = torch.zeros_like(task)
         if hinted is not None:
             hint = self.hint_losses(hinted).sum() * hint_scale
@@ -76,37 +76,25 @@ class Objective(nn.Module):
         return Losses(total, task.detach(), hint.detach(), adversary.detach())
 
     def hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
-        """What the method charges each hinted question for; 0 for one that `teaches` says nothing of."""
-        return torch.where(teaches(self.method, hinted), self._hint_losses(hinted), 0.0)
+        """The loss on the hint of each question, 0 where `trained_hints` is false."""
+        return torch.where(trained_hints(self.method, hinted), self._hint_losses(hinted), 0.0)
 
     def _hint_losses(self, hinted: VqaBatch) -> Float[Tensor, " B"]:
-        supervision, importance, features = self.method.supervision, self.method.importance, hinted.features
-        if supervision in BY_IMPORTANCE:
-            features = follow(features, importance, self.method.probes)
+        method, features = self.method, hinted.features
+        if method.supervision in BY_IMPORTANCE:
+            features = require_importance(features, method.importance, method.probes)
         output = self.model(hinted.tokens, features, hinted.mask)
-        if supervision == "zero-out":
+        if method.supervision == "zero-out":
             return answer_loss(output.logits, torch.zeros_like(output.logits))
-        if supervision == "attention":
-            return self._ranking(output.attention, hinted)
-        if supervision == "self-critical":
+        if method.supervision == "attention":
+            return method.ranking_losses(output.attention, hinted.human, hinted.mask)
+        if method.supervision == "self-critical":
             return self._self_critical(output, features, hinted)
-        score = decision_score(output.logits, hinted, self.method.score)
-        alpha = proposal_importance(score, features, reduction=importance)
-        return self._ranking(alpha, hinted) if supervision == "importance" else self._visfis(alpha, hinted)
-
-    def _ranking(self, alpha: Float[Tensor, "B K"], hinted: VqaBatch) -> Float[Tensor, " B"]:
-        """HINT, and alignment of attention."""
-        return hint_ranking_loss(
-            alpha,
-            hinted.human,
-            mask=hinted.mask & ~hinted.human.isnan(),
-            margin=self.method.margin,
-            min_gap=self.method.min_gap,
-            relative=self.method.relative,
-            scale_free=self.method.scale_free,
-            pair_reduction=self.method.pair_reduction,
-            reduction="none",
-        )
+        score = decision_score(output.logits, hinted, method.score)
+        alpha = proposal_importance(score, features, reduction=method.importance)
+        if method.supervision == "visfis":
+            return self._visfis(alpha, hinted)
+        return method.ranking_losses(alpha, hinted.human, hinted.mask)
 
     def _self_critical(
         self, output: VqaOutput, features: Float[Tensor, "B K D"], hinted: VqaBatch
@@ -144,8 +132,8 @@ def answer_loss(logits: Float[Tensor, "B A"], answer_scores: Float[Tensor, "B A"
     return F.binary_cross_entropy_with_logits(logits, answer_scores, reduction="none").sum(-1)
 
 
-def teaches(method: Method, hinted: VqaBatch) -> Bool[Tensor, " B"]:
-    """Which questions a method's hints are about: those with a hint and, to rank importance, the score behind it."""
+def trained_hints(method: Method, hinted: VqaBatch) -> Bool[Tensor, " B"]:
+    """Whether each question's hint is trained: it has one and, where importance is ranked, the score behind that."""
     if method.supervision not in ("importance", "self-critical"):
         return hinted.hinted
     known = hinted.ground_truth >= 0 if method.score == "ground-truth" else (hinted.answer_scores > 0).any(-1)
@@ -155,9 +143,9 @@ def teaches(method: Method, hinted: VqaBatch) -> Bool[Tensor, " B"]:
 def decision_score(logits: Float[Tensor, "B A"], batch: VqaBatch, score: Score = "ground-truth") -> Float[Tensor, " B"]:
     """The score whose gradient is the importance.
 
-    ``ground-truth`` is the logit of the annotated answer, the paper's choice and our default; ``annotated`` the sum of
-    the logits of all answers that any annotator gave, as in public re-implementations. A question whose annotated
-    answer is not in the vocabulary has the score 0, and so has its importance; its hint teaches nothing.
+    ``ground-truth`` is the logit of the annotated answer, the paper's choice and our default. ``annotated`` is the sum
+    of the logits of all annotators' answers, as in public re-implementations. If the annotated answer is not in the
+    vocabulary, score and importance are 0, and `trained_hints` is false.
     """
     if score == "annotated":
         return torch.where(batch.answer_scores > 0, logits, 0.0).sum(-1)

@@ -13,19 +13,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from updn_common.console import plain_console
-from updn_common.data.control_hints import control_hints
 from updn_common.data.loading import load_ahead
-from updn_common.data.stream import Stream, fold, generator
+from updn_common.data.stream import Stream, fold
 from updn_common.errors import InputError
-from updn_common.progress import track
 from updn_common.runs.processes import make_accelerator
-from updn_common.runs.training import check_cut, check_finite, cut, load_start, open_run
+from updn_common.runs.steps import EpochHints, Share, draw_hinted
+from updn_common.runs.training import TrainingState, check_finite, open_run
 from updn_vqa.data.glove import start_from_word_vectors
 from updn_vqa.data.prepared import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.networks import build_network
 from updn_vqa.training.config import TrainConfig
 from updn_vqa.training.measure import measure
-from updn_vqa.training.objective import Objective, teaches
+from updn_vqa.training.objective import Objective, trained_hints
 
 MicroBatches = list[tuple[VqaBatch, VqaBatch | None]]
 
@@ -34,7 +33,7 @@ def train(config: TrainConfig) -> None:
     """Train a network; the best checkpoint is chosen on the development split.
 
     Raises:
-        InputError: an option, the data, or a checkpoint does not fit; nothing is overwritten.
+        InputError: An option, the data, or a checkpoint does not fit; nothing is overwritten.
     """
     config.check()
     method, scale = config.method, config.scale
@@ -48,32 +47,25 @@ def train(config: TrainConfig) -> None:
     development = data.split("dev")
     steps = TrainingSteps(data.split("train"), config, accelerator)
 
-    torch.manual_seed(
-        fold(config.seed) if config.start_from is None else fold(config.seed, 0)
-    )  # not as the start began
+    # Weights that are mixed into those of another run should differ from the random weights that it began with.
+    torch.manual_seed(fold(config.seed) if config.start_from is None else fold(config.seed, 0))
     model = build_network(scale.model, data)
     start_from_word_vectors(model, config.data)
     model.explained_by = method.importance
     objective = Objective(model, method, example=steps.split.batch([0]))
-    adversary = objective.adversary or torch.nn.Identity()
     optimizer_class = torch.optim.Adam if scale.optimizer == "adam" else torch.optim.Adamax
     optimizer = optimizer_class(objective.parameters(), lr=scale.learning_rate)
-    done, best = load_start(
-        config, model, optimizer, processes=accelerator.num_processes, auxiliary=adversary, kept=scale.kept
-    )
+    state = TrainingState(model, optimizer, objective.adversary)
+    state.load(config, processes=accelerator.num_processes, kept=scale.kept)
     objective, optimizer = accelerator.prepare(objective, optimizer)
 
-    with open_run(config, accelerator, done, for_trained="this scale is" if scale.continues else "") as run:
-        if run is not None and not config.resume:
-            progress = {"step": 0, "best": best}
-            run.save_checkpoint("last", model.state_dict(), optimizer.optimizer, progress, adversary.state_dict())
+    with open_run(config, accelerator, state, for_trained="this scale is" if scale.continues else "") as run:
         pin_memory = accelerator.device.type == "cuda"
-        loader = load_ahead(steps, range(done, scale.steps), workers=config.workers, pin_memory=pin_memory)
-        batches = loader if run is None else track(loader, config.out.name, total=scale.steps - done)
-        for step, micro_batches in enumerate(batches, start=done):
+        loader = load_ahead(steps, range(state.step, scale.steps), workers=config.workers, pin_memory=pin_memory)
+        for step, micro_batches in enumerate(run.track(loader, total=scale.steps), start=state.step):
             torch.manual_seed(fold(config.seed, step, accelerator.process_index))  # dropout, random directions
             # The step's mean is over the hinted questions of all processes and micro-batches.
-            hinted_here = sum(int(teaches(method, hinted).sum()) for _, hinted in micro_batches if hinted)
+            hinted_here = sum(int(trained_hints(method, hinted).sum()) for _, hinted in micro_batches if hinted)
             hinted_everywhere = accelerator.reduce(torch.tensor(hinted_here, device=accelerator.device), "sum")
             hint_scale = accelerator.num_processes / hinted_everywhere.clamp(min=1)  # DDP averages over processes
             parts = torch.zeros(3, device=accelerator.device)
@@ -99,17 +91,11 @@ def train(config: TrainConfig) -> None:
                     losses_now["train/adversary_loss"] = question_only
                 check_finite(config.out, step + 1, losses_now)
                 summary = measure(model, development, accelerator).summary()
-                if run is not None:
-                    improved = summary["accuracy"] > best
-                    best = max(best, summary["accuracy"])
-                    run.log(step + 1, **{f"development/{k}": v for k, v in summary.items()}, **losses_now)
-                    state, progress = model.state_dict(), {"step": step + 1, "best": best}
-                    if improved:
-                        run.save_checkpoint("best", state, None, progress)
-                    run.save_checkpoint("last", state, optimizer.optimizer, progress, adversary.state_dict())
+                metrics = {f"development/{name}": value for name, value in summary.items()}
+                run.keep(step + 1, summary["accuracy"], metrics | losses_now)
                 accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        plain_console(soft_wrap=True).print(f"{config.out}: best accuracy on the development split {best:.2f} %")
+        plain_console(soft_wrap=True).print(f"{config.out}: best accuracy on the development split {state.best:.2f} %")
 
 
 class TrainingSteps(Dataset[MicroBatches]):
@@ -117,54 +103,37 @@ class TrainingSteps(Dataset[MicroBatches]):
 
     def __init__(self, split: VqaSplit, config: TrainConfig, accelerator: Accelerator) -> None:
         """Check that the steps can be cut evenly, and choose which hints are used."""
-        scale, self.config, self.split = config.scale, config, split
-        self.rank, self.ranks = accelerator.process_index, accelerator.num_processes
+        method, scale, self.split, self.steps = config.method, config.scale, split, config.scale.steps
         sizes = {"batch_size": scale.batch_size, "hint_batch_size": scale.hint_batch_size}
-        check_cut(accelerator, config.micro_batches, **sizes)
-        asked, self.hints = torch.arange(len(split)), None
-        self._drawn: dict[int, Float[Tensor, "M K"]] = {}
-        if config.method.supervision != "none" or config.method.task_on == "hinted":
-            self.pool = choose_hints(split, config.hint_share, config.seed)
-        if config.method.supervision != "none":
-            self.hints = Stream(torch.arange(len(self.pool)), scale.hint_batch_size, fold(config.seed, 2))
-            self._human(0)  # refuses hints that cannot be had
-        if config.method.task_on == "hinted":
-            asked = split.hinted_indices[self.pool]
-        self.questions = Stream(asked, scale.batch_size, fold(config.seed, 1))
+        self.share = Share.of(accelerator, config.micro_batches, **sizes)
+        questions, self.hints = torch.arange(len(split)), None
+        if method.supervision != "none" or method.task_on == "hinted":
+            chosen = choose_hints(split, config.hint_share, config.seed)
+            if method.task_on == "hinted":
+                questions = split.hinted_indices[chosen]
+            if method.supervision != "none":
+                self.hints = EpochHints(split.hints, chosen, method.hints, config.seed)
+                self.hinted = Stream(chosen, scale.hint_batch_size, fold(config.seed, 2))
+        self.questions = Stream(questions, scale.batch_size, fold(config.seed, 1))
 
     def __len__(self) -> int:
-        return self.config.scale.steps
+        return self.steps
 
     def __getitem__(self, step: int) -> MicroBatches:
-        batches = [self.split.batch(part) for part in self._mine(self.questions.batch(step))]
+        batches = [self.split.batch(part) for part in self.share.cut(self.questions.batch(step))]
         if self.hints is None:
             return [(batch, None) for batch in batches]
-        human = self._human(self.hints.epoch(step))
-        parts = self._mine(self.hints.batch(step))
-        return [(batch, self._hinted(part, human)) for batch, part in zip(batches, parts, strict=True)]
-
-    def _human(self, epoch: int) -> Float[Tensor, "M K"]:
-        """The hints of an epoch; most methods' are the same in all."""
-        kind, seed = self.config.method.hints, self.config.seed
-        key = epoch if kind == "random-per-epoch" else 0
-        if key not in self._drawn:
-            self._drawn = {key: control_hints(self.split.hints[self.pool], kind, seed=seed, epoch=key)}
-        return self._drawn[key]
+        human = self.hints.of(self.hinted.epoch(step))
+        parts = self.share.cut(self.hinted.batch(step))
+        return [(batch, self._hinted(rows, human)) for batch, rows in zip(batches, parts, strict=True)]
 
     def _hinted(self, rows: Int[Tensor, " B"], human: Float[Tensor, "M K"]) -> VqaBatch:
-        batch = self.split.batch(self.split.hinted_indices[self.pool[rows]])
+        """The questions of some hints, with the hints of an epoch."""
+        batch = self.split.batch(self.split.hinted_indices[rows])
         return batch._replace(human=human[rows, : batch.mask.shape[1]])
 
-    def _mine(self, indices: Int[Tensor, " N"]) -> list[Int[Tensor, " B"]]:
-        return cut(indices, self.rank, self.ranks, self.config.micro_batches)
 
-
-def choose_hints(split: VqaSplit, share: float, seed: int) -> Int[Tensor, " M"]:
-    """Positions in ``split.hinted_indices`` of the hints to use; a smaller share is a subset of a larger one."""
+def choose_hints(split: VqaSplit, share: float, seed: int) -> Int[Tensor, " C"]:
+    """Choose rows of ``split.hints`` to use; see `draw_hinted`."""
     available = len(split.hinted_indices)
-    wanted = round(share * len(split))
-    if available == 0:
-        raise InputError(f"None of the {len(split)} train questions has a hint: prepare the data with --hints.")
-    if wanted == 0:
-        raise InputError(f"--hint-share {share:g} of {len(split)} train questions is none: choose a larger share.")
-    return torch.randperm(available, generator=generator(seed, 3))[:wanted]
+    return draw_hinted(available, len(split), share, seed, samples="questions", remedy="--hints")

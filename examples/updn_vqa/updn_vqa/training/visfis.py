@@ -1,30 +1,31 @@
 r"""VisFIS: four objectives for being right for the right reasons (Ying, Hase and Bansal, NeurIPS 2022).
 
-People say which proposals e are important for a question. The network f should
+People mark the proposals e that are important for a question. The network f should
 
-- answer from them alone, *sufficiency*: :math:`L_{task}(f(x_e), y)`;
-- not know without them, *uncertainty*: :math:`KL(\text{uniform} \,\|\, f(x_{\bar e}))`;
+- answer from these alone, *sufficiency*: :math:`L_{task}(f(x_e), y)`;
+- be uncertain without them, *uncertainty*: :math:`KL(\text{uniform} \,\|\, f(x_{\bar e}))`;
 - ignore the others, *invariance*: :math:`\frac{1}{K} \sum_{r \notin e} |\alpha_r| / \lVert \alpha \rVert_2`;
 - weigh all as people do, *alignment* (plausibility): :math:`1 - \cos(\alpha, s)`,
 
 where :math:`\alpha` is HINT's importance, s the human score, and a proposal is important if s is above a threshold
-(0.55 for VQA-HAT, in the authors' code). What is taken away from x is replaced by -1, as there.
+(0.55 for VQA-HAT, in the authors' code). Proposals that are removed from x are replaced by -1, as there.
 
 Where the paper leaves room, or we differ: the distribution that should be uniform is the softmax of the logits, since
-a sigmoid for each answer is no distribution over them; and a question without an important (unimportant) proposal has
-no sufficiency (uncertainty and invariance) loss.
+one sigmoid for each answer is not a distribution over answers; and a question without important (unimportant) proposals
+has no sufficiency (uncertainty and invariance) loss.
 
 The authors' code (``components/losses.py`` of https://github.com/zfying/visfis, run by ``visfis_updn.sh``) has the same
-invariance and alignment. It differs in this:
+invariance and alignment, and these differences:
 
-- **softmax**: answers have one softmax. The answers' loss and sufficiency are its cross entropy with the one answer of
-  highest soft score. Here they are the sigmoids' binary cross entropy with all soft scores, summed over answers;
-- **uncertainty**: the divergence is divided by the number of answers A. ``VisFis.uncertainty = 1 / A`` does so here;
+- **softmax**: their network has a softmax over answers. The answers' loss and sufficiency are its cross entropy with
+  the answer of highest soft score. Here they are the sigmoids' binary cross entropy with all soft scores, summed over
+  answers;
+- **uncertainty**: their divergence is divided by the number of answers A; ``VisFis.uncertainty = 1 / A`` does so here;
 - **weights**: 1, 1, 0.1 and 0.1, as here, on UpDn with VQA-HAT (on their other data, 1 instead of 0.1), beside an
-  answers' loss of weight 1. Here ``--weight`` multiplies all four, and because of the first two points the same numbers
-  do not mean the same balance;
-- **importance** is the gradient of the sum of the logits of all annotated answers (here ``--score annotated``);
-- **means** run over all questions of a batch. Here they run over those with a hint.
+  answers' loss of weight 1. Here ``--weight`` multiplies all four, and because of the first two differences the same
+  weights do not give the same balance;
+- **importance**: theirs is the gradient of the sum of the logits of all annotated answers (here ``--score annotated``);
+- **means**: theirs are over all questions of a batch, ours over those with hints.
 """
 
 import math
@@ -38,12 +39,12 @@ REMOVED = -1.0
 
 
 def remove(features: Float[Tensor, "B K D"], proposals: Bool[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
-    """The features, with those of some proposals replaced."""
+    """Replace the features of some proposals by ``REMOVED``."""
     return torch.where(proposals[..., None], REMOVED, features)
 
 
 def uncertainty_loss(logits: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
-    """Divergence of the softmax from the uniform distribution, 0 if all answers are as likely."""
+    """Divergence of the softmax from the uniform distribution; 0 if all answers are equally likely."""
     return -logits.log_softmax(-1).mean(-1) - math.log(logits.shape[-1])
 
 
@@ -58,6 +59,6 @@ def invariance_loss(
 def alignment_loss(
     alpha: Float[Tensor, "B K"], human: Float[Tensor, "B K"], known: Bool[Tensor, "B K"]
 ) -> Float[Tensor, " B"]:
-    """How far the importance points away from the human scores, from 0 to 2; 0 for questions without a hint."""
+    """One minus the cosine of importance and human scores, from 0 to 2; 0 for questions without hints."""
     cosine = F.cosine_similarity(torch.where(known, alpha, 0.0), torch.where(known, human, 0.0), dim=-1)
     return torch.where(known.any(-1), 1 - cosine, 0.0)

@@ -1,4 +1,4 @@
-"""The concepts that the train questions and their answers speak of, and their clusters."""
+"""The concepts that train questions and their answers name, and their clusters."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +20,15 @@ from updn_vqa.networks.gvqa.lexicon import NONE, Concepts, match_question_types
 
 ANSWERS_PER_CLUSTER = 20
 MOST_WORDS = 2000
-"""Content words that become concepts, beside the answers."""
+"""Largest number of content words that become concepts, beside the answers."""
 VERDICTS = ("yes", "no")
 
 
 def find_concepts(data: PreparedData) -> Concepts:
-    """Collect concepts from the train questions of prepared data; the same data have the same concepts.
+    """Collect concepts from the train questions of prepared data; a pure function of the data.
 
     Raises:
-        InputError: Yes, no, or all others are not among the answers.
+        InputError: The answers lack yes, no, or any other answer.
     """
     train, answers = data.split("train"), data.answers.answers
     others = [answer for answer in answers if answer not in VERDICTS]
@@ -71,7 +71,7 @@ def find_concepts(data: PreparedData) -> Concepts:
 
 
 def cluster(vectors: Float[Tensor, "M D"]) -> Int[Tensor, " M"]:
-    """K-means on directions, with a cluster for every twenty vectors, but two at least if vectors differ."""
+    """K-means on directions, with a cluster for every twenty vectors, but at least two if vectors differ."""
     points = F.normalize(vectors.double(), dim=-1).numpy()
     wanted = max(2, round(len(points) / ANSWERS_PER_CLUSTER))
     k = min(wanted, len(np.unique(points, axis=0)))
@@ -80,7 +80,7 @@ def cluster(vectors: Float[Tensor, "M D"]) -> Int[Tensor, " M"]:
 
 
 def _padded_types(question_types: set[str], words: QuestionVocabulary) -> Int[Tensor, "Y L"]:
-    """The token ids of each type whose words are all known, in alphabetical order."""
+    """Token ids of each question type whose words are all known, in alphabetical order of the types."""
     split = [tokenise(text) for text in sorted(question_types)]
     known = [[words.index[word] for word in kind] for kind in split if all(word in words.index for word in kind)]
     longest = max(map(len, known), default=0)
@@ -90,14 +90,14 @@ def _padded_types(question_types: set[str], words: QuestionVocabulary) -> Int[Te
 def _answered_types(
     ground_truth: Int[Tensor, " N"], kind: Int[Tensor, " N"], answers: int, kinds: int
 ) -> Float[Tensor, "A Y"]:
-    """How often each answer answers each type of question."""
+    """How often each answer is the ground truth of each question type."""
     known = (ground_truth >= 0) & (kind >= 0)
     pairs = ground_truth[known] * kinds + kind[known]
     return torch.bincount(pairs, minlength=answers * kinds).view(answers, kinds).float()
 
 
 def _word_vectors(answers: Sequence[str], words: QuestionVocabulary, file: Path) -> Float[Tensor, "M D"]:
-    """The sum of the vectors of each answer's words; zeros for an answer without a known word."""
+    """Sum of the word vectors of each answer; zeros for an answer without a known word."""
     vectors = load_file(file)["vectors"]
     ids = [[words.index[word] for word in tokenise(answer) if word in words.index] for answer in answers]
     return torch.stack([vectors[known].sum(0) for known in ids])

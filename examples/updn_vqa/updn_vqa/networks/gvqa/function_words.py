@@ -1,4 +1,4 @@
-"""Words that no picture can show: what remains of a question without them are its content words."""
+"""English function words. All other words of a question are its content words."""
 
 _LINES = (
     "a an the this that these those there here",
@@ -13,8 +13,7 @@ _LINES = (
     "any some all each every many much more most few less least several other another same such only own too very",
     "also just still even again ever never always often really almost likely probably possible currently",
     "one ones kind type sort name called make made makes look looks looking like seem seems appear appears",
-    # What speaks of the picture, not of what is in it.
+    # Words about the picture itself.
     "image images picture pictures photo photos photograph scene shown visible seen see",
 )
 FUNCTION_WORDS = frozenset(word for line in _LINES for word in line.split())
-"""English."""

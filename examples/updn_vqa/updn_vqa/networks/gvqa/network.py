@@ -1,4 +1,4 @@
-"""GVQA as one network: its parts put together, and what each is taught by."""
+"""GVQA as one network of several parts, and the loss of each part."""
 
 from typing import NamedTuple, Self
 
@@ -14,21 +14,21 @@ from updn_vqa.networks.gvqa.parts import AnswerPredictor, Seen, TextClassifier, 
 from updn_vqa.networks.layers import NetworkSizes, VqaNetwork, VqaOutput
 
 NOT_CHOSEN = 20.0
-"""By how much the logits of the branch that is not chosen are lowered."""
+"""Subtracted from the logits of the branch that is not chosen."""
 
 
 class Perceived(NamedTuple):
-    """What answers are made of."""
+    """Outputs of the parts from which answers are computed."""
 
     yes_or_no: Float[Tensor, " B"]
-    """Logit of a question to be answered by yes or no."""
+    """Logit of the answer being yes or no."""
     clusters: Float[Tensor, "B C"]
     """Logits of the answer's cluster."""
     seen: Seen
 
 
 class Gvqa(VqaNetwork):
-    """Question and proposals to one logit for each answer; :mod:`updn_vqa.networks.gvqa` says how."""
+    """From question and proposals to one logit for each answer; see :mod:`updn_vqa.networks.gvqa`."""
 
     order: Tensor
 
@@ -72,7 +72,7 @@ class Gvqa(VqaNetwork):
     def perceive(
         self, tokens: Int[Tensor, "B T"], features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]
     ) -> Perceived:
-        """Run the parts that are taught by losses of their own."""
+        """Run the parts that have their own losses."""
         return Perceived(
             self.question_classifier(tokens).squeeze(1),
             self.cluster_predictor(tokens),
@@ -80,7 +80,7 @@ class Gvqa(VqaNetwork):
         )
 
     def _answer(self, tokens: Int[Tensor, "B T"], perceived: Perceived) -> VqaOutput:
-        """Run the parts that answer."""
+        """Run the parts that predict answers."""
         seen = perceived.seen.concepts.sigmoid()
         plausible = perceived.clusters.softmax(-1)[:, self.lexicon.cluster]
         answers = self.answer_predictor(seen, plausible)
@@ -92,7 +92,7 @@ class Gvqa(VqaNetwork):
     def part_losses(
         self, tokens: Int[Tensor, "B T"], perceived: Perceived, ground_truth: Int[Tensor, " B"]
     ) -> dict[str, Float[Tensor, " B"]]:
-        """What each part is charged for; 0 for questions that say nothing to it."""
+        """Loss of each part; 0 for questions that have no label for it."""
         yes_or_no = self.lexicon.says_yes_or_no(ground_truth)
         kind = F.binary_cross_entropy_with_logits(
             perceived.yes_or_no, yes_or_no.to(perceived.yes_or_no.dtype), reduction="none"

@@ -1,4 +1,4 @@
-"""The parts of GVQA that learn."""
+"""The trainable parts of GVQA."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from updn_vqa.networks.san import Glimpse
 
 
 class Reader(nn.Module):
-    """Words to one vector: the last state of an LSTM. Parts share nothing, so each has its own."""
+    """From words to one vector, the last state of an LSTM. Each part has its own, as parts share no weights."""
 
     def __init__(self, sizes: NetworkSizes, words: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Reader(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """From words to logits: the question classifier, and the answer cluster predictor."""
+    """From words to logits: the question classifier and the answer cluster predictor."""
 
     def __init__(self, sizes: NetworkSizes, words: int, classes: int) -> None:
         super().__init__()
@@ -37,18 +37,18 @@ class TextClassifier(nn.Module):
 
 
 class Seen(NamedTuple):
-    """What the visual concept classifier says."""
+    """Output of the visual concept classifier."""
 
     concepts: Float[Tensor, "B N"]
     """One logit for each concept."""
     attention: Float[Tensor, "B K"]
-    """Of its second look."""
+    """Attention of its second glimpse."""
     question: Float[Tensor, "B H"]
-    """The main words by which it looked."""
+    """Encoding of the main words."""
 
 
 class VisualConceptClassifier(nn.Module):
-    """Stacked attention by the main words; concepts are judged by what the second look sees, and by nothing else."""
+    """Stacked attention with the main words as query; concepts are classified from the second glimpse alone."""
 
     def __init__(self, sizes: NetworkSizes, words: int, feature_size: int, concepts: int) -> None:
         super().__init__()
@@ -68,20 +68,20 @@ class VisualConceptClassifier(nn.Module):
 
 
 class AnswerPredictor(nn.Module):
-    """Answers from concepts that are there *and* in a plausible cluster."""
+    """Answers from concepts that are present *and* in a plausible cluster."""
 
     def __init__(self, sizes: NetworkSizes, concepts: int, answers: int) -> None:
         super().__init__()
         self.classify = dense(sizes, concepts, sizes.hidden, sizes.hidden, answers)
 
     def forward(self, seen: Float[Tensor, "B N"], plausible: Float[Tensor, "B N"]) -> Float[Tensor, "B A"]:
-        """Both are probabilities."""
+        """Compute logits from probabilities of concepts being present, and of their clusters being plausible."""
         logits: Tensor = self.classify((seen * plausible).tanh())
         return logits
 
 
 class VisualVerifier(nn.Module):
-    """Yes or no: whether the concept to verify is among those that are there."""
+    """Yes or no: whether the concept to verify is present."""
 
     def __init__(self, sizes: NetworkSizes, words: int, concepts: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class VisualVerifier(nn.Module):
         self.classify = dense(sizes, concepts, sizes.hidden, 2)
 
     def forward(self, seen: Float[Tensor, "B N"], word: Int[Tensor, " B"]) -> Float[Tensor, "B 2"]:
-        """From probabilities of concepts, and the word to verify."""
+        """Compute logits from probabilities of concepts, and the word to verify."""
         logits: Tensor = self.classify((seen * self.embed(self.embedding(word))).tanh())
         return logits
 
