@@ -12,6 +12,8 @@ from hint_loss._checks import check_tensors
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+OUTLINE = "#ff2d95"  # pink, which photographs have little of
+
 
 def importance_map(boxes: Tensor, importance: Tensor, image_size: tuple[int, int]) -> Tensor:
     """A heat map of an image: each pixel has the importance of the most important proposal that covers it.
@@ -89,5 +91,5 @@ def draw_importance(
     first = (importance == importance.max()).nonzero()[:, 0].tolist()
     if len(first) == 1:
         x1, y1, x2, y2 = boxes[first[0]].tolist()
-        axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor="#00c2a8", linewidth=2))
+        axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=OUTLINE, linewidth=2))
     axes.set_axis_off()

@@ -1,43 +1,19 @@
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
-from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
 from updn_common.errors import InputError
 from updn_common.reports.figures import (
-    MOST_IMPORTANT,
     draw,
-    draw_importance,
     draw_words,
     find_images,
-    importance_map,
     open_image,
     plain_text,
 )
-
-BOXES = np.array([[0, 0, 4, 2], [2, 1, 6, 3], [5, 0, 6, 4]], dtype=np.float32)
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
-def outlines(axes: Axes) -> list[list[float]]:
-    """Corners x1, y1, x2, y2 of the outlined proposals."""
-    found = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-    assert all(to_hex(patch.get_edgecolor()) == MOST_IMPORTANT and not patch.get_fill() for patch in found)
-    return [patch.get_bbox().extents.tolist() for patch in found]
 
 
 def test_images_are_found_by_their_ids(tmp_path: Path) -> None:
@@ -61,54 +37,6 @@ def test_a_missing_image_is_refused(tmp_path: Path, coco_split: str, example: st
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         find_images(tmp_path).file(42, coco_split)
-
-
-def test_a_pixel_has_the_importance_of_the_most_important_proposal_that_covers_it() -> None:
-    assert importance_map(BOXES, np.array([1.0, 4.0, 2.0]), (6, 4)).tolist() == [
-        [0.25, 0.25, 0.25, 0.25, 0.0, 0.5],
-        [0.25, 0.25, 1.0, 1.0, 1.0, 1.0],
-        [0.0, 0.0, 1.0, 1.0, 1.0, 1.0],
-        [0.0, 0.0, 0.0, 0.0, 0.0, 0.5],
-    ]
-
-
-def test_negative_importance_is_dark_and_does_not_hide_positive() -> None:
-    heat = importance_map(BOXES, np.array([1.0, -4.0, 2.0]), (6, 4))
-    assert heat[1].tolist() == [0.5, 0.5, 0.5, 0.5, 0.0, 1.0]
-    assert not importance_map(BOXES, np.array([-1.0, -4.0, -2.0]), (6, 4)).any()
-
-
-def test_boxes_are_clipped_to_the_image_and_rounded_outwards() -> None:
-    boxes = np.array([[1.2, 0.9, 2.1, 1.1], [-1.0, 2.5, 1.0, 5.0]], dtype=np.float32)
-    assert importance_map(boxes, np.array([1.0, 1.0]), (4, 4)).tolist() == [
-        [0, 1, 1, 0],
-        [0, 1, 1, 0],
-        [1, 0, 0, 0],
-        [1, 0, 0, 0],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("importance", "first"),
-    [
-        ([0.1, 0.5, 0.3], [1]),
-        ([-0.3, -0.2, -0.1], [2]),  # all speak against the answer, one the least
-        ([0.5, 0.1, 0.5], []),
-        ([0.0, 0.0, 0.0], []),
-    ],
-)
-def test_the_most_important_proposal_is_outlined(axes: Axes, importance: list[float], first: list[int]) -> None:
-    draw_importance(axes, Image.new("RGB", (6, 4), "white"), BOXES, np.array(importance))
-    assert outlines(axes) == BOXES[first].tolist()
-    assert not axes.axison
-
-
-def test_important_pixels_are_brighter(axes: Axes) -> None:
-    draw_importance(axes, Image.new("L", (6, 4), 200), BOXES, np.array([0.5, 1.0, 0.0]))
-    pixels = np.asarray(axes.images[0].get_array())
-    assert pixels.shape == (4, 6, 3)
-    assert pixels[1, 3].sum() > pixels[0, 0].sum() > pixels[0, 5].sum() > 0
-    np.testing.assert_array_equal(pixels[0, 5], pixels[3, 0])  # importance 0 is as dark as what nothing covers
 
 
 def test_words_stand_above_the_picture() -> None:

@@ -47,20 +47,20 @@ READ_CAPTIONS: dict[CaptionKind, str] = {
 }
 PICTURES: dict[By, str] = {
     "gradient": (
-        "Bright proposals support the marked word: their importance, the gradient of its log-probability, is positive. "
-        "The outline marks the most important proposal (none in a tie). If no importance is positive, the picture is "
-        "dark, and the outline still marks the highest."
+        "Proposals in colour, tinted orange, support the marked word: their importance, the gradient of its "
+        "log-probability, is positive. The outline marks the most important proposal (none in a tie). If no importance "
+        "is positive, all is grey, and the outline still marks the highest."
     ),
     "attention": (
-        "Bright proposals have high attention weights at the marked word. The outline marks the highest weight (none "
-        "in a tie)."
+        "Proposals in colour, tinted orange, have high attention weights at the marked word. The outline marks the "
+        "highest weight (none in a tie)."
     ),
 }
 READING_GUIDE = (
     "Each row is a category that either caption names. {} Each picture is scaled to its own maximum. In the pictures "
-    "of people, bright proposals lie inside the objects' masks rather than outside. The marked word is green if there "
-    "is such an object in the image (annotated, or named by any person), red if there is none. Rank correlation is "
-    "Spearman's, between the importance of proposals for the network and for people, averaged over the caption's "
+    "of people, proposals in colour lie inside the objects' masks rather than outside. The marked word is green if "
+    "there is such an object in the image (annotated, or named by any person), red if there is none. Rank correlation "
+    "is Spearman's, between the importance of proposals for the network and for people, averaged over the caption's "
     "visual words. Pointing is the share of visual words whose most important proposal is on an object of their "
     "category, among words whose category some proposal shows."
 )

@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from hint_loss import pointing_game, rank_correlation
+from hint_loss.plot import draw_importance
 from updn_captioning.data.prepared import CaptionBatch, CaptionSplit, PreparedData
 from updn_captioning.data.visual_words import VisualWord
 from updn_captioning.evaluation.grounding import generated_batch, word_weights
 from updn_captioning.networks.updn import UpDnCaptioner
 from updn_common.reports.explanation import save_figure
-from updn_common.reports.figures import draw_importance, draw_words, plain_text
+from updn_common.reports.figures import draw_words, plain_text
 from updn_common.reports.gallery import COLOURS
 
 By = Literal["gradient", "attention"]
@@ -88,13 +89,13 @@ def draw_explanation(
         for panel, said, when in zip(axes[0, 2:], pair, ("before", "after"), strict=True):
             _caption(panel, said, None, when, there)
             _nothing(panel, image, "names nothing")
-    boxes = batch.boxes[0].numpy()
+    boxes = batch.boxes[0]
     for row, category in enumerate(named):
         name, human = _cut(categories[category]), batch.human[0, row]
         if human.isnan().any():
             _nothing(axes[row, 1], image, f"no {name} is marked")
         else:
-            draw_importance(axes[row, 1], image, boxes, human.numpy() - 0.5)  # above 0: inside more than outside
+            draw_importance(axes[row, 1], image, boxes, human - 0.5)  # above 0: inside more than outside
             axes[row, 1].set_title(f"people: {name}", fontsize=11)
         for panel, said, when in zip(axes[row, 2:], pair, ("before", "after"), strict=True):
             word = said.of(category)
@@ -102,7 +103,7 @@ def draw_explanation(
             if word is None:
                 _nothing(panel, image, f"does not say {name}")
             else:
-                draw_importance(panel, image, boxes, said.weights[word].numpy())
+                draw_importance(panel, image, boxes, said.weights[word])
     return save_figure(figure, path)
 
 

@@ -1,4 +1,4 @@
-"""Figures: the importance of proposals painted over an image, and plots of reports."""
+"""Figures: the images behind proposals, words above them, and plots of reports."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -8,13 +8,9 @@ from typing import NamedTuple
 
 import matplotlib
 import matplotlib.pyplot as plt
-import numpy as np
-from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
-from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from updn_common.errors import InputError
@@ -22,7 +18,6 @@ from updn_common.files.images import read_image
 from updn_common.files.writing import atomic_file
 
 _IMAGE_NAME = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)\.(?:jpe?g|png)", re.IGNORECASE)  # not VQA-HAT's 150_1.png
-MOST_IMPORTANT = "#ff2d95"  # a colour that neither photographs nor the colour map have much of
 
 
 @contextmanager
@@ -93,42 +88,6 @@ def open_image(images: ImageFolder, image_id: int, coco_split: str, size: tuple[
             f"{path} has {image.width} x {image.height} pixels, but its proposals were prepared for "
             f"{size[0]} x {size[1]}. Give the images that the features were made from."
         )
-
-
-def importance_map(
-    boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"], size: tuple[int, int]
-) -> NDArray[np.float64]:
-    """A map (height, width) in [0, 1]: each pixel has the importance of the most important proposal that covers it.
-
-    Args:
-        boxes: Corners x1, y1, x2, y2 in pixels; parts outside the image are not drawn.
-        importance: Importance of each proposal; negative importance speaks against the answer and is left out.
-        size: Width and height of the image in pixels.
-    """
-    width, height = size
-    heat = np.zeros((height, width))
-    for k in importance.argsort():  # the most important one is painted last
-        x1, y1, x2, y2 = boxes[k].clip(0)  # a negative index would count from the other side
-        heat[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = max(importance[k], 0.0)
-    return heat / heat.max() if heat.max() > 0 else heat
-
-
-def draw_importance(
-    axes: Axes, image: Image.Image, boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"]
-) -> None:
-    """Light an image by importance, warm where it is high and dark where it is not positive.
-
-    The most important proposal is outlined, even if its importance is negative. In a tie, none is.
-    """
-    heat = importance_map(boxes, importance, image.size)
-    pixels = np.asarray(image.convert("RGB")) / 255
-    lit = pixels * (0.25 + 0.75 * heat[..., None])
-    axes.imshow(0.8 * lit + 0.2 * matplotlib.colormaps["inferno"](heat)[..., :3])
-    first = np.flatnonzero(importance == importance.max())
-    if len(first) == 1:
-        x1, y1, x2, y2 = boxes[first[0]]
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=MOST_IMPORTANT, linewidth=2))
-    axes.set_axis_off()
 
 
 @plain_text()

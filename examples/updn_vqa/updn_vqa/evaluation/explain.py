@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from hint_loss import proposal_importance, rank_correlation
+from hint_loss.plot import draw_importance
 from updn_common.console import plain_console
 from updn_common.files.writing import new_directory
 from updn_common.progress import track
 from updn_common.reports.explanation import Choice, ExplainOptions, change_fact, choose_samples, orders, save_figure
-from updn_common.reports.figures import ImageFolder, draw_importance, find_images, open_image, plain_text
+from updn_common.reports.figures import ImageFolder, find_images, open_image, plain_text
 from updn_common.reports.gallery import COLOURS, Card, Fact, Tone, write_gallery
 from updn_vqa.data.prepared import PreparedData, VqaBatch, VqaSplit
 from updn_vqa.data.questions import Annotation, Question
@@ -72,11 +73,12 @@ def explain(config: ExplainConfig) -> None:
 
 
 READING_GUIDE = (
-    "Bright proposals support the ground-truth answer: their importance, the gradient of its logit, is positive (for a "
-    "network trained on unsigned importance, the gradient's norm, it always is). The outline marks the most important "
-    "proposal (none in a tie). If no importance is positive, the picture is dark, its title says so, and the outline "
-    "still marks the highest. An answer that is not in the vocabulary has no importance. Each picture is scaled to its "
-    "own maximum. In the picture of people, bright proposals are those where people looked more than elsewhere. A "
+    "Proposals in colour, tinted orange, support the ground-truth answer: their importance, the gradient of its logit, "
+    "is positive (for a network trained on unsigned importance, the gradient's norm, it always is). The rest is grey. "
+    "The outline marks the most important proposal (none in a tie). If no importance is positive, all is grey, the "
+    "title says so, and the outline still marks the highest. An answer that is not in the vocabulary has no "
+    "importance. Each picture is scaled to its own maximum. In the picture of people, proposals in colour are those "
+    "where people looked more than elsewhere. A "
     "predicted answer is green if its soft score is at least 0.5, amber if it is lower, red if it is 0. Rank "
     "correlation is Spearman's, between the importance of proposals for the network and for people."
 )
@@ -159,7 +161,7 @@ def _draw(
 ) -> tuple[int, int]:
     """Draw one question; returns the picture's width and height. ``unknown`` says why the truth has no logit, if so."""
     width, height = image.size
-    boxes = batch.boxes[0].numpy()
+    boxes = batch.boxes[0]
     hinted = bool(batch.hinted[0])
     count, shape = 3 + hinted, (3.2 * (3 + hinted), 0.65 + 3.2 * height / width)
     figure, axes = plt.subplots(1, count, figsize=shape, layout="constrained", squeeze=False)
@@ -168,10 +170,10 @@ def _draw(
     panels[0].set_axis_off()
     panels[0].set_title(f"{textwrap.fill(question, WIDTH)}\n(answer: {truth})", fontsize=12)
     if hinted:
-        draw_importance(panels[1], image, boxes, batch.human[0].numpy() - 0.5)  # above 0: looked inside more
+        draw_importance(panels[1], image, boxes, batch.human[0] - 0.5)  # above 0: looked inside more
         panels[1].set_title("people", fontsize=12)
     for panel, network, when in zip(panels[-2:], explained, ("before", "after"), strict=True):
-        draw_importance(panel, image, boxes, network.importance.numpy())
+        draw_importance(panel, image, boxes, network.importance)
         note = f'\n("{truth}" is {unknown})' if unknown else f'\n(no proposal speaks for "{truth}")'
         note = note if unknown or not network.importance.max() > 0 else ""
         panel.set_title(f"{when}: {network.answer}{note}", fontsize=12, color=COLOURS[network.tone])
