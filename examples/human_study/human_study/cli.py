@@ -1,0 +1,41 @@
+"""The command ``human-study``: from two runs to a blinded study, its answers, and an honest analysis of them."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+from human_study.folder.build import BuildConfig, build
+from human_study.server.export import ExportConfig, export
+from human_study.server.serve import ServeConfig, serve
+from human_study.server.static_site import StaticConfig, write_static
+from human_study.server.take_in import ImportConfig, take_in
+from human_study.server.withdraw import WithdrawConfig, withdraw
+from updn_common.command import run_command
+
+COMMANDS: dict[type, Callable[[Any], None]] = {
+    BuildConfig: build,
+    ServeConfig: serve,
+    StaticConfig: write_static,
+    ImportConfig: take_in,
+    WithdrawConfig: withdraw,
+    ExportConfig: export,
+}
+Command = (
+    Annotated[BuildConfig, tyro.conf.subcommand("build")]
+    | Annotated[ServeConfig, tyro.conf.subcommand("serve")]
+    | Annotated[StaticConfig, tyro.conf.subcommand("static")]
+    | Annotated[ImportConfig, tyro.conf.subcommand("import")]
+    | Annotated[WithdrawConfig, tyro.conf.subcommand("withdraw")]
+    | Annotated[ExportConfig, tyro.conf.subcommand("export")]
+)
+OPTIONS = (tyro.conf.OmitSubcommandPrefixes,)
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command(COMMANDS, tyro.cli(Command, prog="human-study", description=__doc__, config=OPTIONS))
+
+
+if __name__ == "__main__":
+    main()
