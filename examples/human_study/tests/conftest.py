@@ -1,5 +1,6 @@
 """A made-up study and its application."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,20 +31,20 @@ class Browser(TestClient):
         self.token = re.search('name="csrf-token" content="([0-9a-f]+)"', html)[1]  # type: ignore[index]
         return html
 
-    def send(self, name: str, body: Any, **headers: str) -> Any:
+    def call(self, name: str, body: Any, **headers: str) -> Any:
         """POST as the page does; returns the response."""
-        own = {"X-CSRF-Token": self.token, "Sec-Fetch-Site": "same-origin"}
-        return self.post(f"/api/{name}", json=body, headers=own | headers)
+        own = {"X-CSRF-Token": self.token, "Sec-Fetch-Site": "same-origin", "Content-Type": "application/json"}
+        return self.post(f"/api/{name}", content=json.dumps(body), headers=own | headers)
 
     def join(self, **accounts: str) -> Any:
         """Agree; returns the first state."""
         self.open()
-        return self.send("join", accounts).json()
+        return self.call("join", accounts).json()
 
     def answer(self, state: Any, **changes: Any) -> Any:
         """Answer the item of a state; returns the response."""
         answer = {"position": state["position"], "item": state["item"]["id"], "reasonable": 1, "trust": -2}
-        return self.send("answer", answer | {"reason": "", "seconds": 1.5} | changes)
+        return self.call("answer", answer | {"reason": "", "seconds": 1.5} | changes)
 
     def finish(self, state: Any, **changes: Any) -> Any:
         """Answer everything that is left; returns the last state."""

@@ -175,16 +175,12 @@ def _drafts(config: BuildConfig, arms: dict[str, Path]) -> list[Draft]:
         if kind != "main" and explained.people is not None:
             importance = {VALID: explained.people - 0.5, DECOY: decoy(explained.boxes, explained.people)}
         drafts.append(Draft(kind, explained, importance))
-    if left["main"]:
+    if any(left.values()):
         right = " that all networks answer right" if config.all_right else ""
         raise InputError(
-            f"The split {config.split} has {config.items - left['main']} images{right} for --items {config.items}: ask "
-            "for fewer, or give another split."
-        )
-    if left["practice"] or left["check"]:
-        raise InputError(
-            f"The split {config.split} has too few items where people marked the right place: --practice "
-            f"{config.practice - left['practice']} and --checks {config.checks - left['check']} are possible."
+            f"The split {config.split} has too few images{right}: {len(drafts)} could be used for --items {config.items}, "
+            f"--practice {config.practice} and --checks {config.checks}. The last two need images where people marked "
+            "the right place. Ask for fewer, or give another split."
         )
     return drafts
 

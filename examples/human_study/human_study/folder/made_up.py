@@ -42,7 +42,8 @@ def write_made_up_study(
         arms={arm: {"run": f"runs/{arm}"} for arm in arms},
         made_by={},
     )
-    kinds: list[Kind] = ["practice"] * practice + ["check"] * checks + ["main"] * items
+    counts: dict[Kind, int] = {"practice": practice, "check": checks, "main": items}
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pictures").mkdir()
     made = [_item(folder, kind, number, arms, size, captions) for number, kind in enumerate(kinds)]

@@ -77,12 +77,14 @@ class Database:
         try:
             with self._writer.begin() as connection:
                 for job in jobs:
+                    savepoint = connection.begin_nested()
                     try:
-                        with connection.begin_nested():
-                            job.result = job.work(connection)
+                        job.result = job.work(connection)
+                        savepoint.commit()
                     except OperationalError:
                         raise  # of the disk or the connection: nothing of this commit may be acknowledged
                     except Exception as error:
+                        savepoint.rollback()
                         job.error = error
         except Exception as error:
             for job in jobs:
@@ -135,16 +137,17 @@ def _engine(url: str) -> Engine:
 def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.execution_options(writes=True).begin() as connection:
-        config.attributes["connection"] = connection
-        try:
+    try:
+        with engine.execution_options(writes=True).begin() as connection:
+            config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        except CommandError:
-            head = ScriptDirectory.from_config(config).get_current_head()
-            raise InputError(
-                f"The database was written by a newer version of human-study (this one knows up to {head}): update "
-                "human-study."
-            ) from None
+    except CommandError:
+        engine.dispose()
+        head = ScriptDirectory.from_config(config).get_current_head()
+        raise InputError(
+            f"The database was written by a newer version of human-study (this one knows up to {head}): update "
+            "human-study."
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

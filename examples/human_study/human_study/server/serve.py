@@ -51,7 +51,12 @@ def open_store(study: Study, database: str, abandoned_after_hours: float = 24.0)
         InputError: The database cannot be opened, or holds another study.
     """
     url = database or sqlite_url(study.folder / "answers.sqlite3")
-    return Store(Database(url), study.design, 3600 * abandoned_after_hours)
+    opened = Database(url)
+    try:
+        return Store(opened, study.design, 3600 * abandoned_after_hours)
+    except InputError:
+        opened.close()
+        raise
 
 
 def serve(config: ServeConfig) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
@@ -152,7 +152,10 @@ class Store:
                 if not _is_saved(connection, participant, position, answer):
                     raise ConflictError
                 return found
-            return self._save(connection, found, sequence[position], answer, len(sequence))
+            seen_at = select(participants.c.seen_at).where(participants.c.id == participant)
+            longest = max(time.time() - connection.execute(seen_at).scalar_one(), 0.0)
+            credible = replace(answer, seconds=min(answer.seconds, longest))  # nobody looked for longer than that
+            return self._save(connection, found, sequence[position], credible, len(sequence))
 
         return self.database.write(work)
 
@@ -160,7 +163,6 @@ class Store:
         self, connection: Connection, participant: Participant, at: Placement, answer: Answer, length: int
     ) -> Participant:
         now, where = time.time(), participants.c.id == participant.id
-        since = now - connection.execute(select(participants.c.seen_at).where(where)).scalar_one()
         connection.execute(
             insert(answers).values(
                 participant=participant.id,
@@ -171,7 +173,7 @@ class Store:
                 reasonable=answer.reasonable,
                 trust=answer.trust,
                 reason=answer.reason,
-                seconds=min(answer.seconds, max(since, 0.0)),  # nobody looked for longer than that
+                seconds=answer.seconds,
                 answered_at=now,
             )
         )
