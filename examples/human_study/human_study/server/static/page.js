@@ -16,11 +16,14 @@ const $ = (id) => document.getElementById(id);
 const SECTIONS = ["consent", "instructions", "item", "feedback", "done", "withdrawn"];
 const SITE_TITLE = document.title;
 let state = null;
+let busy = false;
 
 export function run(backend) {
   const attempt = async (work, button) => {
+    if (busy) return; // a second click
+    busy = true;
     sayProblem("");
-    if (button) button.disabled = true;
+    button?.setAttribute("aria-disabled", "true"); // still has the focus, unlike one that is disabled
     try {
       await work();
     } catch (error) {
@@ -30,7 +33,8 @@ export function run(backend) {
       sayProblem(message); // after show(), which clears it
       if (!known) console.error(error);
     } finally {
-      if (button) button.disabled = false;
+      busy = false;
+      button?.removeAttribute("aria-disabled");
     }
   };
   const on = (id, event, work) =>
@@ -65,7 +69,7 @@ export function run(backend) {
     button.addEventListener("click", () => enlarge(button));
   }
   for (const name of ["reasonable", "trust"]) {
-    $(name).addEventListener("change", () => setError(name, ""));
+    $(`${name}-choice`).addEventListener("change", () => setError(name, ""));
   }
   attempt(async () => show(await backend.state()));
 }
