@@ -181,7 +181,6 @@ def test_choices_that_are_missing_are_said(chromium: Any, address: str) -> None:
     page.click("#begin")
     page.click("#answer button[type=submit]")
     assert page.inner_text("#reasonable-error") == "Please choose one of the five."
-    assert focused(page) != ""
     assert page.evaluate("document.activeElement.name") == "reasonable"
     page.check("[name=reasonable][value='0']")
     assert page.inner_text("#reasonable-error") == ""

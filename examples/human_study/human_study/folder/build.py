@@ -179,8 +179,8 @@ def _drafts(config: BuildConfig, arms: dict[str, Path]) -> list[Draft]:
         right = " that all networks answer right" if config.all_right else ""
         raise InputError(
             f"The split {config.split} has too few images{right}: {len(drafts)} could be used for --items "
-            f"{config.items}, --practice {config.practice} and --checks {config.checks}. The last two need images where people marked "
-            "the right place. Ask for fewer, or give another split."
+            f"{config.items}, --practice {config.practice} and --checks {config.checks}. The last two need images where "
+            "people marked the right place. Ask for fewer, or give another split."
         )
     return drafts
 
