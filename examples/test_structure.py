@@ -11,6 +11,7 @@ FOLDERS = {
     "updn_common": ("errors", "console", "progress", "files", "command", "proposals", "data", "runs", "reports"),
     "updn_vqa": ("data", "networks", "training", "evaluation", "studies", "cli"),
     "updn_captioning": ("data", "networks", "scores", "training", "evaluation", "studies", "cli"),
+    "human_study": ("folder", "server", "simulation", "analysis", "cli"),
 }
 
 

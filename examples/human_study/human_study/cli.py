@@ -5,12 +5,16 @@ from typing import Annotated, Any
 
 import tyro
 
+from human_study.analysis.analyse import AnalyseConfig, analyse
+from human_study.analysis.power import PowerConfig, power
+from human_study.analysis.preregister import PreregisterConfig, preregister
 from human_study.folder.build import BuildConfig, build
 from human_study.server.export import ExportConfig, export
 from human_study.server.serve import ServeConfig, serve
 from human_study.server.static_site import StaticConfig, write_static
 from human_study.server.take_in import ImportConfig, take_in
 from human_study.server.withdraw import WithdrawConfig, withdraw
+from human_study.simulation.simulate import SimulateConfig, simulate
 from updn_common.command import run_command
 
 COMMANDS: dict[type, Callable[[Any], None]] = {
@@ -20,6 +24,10 @@ COMMANDS: dict[type, Callable[[Any], None]] = {
     ImportConfig: take_in,
     WithdrawConfig: withdraw,
     ExportConfig: export,
+    AnalyseConfig: analyse,
+    SimulateConfig: simulate,
+    PowerConfig: power,
+    PreregisterConfig: preregister,
 }
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
@@ -28,6 +36,10 @@ Command = (
     | Annotated[ImportConfig, tyro.conf.subcommand("import")]
     | Annotated[WithdrawConfig, tyro.conf.subcommand("withdraw")]
     | Annotated[ExportConfig, tyro.conf.subcommand("export")]
+    | Annotated[AnalyseConfig, tyro.conf.subcommand("analyse")]
+    | Annotated[SimulateConfig, tyro.conf.subcommand("simulate")]
+    | Annotated[PowerConfig, tyro.conf.subcommand("power")]
+    | Annotated[PreregisterConfig, tyro.conf.subcommand("preregister")]
 )
 OPTIONS = (tyro.conf.OmitSubcommandPrefixes,)
 

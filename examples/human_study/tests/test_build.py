@@ -105,6 +105,9 @@ def test_questions_become_a_study_that_can_be_served(config: Config, capsys: pyt
         assert set(item.explanations) == ({"base", "hint"} if item.kind == "main" else {"valid", "decoy"})
         assert (item.expected is None) == (item.kind == "main")
         assert bool(item.feedback) == (item.kind == "practice")
+        assert set(item.overlap) <= {"base", "hint"}
+        assert all(0 <= overlap <= 1 for overlap in item.overlap.values())
+    assert any(item.overlap for item in items)
 
 
 def test_captions_become_a_study_too(config: Config, captions: dict[str, Any]) -> None:
@@ -170,7 +173,7 @@ def test_three_networks_are_shown_in_pairs(config: Config, vqa: dict[str, Any]) 
         ({"items": 0}, "--items should be at least 1, found 0"),
         ({"items_per_participant": 5}, "--items-per-participant should be from 0 to 4, found 5"),
         ({"items": 10**6}, r"The split test has too few images: \d+ could be used for --items 1000000, "),
-        ({"checks": 10**6}, r"--practice 1 and --checks 1000000\. The last two need"),
+        ({"checks": 10**6}, r"--practice 1 and --checks 1000000, and practice items and checks need images"),
         ({"split": "other"}, "has no split 'other'"),
         ({"images": Path("/no/such/folder")}, "/no/such/folder is not a folder"),
         ({"data": Path("/no/such/folder")}, "does not exist"),

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from human_study.folder.design import Design
 from human_study.folder.items import DECOY, VALID, Item, Kind, write_items
-from human_study.folder.pictures import Canvas, Explained, decoy, explanations, save_blind
+from human_study.folder.pictures import Canvas, Explained, decoy, explanations, overlap, save_blind
 from human_study.folder.settings import Settings
 from updn_common.console import plain_console
 from updn_common.errors import InputError, check_range
@@ -26,9 +26,9 @@ from updn_common.runs.importance import Importance
 
 REDUCTIONS: dict[str, Importance] = {"unsigned": "norm", "signed": "sum"}
 PRACTICE_FEEDBACK = {
-    "question": "One explanation lights up what the question asks about. The other lights up a place that has nothing "
+    "question": "It lights up what the question asks about. The other one lights up a place that has nothing "
     "to do with the answer.",
-    "caption": "One explanation lights up what the marked word names. The other lights up a place that has nothing to "
+    "caption": "It lights up what the marked word names. The other one lights up a place that has nothing to "
     "do with it.",
 }
 
@@ -179,8 +179,8 @@ def _drafts(config: BuildConfig, arms: dict[str, Path]) -> list[Draft]:
         right = " that all networks answer right" if config.all_right else ""
         raise InputError(
             f"The split {config.split} has too few images{right}: {len(drafts)} could be used for --items "
-            f"{config.items}, --practice {config.practice} and --checks {config.checks}. The last two need images where "
-            "people marked the right place. Ask for fewer, or give another split."
+            f"{config.items}, --practice {config.practice} and --checks {config.checks}, and practice items and checks "
+            "need images where people marked the right place. Ask for fewer, or give another split."
         )
     return drafts
 
@@ -207,6 +207,7 @@ def _draw(drafts: Sequence[Draft], canvas: Canvas, out: Path) -> list[Item]:
 def _named(drafts: Sequence[Draft]) -> Iterator[Item]:
     """Items with opaque names, which no seed tells."""
     for kind, explained, importance in drafts:
+        people = explained.people if kind == "main" else None
         what = "caption" if explained.marked else "question"
         yield Item(
             id=secrets.token_hex(8),
@@ -219,6 +220,7 @@ def _named(drafts: Sequence[Draft]) -> Iterator[Item]:
             explanations={arm: _picture_name() for arm in importance},
             expected=None if kind == "main" else VALID,
             feedback=PRACTICE_FEEDBACK[what] if kind == "practice" else "",
+            overlap={arm: overlap(explained, x, people) for arm, x in importance.items() if people is not None},
         )
 
 

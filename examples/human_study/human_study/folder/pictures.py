@@ -24,7 +24,7 @@ from updn_captioning.evaluation.grounding import generated_batch
 from updn_captioning.networks.generate import load_model as load_captioner
 from updn_common.data.stream import generator
 from updn_common.errors import InputError
-from updn_common.reports.figures import ImageFolder, draw_importance, find_images, open_image
+from updn_common.reports.figures import ImageFolder, draw_importance, find_images, importance_map, open_image
 from updn_common.runs.importance import Importance
 from updn_vqa.data.prepared import PreparedData as VqaData
 from updn_vqa.evaluation.measures import CORRECT
@@ -180,6 +180,13 @@ def decoy(boxes: Float[np.ndarray, "K 4"], people: Float[np.ndarray, " K"]) -> F
     importance = np.zeros(len(boxes))
     importance[chosen] = 1.0
     return importance
+
+
+def overlap(item: Explained, importance: Float[np.ndarray, " K"], people: Float[np.ndarray, " K"]) -> float:
+    """Overlap (IoU) of the brighter halves of two pictures: of a network's importance, and of people's."""
+    network, human = (importance_map(item.boxes, x, item.size) > 0.5 for x in (importance, people - 0.5))
+    either = (network | human).sum()
+    return float((network & human).sum() / either) if either else 0.0
 
 
 class Canvas:

@@ -85,6 +85,7 @@ def serve(config: ServeConfig) -> None:
         server_header=False,
         log_level="warning",
         h11_max_incomplete_event_size=16 * 1024,
+        timeout_keep_alive=75,  # people take that long for an item
         timeout_graceful_shutdown=10,
     )
 

@@ -140,7 +140,7 @@ function element(name, text, className = "") {
 function question({ text, answer }) {
   return [
     element("span", "Question: ", "quiet"), element("strong", text), element("br", ""),
-    element("span", "The programs’ answer: ", "quiet"), element("strong", answer),
+    element("span", "Answer: ", "quiet"), element("strong", answer),
   ];
 }
 
@@ -203,7 +203,7 @@ function setError(name, message) {
 
 function showFeedback({ expected, text }, reasonable, next) {
   const chosen = reasonable < 0 ? "A" : reasonable > 0 ? "B" : "";
-  $("verdict").textContent = chosen === expected ? "Yes, most people would agree" : `Most people would say ${expected}`;
+  $("verdict").textContent = `${chosen === expected ? "Right: explanation" : "Explanation"} ${expected} is more reasonable`;
   $("feedback-text").textContent = text;
   for (const side of ["a", "b"]) $(`feedback-${side}`).src = $(`picture-${side}`).src;
   sayProblem("");
