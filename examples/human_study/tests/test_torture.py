@@ -44,11 +44,9 @@ def test_attacks_are_refused(tmp_path: Path) -> None:
 
 def test_files_do_not_tell_the_networks_apart(tmp_path: Path) -> None:
     write_made_up_study(tmp_path / "study", items=40, practice=0, checks=0, raters=2, per_participant=8)
-    program = [sys.executable, str(HERE / "torture_blind.py"), str(tmp_path / "study"), "--out"]
-    subprocess.run([*program, str(tmp_path / "blind.json")], check=True, capture_output=True)
-    rows = json.loads((tmp_path / "blind.json").read_text())["rows"]
+    rows = run("blind", tmp_path / "blind.json", str(tmp_path / "study"), "--exchanges", "50")
     for name in ("files of the study folder", "files of the page", "order in what browsers are told"):
-        assert rows[name]["p (above chance)"] > 0.001
+        assert rows[name]["guessed right %"] < 80  # by chance once in ten thousand times
 
 
 def test_the_classifier_would_notice_names_that_tell(tmp_path: Path) -> None:
@@ -61,19 +59,18 @@ def test_the_classifier_would_notice_names_that_tell(tmp_path: Path) -> None:
             item["explanations"][arm] = told
     (tmp_path / "study" / "items.json").write_text(json.dumps(items))
     Study.open(tmp_path / "study")
-    program = [sys.executable, str(HERE / "torture_blind.py"), str(tmp_path / "study"), "--out"]
-    subprocess.run([*program, str(tmp_path / "blind.json")], check=True, capture_output=True)
-    row = json.loads((tmp_path / "blind.json").read_text())["rows"]["files of the study folder"]
+    rows = run("blind", tmp_path / "blind.json", str(tmp_path / "study"), "--exchanges", "50")
+    row = rows["files of the study folder"]
     assert row["guessed right %"] == 100
-    assert row["p (above chance)"] < 0.01
+    assert row["p (above chance)"] < 0.03
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a small disk")
 def test_a_disk_that_is_really_full_is_told_and_recovers(tmp_path: Path) -> None:
-    """In a file system of a megabyte of its own, which the test fills and frees again."""
+    """In a small file system of its own, which the test fills and frees again."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False, capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False, capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("mounting is not allowed here")
     try:

@@ -23,7 +23,7 @@ from human_study.server.static_site import StaticConfig, write_static
 from human_study.server.study import Study
 
 Features = dict[Path, list[float]]
-FOLDS, REPEATS, EXCHANGES = 10, 5, 300
+FOLDS, REPEATS = 10, 5
 
 
 def guessed_right(x: NDArray[np.float64], folds: NDArray[np.int64]) -> float:
@@ -37,11 +37,12 @@ def guessed_right(x: NDArray[np.float64], folds: NDArray[np.int64]) -> float:
     return float(right / len(x))
 
 
-def compare(differences: list[Any], groups: list[int] | None = None) -> dict[str, float]:
+def compare(differences: list[Any], exchanges: int, groups: list[int] | None = None) -> dict[str, float]:
     """How well differences between the first network's pictures and the second's tell which is which.
 
     Args:
         differences: Features of the first minus those of the second, one row for each pair of pictures.
+        exchanges: Number of comparisons with networks that are exchanged at random.
         groups: Rows of one group are learned from, or guessed, together. Default: each on its own.
     """
     rng = np.random.default_rng(0)
@@ -52,10 +53,10 @@ def compare(differences: list[Any], groups: list[int] | None = None) -> dict[str
     folds = [rng.permutation(group.max() + 1)[group] % FOLDS for _ in range(REPEATS)]
     observed = np.mean([guessed_right(x, fold) for fold in folds])
     exchanged = []
-    for _ in range(EXCHANGES):
+    for _ in range(exchanges):
         signs = rng.choice([-1.0, 1.0], size=group.max() + 1)[group]
         exchanged.append(np.mean([guessed_right(x * signs[:, None], fold) for fold in folds]))
-    p = (1 + sum(share >= observed for share in exchanged)) / (1 + EXCHANGES)
+    p = float(1 + sum(share >= observed for share in exchanged)) / (1 + exchanges)
     return {"pairs": len(x), "guessed right %": round(100 * float(observed), 1), "p (above chance)": round(p, 3)}
 
 
@@ -104,6 +105,7 @@ def main() -> None:
     """Run it on a study of two networks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path)
+    parser.add_argument("--exchanges", type=int, default=500)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     study = Study.open(options.study)
@@ -117,12 +119,13 @@ def main() -> None:
         copies = [(site / "pictures" / a.name, site / "pictures" / b.name) for a, b in pairs]
 
         def by(features: Callable[[Path], list[float]], pairs: list[tuple[Path, Path]] = pairs) -> dict[str, float]:
-            return compare([np.subtract(features(a), features(b)) for a, b in pairs])
+            return compare([np.subtract(features(a), features(b)) for a, b in pairs], options.exchanges)
 
+        differences, groups = order(study, first)
         rows: dict[str, Any] = {
             "files of the study folder": by(file_features(paths).__getitem__),
             "files of the page": by(file_features([path for pair in copies for path in pair]).__getitem__, copies),
-            "order in what browsers are told": compare(*order(study, first)),
+            "order in what browsers are told": compare(differences, options.exchanges, groups),
             "size, if the files were compressed": by(compressed_size),
             "the pixels, which are to be seen": by(pixels),
         }

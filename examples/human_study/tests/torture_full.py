@@ -1,6 +1,6 @@
 """Fills the disk that a server writes to, and frees it again: what was acknowledged stays, and the page says why.
 
-The argument is a folder on a small disk of its own, such as a tmpfs of a megabyte.
+The argument is a folder on a small disk of its own, such as a tmpfs of 8 MB.
 """
 
 import asyncio
@@ -50,8 +50,10 @@ def main() -> None:
     study, port = folder / "study", free_port()
     write_made_up_study(study, items=40, size=(16, 12))
     server = Server(study, port)
-    acknowledged, refusal = asyncio.run(fill(port, folder))
-    server.end()
+    try:
+        acknowledged, refusal = asyncio.run(fill(port, folder))
+    finally:
+        server.end()
     database = sqlite3.connect(study / "answers.sqlite3")
     kept = database.execute("SELECT count(*) FROM answers").fetchone()[0]
     sound = database.execute("PRAGMA integrity_check").fetchone()[0]
