@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from human_study.analysis import coverage as program
-from human_study.analysis.coverage import METHODS, SCENARIOS, CoverageConfig, Scenario, coverage, measure
+from human_study.analysis.coverage import (
+    METHODS,
+    SCENARIOS,
+    CoverageConfig,
+    Scenario,
+    coverage,
+    coverage_table,
+    measure,
+)
 
 RESULTS = Path(__file__).parents[1] / "results" / "coverage.json"
 CLUSTERED = [number for number, scenario in enumerate(SCENARIOS) if scenario.rater_sd]
@@ -28,6 +36,11 @@ def test_program_writes_all_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result["simulated"] is True
     assert {*result["scenarios"][1]["measured"]} == {*METHODS}
     assert "numpy" in result["machine"]
+    assert (tmp_path / "coverage.md").read_text().startswith("Simulated answers.")
+
+
+def test_committed_table_is_that_of_the_committed_numbers() -> None:
+    assert RESULTS.with_suffix(".md").read_text() == coverage_table(json.loads(RESULTS.read_text()))
 
 
 @pytest.mark.parametrize("number", range(len(SCENARIOS)), ids=[scenario.name for scenario in SCENARIOS])
