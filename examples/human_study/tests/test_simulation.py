@@ -1,6 +1,7 @@
 """Simulated raters, and the population that they are drawn from."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from human_study.analysis.answers import read_export
 from human_study.analysis.exclusions import broken_rules
 from human_study.analysis.votes import collect_votes
+from human_study.folder.items import read_items, write_items
 from human_study.folder.made_up import write_made_up_study
 from human_study.simulation.population import Population, assignment, population_with, probabilities, synthetic_study
 from human_study.simulation.simulate import SimulateConfig, simulate
@@ -99,26 +101,26 @@ def test_noisy_raters_have_the_asked_share(tmp_path: Path) -> None:
 def test_experts_prefer_the_larger_overlap(tmp_path: Path) -> None:
     study = tmp_path / "study"
     write_made_up_study(study, items=8, checks=2)
-    records = json.loads((study / "items.json").read_text())
-    for number, record in enumerate(records):
-        record["overlap"] = {"base": 0.9 * (number % 2), "hint": 0.9 * (1 - number % 2)}
-    (study / "items.json").write_text(json.dumps(records))
+    items = [
+        replace(item, overlap={"base": 0.9 * (number % 2), "hint": 0.9 * (1 - number % 2)})
+        for number, item in enumerate(read_items(study).values())
+    ]
+    write_items(study, items)
     simulate(SimulateConfig(out=tmp_path / "out", study=study, noisy=0, expert=10))
     export = read_export(tmp_path / "out")
     votes = collect_votes(export.answers, ("base", "hint"), "reasonable")
-    better = {record["id"]: record["overlap"]["hint"] > 0 for record in records}
+    better = {item.id: item.overlap["hint"] > 0 for item in items}
     toward = np.array([1 if better[votes.item_ids[item]] else -1 for item in votes.items])
     assert (votes.steps * toward > 0).mean() > 0.9
     assert export.title == "A made-up study"
 
 
-def test_experts_need_overlaps(tmp_path: Path) -> None:
-    write_made_up_study(tmp_path / "study")
+def test_experts_need_places_that_people_marked(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        simulate(SimulateConfig(out=tmp_path / "out", study=tmp_path / "study", expert=1))
+        simulate(SimulateConfig(out=tmp_path / "out", expert=1))
     assert str(error.value) == (
-        f"{tmp_path / 'study' / 'items.json'} does not give the 'overlap' of each network's explanation with what "
-        "people marked, by which --expert raters decide. Build the study on data with hints, or use other raters."
+        "--expert raters judge by how far explanations overlap with what people marked, which this study does not "
+        "tell: give a study that was built on data with hints, or other raters."
     )
     assert not (tmp_path / "out").exists()
 

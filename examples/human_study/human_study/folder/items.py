@@ -1,7 +1,7 @@
 """``items.json``: what participants are asked about. It tells which picture is whose, so no browser may see it."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 from updn_common.errors import InputError
 from updn_common.files.reading import read_json
 from updn_common.files.records import field as checked
-from updn_common.files.records import kind_of
+from updn_common.files.records import is_number, kind_of
 from updn_common.files.writing import write_json
 
 Kind = Literal["practice", "check", "main"]
@@ -32,6 +32,8 @@ class Item:
         explanations: Picture of each network's explanation, by the network's name.
         expected: The explanation that is more reasonable, where that is known.
         feedback: What a participant reads after a practice item.
+        overlap: Overlap (IoU) of each network's explanation with the place that people marked, where that is known:
+            simulated experts judge by it.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Item:
     explanations: dict[str, str]
     expected: str | None = None
     feedback: str = ""
+    overlap: dict[str, float] = field(default_factory=dict)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -54,6 +57,8 @@ class Item:
         """The item as JSON."""
         record = asdict(self)
         text, marked, expected = record.pop("text"), record.pop("marked"), record.pop("expected")
+        if not self.overlap:
+            del record["overlap"]
         shown = {"caption": text, "marked": list(marked)} if marked else {"question": text}
         return {**shown, **record, "expected": None if expected is None else {"reasonable": expected}}
 
@@ -101,6 +106,9 @@ def _item(record: Any, where: str) -> Item:
     reasonable = None if expected is None else checked(expected, "reasonable", str, where)
     if reasonable is not None and reasonable not in explanations:
         raise InputError(f"{where}: 'expected' names {reasonable!r}, which has no explanation.")
+    overlap = record.get("overlap", {})
+    if not isinstance(overlap, dict) or not all(map(is_number, overlap.values())):
+        raise InputError(f"{where}: 'overlap' should be an object with a number for each network.")
     texts = {key: checked(record, key, str, where) for key in ("id", "answer", "group", "image", "feedback")}
     pictures = {str(arm): checked(explanations, arm, str, where) for arm in explanations}
     for picture in (texts["image"], *pictures.values()):
@@ -112,5 +120,6 @@ def _item(record: Any, where: str) -> Item:
         marked=tuple(marked),
         explanations=pictures,
         expected=reasonable,
+        overlap=overlap,
         **texts,
     )
