@@ -31,9 +31,10 @@ from human_study.analysis.preference import fit_preference, mixed_design
 from human_study.analysis.votes import Votes
 from human_study.simulation.population import assignment, population_with, synthetic_study
 from updn_common.command import run_command
-from updn_common.files.writing import write_json
+from updn_common.files.writing import atomic_file, write_json
 from updn_common.progress import track
 from updn_common.reports.bootstrap import LEVEL
+from updn_common.reports.tables import markdown
 
 METHODS = {
     "crossed": "Wilson's interval for the effective number of answers, allowing for raters and items (headline)",
@@ -77,7 +78,7 @@ class CoverageConfig:
     """How many studies to simulate.
 
     Attributes:
-        out: File for the results.
+        out: JSON file for the results; a table goes into the Markdown file beside it.
         studies: Number of studies of each scenario.
         slow_studies: Number of studies of the second scenario for statsmodels' variational fit, which takes a second.
         resamples: Number of resamples of each bootstrap.
@@ -103,7 +104,7 @@ class Finding(NamedTuple):
 
 def coverage(config: CoverageConfig) -> None:
     """Write the measured coverage of each method in each scenario."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     scenarios = []
     for number, scenario in enumerate(SCENARIOS):
         slow = config.slow_studies if number == 1 else 0
@@ -112,11 +113,39 @@ def coverage(config: CoverageConfig) -> None:
             "simulated": True,
             "studies": config.studies,
             "machine": _machine(),
-            "seconds": round(time.perf_counter() - begin),
+            "cpu_seconds": round(time.process_time() - begin),
             "methods": METHODS,
             "scenarios": scenarios,
         }
-        write_json(config.out, result, indent=1)  # also after each scenario: the run takes a while
+        write_results(config.out, result)  # after each scenario, because the run takes a while
+
+
+def write_results(out: Path, result: dict[str, Any]) -> None:
+    """Write the JSON file, and the table beside it."""
+    write_json(out, result, indent=1)
+    with atomic_file(out.with_suffix(".md")) as temporary:
+        temporary.write_text(coverage_table(result), encoding="utf-8")
+
+
+def coverage_table(result: dict[str, Any]) -> str:
+    """As Markdown: for each scenario and method, the coverage, and how often it found a preference."""
+
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.1f} %"
+
+    rows = [
+        [
+            "" if number else scenario["name"],
+            METHODS[method],
+            str(found["studies"]),
+            percent(found["coverage"]),
+            percent(found["found"]),
+        ]
+        for scenario in result["scenarios"]
+        for number, (method, found) in enumerate(scenario["measured"].items())
+    ]
+    text = "Simulated answers. Coverage of 95 % intervals, and how often a preference is found at 5 %.\n\n"
+    return text + markdown(["scenario", "method", "simulated studies", "coverage", "found"], rows)
 
 
 def measure(scenario: Scenario, studies: int, slow: int, resamples: int, seed: list[int]) -> dict[str, Any]:

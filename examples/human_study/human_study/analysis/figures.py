@@ -37,8 +37,9 @@ def draw_shares(path: Path, comparisons: Sequence[Comparison], *, simulated: boo
         axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot(share.value, place, "o", color=colour, markersize=6)
     axes.axvline(0.5, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
-    axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
-    for tick, (_, _, colour) in zip(axes.get_yticklabels(), rows, strict=True):
+    labelled = [(place, label, colour) for place, (label, _, colour) in enumerate(rows) if label]
+    axes.set_yticks([place for place, _, _ in labelled], [label for _, label, _ in labelled])
+    for tick, (_, _, colour) in zip(axes.get_yticklabels(), labelled, strict=True):
         tick.set_fontweight("bold" if colour == _INK else "normal")
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1)

@@ -100,7 +100,7 @@ def crossed_interval(votes: Votes) -> Share:
     Wilson's interval for the effective number of answers, share (1 - share) / V (as Korn and Graubard, 1998, do for
     surveys), with Student's quantile of min(R, I) - 1 degrees of freedom for R raters and I items. The test is its
     dual: p < 0.05 exactly where the 95 % interval excludes one half. Where all answers are the same, V is 0 and tells
-    nothing; the effective number of answers then is min(R, I).
+    nothing; the effective number of answers then is min(R, I). Neutral answers alone have no interval, and p = 1.
 
     There is no interval for less than two raters or two items.
     """

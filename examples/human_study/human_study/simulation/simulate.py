@@ -1,6 +1,6 @@
 """Simulated raters answer a study: ``human-study simulate``. All they write is marked as simulated."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,13 +13,9 @@ from human_study.folder.settings import Settings
 from human_study.simulation.population import Population, draw_steps, population_with, synthetic_study
 from updn_common.console import plain_console
 from updn_common.errors import InputError, check_range
-from updn_common.files.reading import read_json
 from updn_common.files.writing import json_text, new_directory, write_json
 
 Kind = Literal["noisy", "expert", "left", "careless"]
-Overlaps = Mapping[str, Mapping[str, float]]
-"""For each item, the overlap (IoU) of each network's explanation with the place that people marked."""
-
 _KEEN = 5.0
 """Log-odds by which attentive raters answer a check right."""
 _BY_OVERLAP = 10.0
@@ -35,7 +31,8 @@ class SimulateConfig:
         out: A new folder for the answers, as `human-study export` writes it.
         study: The study folder. Default: a study of two networks, base and hint, without pictures.
         noisy: Number of raters who have a leaning of their own and answer with noise.
-        expert: Number of raters who prefer the explanation that overlaps more with the place that people marked.
+        expert: Number of raters who prefer the explanation that overlaps more (IoU) with the place that people marked.
+            They have no preference on items without such a place.
         left: Number of raters who always choose the left explanation.
         careless: Number of raters who answer fast and at random.
         share: Preference share of the noisy raters for the network whose name comes later in the alphabet; neutral
@@ -75,8 +72,8 @@ def simulate(config: SimulateConfig) -> None:
     """Write an export with simulated answers.
 
     Raises:
-        InputError: An option makes no sense, the study is damaged, or experts should rate a study that does not tell
-            how far its explanations overlap with what people marked.
+        InputError: An option makes no sense, the study is damaged, or experts should rate a study without places
+            that people marked.
     """
     check_range(0, noisy=config.noisy, expert=config.expert, left=config.left, careless=config.careless)
     check_range(0, seed=config.seed, rater_sd=config.rater_sd, item_sd=config.item_sd)
@@ -87,12 +84,15 @@ def simulate(config: SimulateConfig) -> None:
         design = synthetic_study(
             config.items, config.items_per_participant, raters_per_item, checks=2, seed=config.seed
         )
-        overlaps: Overlaps = {item: dict(zip(("base", "hint"), rng.random(2), strict=True)) for item in design.items}
     else:
         design = Design(Settings.read(config.study), read_items(config.study))
-        overlaps = read_overlaps(config.study) if config.expert else {}
+    if config.expert and not any(item.overlap for item in design.items.values()):
+        raise InputError(
+            "--expert raters judge by how far explanations overlap with what people marked, which this study does not "
+            "tell: give a study that was built on data with hints, or other raters."
+        )
     raters = _raters(config, rng)
-    answers = list(_answers(config, design, raters, overlaps, rng))
+    answers = list(_answers(config, design, raters, rng))
     with new_directory(config.out) as out:
         write_json(out / "study.json", {**design.settings.public(), "simulated": True}, indent=1)
         records = [{"participant": rater.code, "status": "completed", "source": "simulated"} for rater in raters]
@@ -102,22 +102,6 @@ def simulate(config: SimulateConfig) -> None:
     plain_console(soft_wrap=True).print(
         f"{config.out}: {len(answers)} simulated answers by {len(raters)} simulated raters."
     )
-
-
-def read_overlaps(study: Path) -> Overlaps:
-    """The overlaps that ``items.json`` gives under ``overlap``.
-
-    Raises:
-        InputError: A main item has none.
-    """
-    records = read_json(study / "items.json")
-    main = [record for record in records if record["kind"] == "main"]
-    if not all(isinstance(record.get("overlap"), dict) for record in main):
-        raise InputError(
-            f"{study / 'items.json'} does not give the 'overlap' of each network's explanation with what people "
-            "marked, by which --expert raters decide. Build the study on data with hints, or use other raters."
-        )
-    return {record["id"]: record["overlap"] for record in main}
 
 
 def _count(config: SimulateConfig) -> int:
@@ -141,7 +125,7 @@ def _raters(config: SimulateConfig, rng: np.random.Generator) -> list[Rater]:
 
 
 def _answers(
-    config: SimulateConfig, design: Design, raters: list[Rater], overlaps: Overlaps, rng: np.random.Generator
+    config: SimulateConfig, design: Design, raters: list[Rater], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     """One record for each answer.
 
@@ -157,8 +141,7 @@ def _answers(
             if item.expected is not None:
                 eta = _KEEN if item.expected == pair[1] else -_KEEN
             elif rater.kind == "expert":
-                overlap = overlaps[item.id]
-                eta = _BY_OVERLAP * (overlap[pair[1]] - overlap[pair[0]])
+                eta = _BY_OVERLAP * (item.overlap.get(pair[1], 0.0) - item.overlap.get(pair[0], 0.0))
             else:
                 eta = population.preference + rater.leaning + leanings[item.id]
             seconds = _MEDIAN_SECONDS[rater.kind] * np.exp(0.4 * rng.standard_normal())
