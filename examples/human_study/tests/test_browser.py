@@ -4,7 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -172,6 +175,48 @@ def test_a_closed_page_goes_on_where_it_was(chromium: Any, address: str, store: 
     shown(again, "item")
     assert again.inner_text("#number") == "Item 2 of 8"
     assert len(store.everything()[1]) == 1
+
+
+@contextmanager
+def killable(chromium: Any, profile: Path) -> Iterator[Any]:
+    """A page of a browser that is killed at the end, as by the system that runs out of memory."""
+    options = ["--headless", "--no-sandbox", f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+    process = subprocess.Popen([str(CHROMIUM), *options], stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        port = profile / "DevToolsActivePort"
+        while not port.exists() or not port.read_text():
+            time.sleep(0.1)
+        browser = chromium.connect_over_cdp(f"http://127.0.0.1:{port.read_text().split()[0]}")
+        yield browser.contexts[0].new_page()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        port.unlink()
+
+
+def test_a_killed_browser_loses_no_answer(chromium: Any, address: str, store: Store, tmp_path: Path) -> None:
+    """If it had no time to save its cookies, the participant code brings it back to where it was."""
+    with killable(chromium.browser_type, tmp_path / "profile") as page:
+        page.goto(address)
+        page.click("#agree")
+        shown(page, "instructions")
+        code = page.inner_text("#instructions [data-code]")
+        page.click("#begin")
+        answer_by_keyboard(page, 0)
+        page.click("#go-on")
+        answer_by_keyboard(page, 0)
+        page.check("[name=reasonable][value='2']")
+    with killable(chromium.browser_type, tmp_path / "profile") as page:
+        page.goto(address)
+        page.wait_for_selector("main section:not([hidden])")
+        if page.is_visible("#consent"):
+            page.click("summary")
+            page.fill("#code-input", code)
+            page.keyboard.press("Enter")
+        shown(page, "item")
+        assert page.inner_text("#number") == "Item 3 of 8"
+    people, answers = store.everything()
+    assert (len(people), len(answers)) == (1, 2)
 
 
 def test_choices_that_are_missing_are_said(chromium: Any, address: str) -> None:
