@@ -1,6 +1,5 @@
 """The page in a real browser, by the keyboard alone; seen by axe-core, in light and dark, at a desk and on a phone."""
 
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import uvicorn
@@ -147,7 +147,8 @@ def test_prolific_is_told_by_a_link(chromium: Any, address: str) -> None:
 
 
 def test_three_browsers_at_once(chromium: Any, address: str, store: Store) -> None:
-    pages = [new_page(chromium) for _ in range(3)]
+    others = [chromium.browser_type.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) for _ in range(2)]
+    pages = [new_page(browser) for browser in (chromium, *others)]
     for page in pages:
         page.goto(address)
         page.click("#agree")
@@ -157,6 +158,8 @@ def test_three_browsers_at_once(chromium: Any, address: str, store: Store) -> No
             answer_by_keyboard(page, 0)
             if page.is_visible("#feedback"):
                 page.click("#go-on")
+    for browser in others:
+        browser.close()
     people, answers = store.everything()
     assert [row.status for row in people] == ["completed"] * 3
     assert sorted(row.row for row in people) == [0, 1, 2]
@@ -316,6 +319,35 @@ def test_no_page_is_cut_off_or_hard_to_use(chromium: Any, address: str, size: st
         pytest.skip("AXE does not name axe.min.js: only the widths were tested")
 
 
+@contextmanager
+def hosting(site: Path, port: int) -> Iterator[str]:
+    """A host of files, without any program of ours."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=site)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{port}/index.html"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def imported(study: Study, answers: str, path: Path) -> list[Any]:
+    """Import what a page as files has sent; returns all answers."""
+    path.write_text(answers)
+    take_in(ImportConfig(study.folder, (path,)))
+    store = open_store(study, "")
+    people, rows = store.everything()
+    store.database.close()
+    assert [row.status for row in people] == ["completed"]
+    return rows
+
+
 @pytest.mark.parametrize("captions", [False, True])
 def test_the_page_as_files_gives_answers_that_can_be_imported(
     chromium: Any, tmp_path: Path, captions: bool, unused_tcp_port: int
@@ -323,24 +355,87 @@ def test_the_page_as_files_gives_answers_that_can_be_imported(
     write_made_up_study(tmp_path / "study", captions=captions)
     study = Study.open(tmp_path / "study")
     write_static(StaticConfig(study.folder, tmp_path / "site"))
-    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "site")
-    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
-    with ThreadingHTTPServer(("127.0.0.1", unused_tcp_port), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        page = new_page(chromium)
-        take_part(page, f"http://127.0.0.1:{unused_tcp_port}/index.html?row=2")
+    page = new_page(chromium)
+    with hosting(tmp_path / "site", unused_tcp_port) as url:
+        assert take_part(page, f"{url}?row=2") == "MADEUP42"
         with page.expect_download() as download:
             page.click("#answers-file")
-        download.value.save_as(tmp_path / "answers.json")
         page.reload()
         shown(page, "done")
-        server.shutdown()
-        thread.join()
-    assert json.loads((tmp_path / "answers.json").read_text())["row"] == 2
-    take_in(ImportConfig(study.folder, (tmp_path / "answers.json",)))
-    store = open_store(study, "")
-    people, answers = store.everything()
-    store.database.close()
-    assert [(row.status, row.row) for row in people] == [("completed", 2)]
-    assert [row.item for row in answers] == [placement.item for placement in study.design.sequence(2)]
+    rows = imported(study, Path(download.value.path()).read_text(), tmp_path / "answers.json")
+    assert [row.item for row in rows] == [placement.item for placement in study.design.sequence(2)]
+
+
+def test_the_page_as_files_answers_mechanical_turk(
+    chromium: Any, study: Study, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    write_static(StaticConfig(study.folder, tmp_path / "site"))
+    page, sent = new_page(chromium), []
+
+    def collect(route: Any) -> None:
+        sent.append(route.request)
+        route.fulfill(status=204)  # the page stays
+
+    page.context.route("https://workersandbox.mturk.com/**", collect)
+    with hosting(tmp_path / "site", unused_tcp_port) as url:
+        page.goto(f"{url}?assignmentId=ASSIGNMENT_ID_NOT_AVAILABLE")
+        page.click("#agree")
+        page.wait_for_selector("#problem:has-text('This is a preview.')")
+        host = "https%3A%2F%2Fworkersandbox.mturk.com"
+        with page.expect_request("https://workersandbox.mturk.com/mturk/externalSubmit"):
+            take_part(page, f"{url}?row=1&assignmentId=A1&workerId=W1&turkSubmitTo={host}")
+    fields = parse_qs(sent[0].post_data)
+    assert fields["assignmentId"] == ["A1"]
+    assert "W1" not in fields["answers"][0]
+    assert len(imported(study, fields["answers"][0], tmp_path / "answers.json")) == 8
+
+
+def test_the_page_as_files_sends_nothing_to_strangers(
+    chromium: Any, study: Study, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    write_static(StaticConfig(study.folder, tmp_path / "site"))
+    page = new_page(chromium)
+    with hosting(tmp_path / "site", unused_tcp_port) as url:
+        page.goto(f"{url}?assignmentId=A1&turkSubmitTo=https://evil.example")
+        page.click("#agree")
+        page.click("#begin")
+        for _ in range(7):
+            answer_by_keyboard(page, 0)
+            if page.is_visible("#feedback"):
+                page.click("#go-on")
+        page.check("[name=reasonable][value='0']")
+        page.check("[name=trust][value='0']")
+        page.click("#answer button[type=submit]")
+        page.wait_for_selector("#problem:has-text('was not opened by Mechanical Turk')")
+        assert page.url.startswith(url)
+
+
+def test_the_page_as_files_posts_answers_and_keeps_what_could_not_be_sent(
+    chromium: Any, study: Study, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    write_static(StaticConfig(study.folder, tmp_path / "site", post_url="https://collect.example/in"))
+    page, sent = new_page(chromium), []
+
+    def collect(route: Any) -> None:
+        sent.append(route.request.post_data)
+        headers = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "content-type"}
+        route.fulfill(status=500 if len(sent) == 1 else 200, headers=headers)
+
+    page.context.route("https://collect.example/**", collect)
+    with hosting(tmp_path / "site", unused_tcp_port) as url:
+        page.goto(f"{url}?row=3&PROLIFIC_PID=abc")
+        page.click("#agree")
+        page.click("#begin")
+        for _ in range(7):
+            answer_by_keyboard(page, 0)
+            if page.is_visible("#feedback"):
+                page.click("#go-on")
+        page.check("[name=reasonable][value='0']")
+        page.check("[name=trust][value='0']")
+        page.click("#answer button[type=submit]")
+        page.wait_for_selector("#problem:has-text('could not be sent')")
+        page.click("#answer button[type=submit]")
+        shown(page, "done")
+        assert page.get_attribute("#completion-link", "href").endswith("cc=MADEUP42")
+    assert "abc" not in sent[-1]
+    assert len(imported(study, sent[-1], tmp_path / "answers.json")) == 8

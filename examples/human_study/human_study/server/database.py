@@ -50,7 +50,7 @@ class Database:
         try:
             self.engine = _engine(url)
             _migrate(self.engine)
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, OperationalError) as error:
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, OperationalError, OSError) as error:
             raise InputError(f"--database {_without_password(url)} cannot be opened: {_first_line(error)}") from None
         self._writer = self.engine.execution_options(writes=True)
         self._committing = threading.Lock()
@@ -118,6 +118,9 @@ def sqlite_url(path: Path) -> str:
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_size=THREADS, pool_pre_ping=True)
+    file = make_url(url).database
+    if file and file != ":memory:":
+        Path(file).touch(mode=0o600)  # answers are for their owner's eyes
     engine = create_engine(url, pool_size=THREADS, connect_args={"timeout": 30, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")

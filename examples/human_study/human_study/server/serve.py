@@ -75,7 +75,7 @@ def serve(config: ServeConfig) -> None:
         console.print(f"warning: {config.study / name}.md still has something in [brackets] to be filled in.")
     store = open_store(study, config.database, config.abandoned_after_hours)
     limits = Limits(joins=Limiter(config.joins_per_minute / 60, config.joins_per_minute))
-    console.print(f"{study.settings.title} http://{config.host}:{config.port} (Ctrl-C stops it)")
+    console.print(f"{study.settings.title}: http://{config.host}:{config.port} (Ctrl-C stops it)")
     uvicorn.run(
         create_app(study, store, limits=limits, admin_token=token),
         host=config.host,
