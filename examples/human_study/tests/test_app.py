@@ -1,6 +1,7 @@
 """A study in the browser: from consent to the completion code, and everything that is refused on the way."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from human_study.server.answer import LONGEST_REASON, read_answer
@@ -109,6 +111,36 @@ def test_withdrawing_deletes_all_answers_for_good(study: Study, store: Store, br
     other = browser()
     other.join()
     assert [row.row for row in store.everything()[0]] == [0, 0]  # the place is free again
+
+
+def test_participants_who_never_answer_do_not_keep_others_out(
+    study: Study, store: Store, browser: Browsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browsers = [browser() for _ in range(study.design.rows)]
+    states = [one.join() for one in browsers]
+    browsers[0].answer(states[0])
+    assert refusal(browser_join(browser())) == "full"
+    monkeypatch.setattr("human_study.server.store.UNUSED_AFTER", -1.0)
+    assert browser().join()["stage"] == "item"
+    assert sorted(row.row for row in store.everything()[0]) == [0, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [("database or disk is full", "disk-full"), ("database is locked", "not-saved")]
+)
+def test_what_could_not_be_saved_is_said(
+    store: Store, browser: Browsers, monkeypatch: pytest.MonkeyPatch, error: str, reason: str
+) -> None:
+    one = browser()
+    state = one.join()
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError(error))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "_save", fail)
+        assert refusal(one.answer(state)) == reason
+    assert one.answer(state).json()["next"]["position"] == 1
 
 
 def test_rows_are_given_until_each_item_has_its_raters(study: Study, store: Store, browser: Browsers) -> None:

@@ -41,9 +41,14 @@ MESSAGES = {
     "known": (409, "Your account takes part already. Continue in the browser that you began in, or enter your code."),
     "too-fast": (429, "These were too many requests. Please wait a moment and try again."),
     "not-saved": (
+        503,
+        "This could not be saved. All earlier answers are kept. Please leave this page open and try again in a few "
+        "minutes.",
+    ),
+    "disk-full": (
         507,
-        "Your answer could not be saved, because the server has no space left. All earlier answers are kept. Please "
-        "leave this page open and try again in a few minutes.",
+        "This could not be saved, because the server has no space left. All earlier answers are kept. Please leave "
+        "this page open and try again in a few minutes.",
     ),
 }
 """Status and text of each refusal."""
@@ -231,7 +236,7 @@ class StudyServer:
         except stored.KnownError:
             raise RefusedError("known") from None
         except NotSavedError as error:
-            raise RefusedError("not-saved") from error
+            raise RefusedError("disk-full" if error.full else "not-saved") from error
 
 
 def completion(study: Study, participant: Participant) -> dict[str, str]:

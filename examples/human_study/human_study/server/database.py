@@ -23,7 +23,15 @@ Result = TypeVar("Result")
 
 
 class NotSavedError(Exception):
-    """The database could not save something, such as for lack of space. What it acknowledged before is kept."""
+    """The database could not save something. What it acknowledged before is kept.
+
+    Attributes:
+        full: Whether that is for lack of space.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.full = "full" in reason or "No space left" in reason
 
 
 @dataclass(eq=False)
@@ -31,7 +39,7 @@ class _Job(Generic[Result]):
     work: Callable[[Connection], Result]
     done: bool = False
     result: Result | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Database:
@@ -86,7 +94,7 @@ class Database:
                     except Exception as error:
                         savepoint.rollback()
                         job.error = error
-        except Exception as error:
+        except BaseException as error:  # whatever it was, nobody may take their answer for saved
             for job in jobs:
                 job.error = error
         finally:

@@ -16,6 +16,8 @@ Source = Literal["prolific", "mturk", "link"]
 Status = Literal["started", "completed", "withdrawn"]
 ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which the row of a participant who does not come back is given to another one, too."""
+UNUSED_AFTER = 1800.0
+"""The same for a participant who has not answered anything: else a few hundred of these would keep all others out."""
 
 
 class StudyFullError(Exception):
@@ -90,11 +92,10 @@ class Store:
             known = participants.c.platform_hash == platform_hash
             if platform_hash and connection.scalar(select(participants.c.id).where(known)):
                 raise KnownError
-            now = time.time()
-            lives = or_(
-                participants.c.status == "completed",
-                (participants.c.status == "started") & (participants.c.seen_at > now - self._abandoned_after),
-            )
+            now, columns = time.time(), participants.c
+            unused = (columns.seen_at == columns.started_at) & (columns.started_at < now - UNUSED_AFTER)
+            there = (columns.seen_at > now - self._abandoned_after) & ~unused
+            lives = or_(columns.status == "completed", (columns.status == "started") & there)
             taken = {*connection.scalars(select(participants.c.row).where(lives))}
             row = next((row for row in range(self.design.rows) if row not in taken), None)
             if row is None:
