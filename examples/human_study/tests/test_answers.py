@@ -174,6 +174,13 @@ def test_participants_outside_the_limits_break_rules(tmp_path: Path, answers: li
     assert broken_rules(read_export(write(tmp_path, answers))) == {"p": broken}
 
 
+def test_participants_at_the_limits_break_no_rules(tmp_path: Path) -> None:
+    rules = {"max_failed_checks": 1, "min_median_seconds": 5.0, "max_same_side_share": 1.0, "min_share_answered": 0.8}
+    study = STUDY | {"items_per_participant": 5, "exclusion_rules": rules}
+    answers = [*(answer(f"i{k}") for k in range(4)), check(reasonable=-1)]
+    assert broken_rules(read_export(write(tmp_path, answers, study=study))) == {"p": []}
+
+
 def test_withdrawn_participants_break_no_rules(tmp_path: Path) -> None:
     assert not broken_rules(read_export(write(tmp_path, [], [{"participant": "p", "status": "withdrawn"}])))
 

@@ -1,5 +1,6 @@
 """The plots of the report."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,12 +39,12 @@ def draw_shares(path: Path, comparisons: Sequence[Comparison], *, simulated: boo
         axes.plot(share.value, place, "o", color=colour, markersize=6)
     axes.axvline(0.5, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
     labelled = [(place, label, colour) for place, (label, _, colour) in enumerate(rows) if label]
-    axes.set_yticks([place for place, _, _ in labelled], [label for _, label, _ in labelled])
+    axes.set_yticks([place for place, _, _ in labelled], [textwrap.fill(label, 30) for _, label, _ in labelled])
     for tick, (_, _, colour) in zip(axes.get_yticklabels(), labelled, strict=True):
         tick.set_fontweight("bold" if colour == _INK else "normal")
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("preference share (95 % interval); 0.5 is no preference")
+    axes.set_xlabel("preference share", loc="right")
     _save(figure, path)
 
 

@@ -139,14 +139,21 @@ def bootstrap_interval(votes: Votes, resampled: Resampled, *, seed: int = 0, res
     def times(clusters: int) -> Float[np.ndarray, "S G"]:
         return rng.multinomial(clusters, np.full(clusters, 1 / clusters), resamples).astype(np.float64)
 
-    weights = np.ones((resamples, len(votes)))
+    raters, items = np.ones((1, votes.n_raters)), np.ones((1, votes.n_items))
     if resampled != "items":
-        weights *= times(votes.n_raters)[:, votes.raters]
+        raters = times(votes.n_raters)
     if resampled != "raters":
-        weights *= times(votes.n_items)[:, votes.items]
-    totals = weights.sum(1)
-    drawn = totals > 0  # no answer may be left of raters and items drawn independently
-    shares = (weights @ votes.points)[drawn] / totals[drawn]
+        items = times(votes.n_items)
+
+    def totals(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " S"]:
+        table = np.zeros((votes.n_raters, votes.n_items))
+        table[votes.raters, votes.items] = values
+        found: Float[np.ndarray, " S"] = ((raters @ table) * items).sum(1)
+        return found
+
+    answers = totals(np.ones(len(votes)))
+    drawn = answers > 0  # no answer may be left of raters and items drawn independently
+    shares = totals(votes.points)[drawn] / answers[drawn]
     low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
