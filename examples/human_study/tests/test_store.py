@@ -1,8 +1,10 @@
 """The database: migrations, durability, commits that are shared, and what it refuses."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,24 +26,25 @@ from updn_common.errors import InputError
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The address of a PostgreSQL server of the tests' own, where it is installed."""
     programs = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *filter(None, [shutil.which("initdb")])]
-    if not programs or shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL or runuser is not installed")
-    pytest.importorskip("psycopg")
-    folder = tmp_path_factory.mktemp("postgresql")
-    for parent in (folder, *folder.parents[:-2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    shutil.chown(folder, "postgres")
-    programs_folder = Path(programs[0]).parent
-    as_postgres = ["runuser", "-u", "postgres", "--"]
-    subprocess.run([*as_postgres, programs_folder / "initdb", "-D", folder / "data", "-A", "trust"], check=True)
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    control = [*as_postgres, str(programs_folder / "pg_ctl"), "-D", str(folder / "data"), "-w"]
-    subprocess.run([*control, "-o", options, "-l", str(folder / "log"), "start"], check=True)
-    yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True)
+    if not programs or shutil.which("runuser") is None or os.geteuid() != 0:
+        pytest.skip("PostgreSQL or runuser is not installed, or the user is not root")
+    pytest.importorskip("psycopg", exc_type=ImportError)
+
+    def run(name: str, *options: str) -> None:
+        program = str(Path(programs[0]).parent / name)
+        command = ["runuser", "-u", "postgres", "--", program, "-D", f"{folder}/data", *options]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
+
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        shutil.chown(folder, "postgres")
+        run("initdb", "-A", "trust")
+        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        run("pg_ctl", "-w", "-o", options, "-l", f"{folder}/log", "start")
+        yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        run("pg_ctl", "-w", "-m", "immediate", "stop")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
