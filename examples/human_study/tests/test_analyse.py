@@ -10,7 +10,7 @@ import pytest
 from human_study.analysis.analyse import AnalyseConfig, analyse, analyse_export, results
 from human_study.analysis.answers import read_export
 from human_study.analysis.preregister import PreregisterConfig, preregister
-from human_study.analysis.report import format_p, item_cards
+from human_study.analysis.report import item_cards
 from human_study.folder.made_up import write_made_up_study
 from human_study.simulation.simulate import SimulateConfig, simulate
 from updn_common.errors import InputError
@@ -144,11 +144,6 @@ def test_nobody_left_is_refused(answers: Path, tmp_path: Path) -> None:
 def test_answers_to_another_study_are_refused(study: Path, answers: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="but the answers are to the study other"):
         analyse(AnalyseConfig(rewritten(answers, tmp_path / "other", id="other"), tmp_path / "report", study))
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.03214, "0.032"), (0.0002, "< 0.001"), (float("nan"), "-")])
-def test_p_values_have_three_digits(value: float, text: str) -> None:
-    assert format_p(value) == text
 
 
 def test_preregistration_is_filled_from_the_study(study: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ For answer j by rater r to item i, with the design x (an intercept, and the side
 
 The likelihood integrates u and v out. The Laplace approximation replaces this integral by that of the Gaussian at the
 joint mode (Breslow and Clayton, 1993, section 2.1); it is what R's ``lme4::glmer`` computes by default
-(Bates, Maechler, Bolker and Walker, 2015), and the tests compare both to four digits.
+(Bates, Maechler, Bolker and Walker, 2015), and the tests compare both to five digits.
 
 statsmodels has this model as ``BinomialBayesMixedGLM``. Its variational posterior is too narrow for an interval:
 ``results/coverage.json`` has the measured coverage of both.

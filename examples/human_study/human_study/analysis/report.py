@@ -21,7 +21,7 @@ from updn_common.reports.tables import format_interval, format_number
 
 QUESTION_TEXTS: dict[Question, str] = {
     "reasonable": "Which explanation is more reasonable?",
-    "trust": "Which network would you trust more?",
+    "trust": "Which program would you trust more?",
 }
 STEPS = (-2, -1, 0, 1, 2)
 

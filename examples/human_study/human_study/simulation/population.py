@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.polynomial.hermite_e import hermegauss
 from scipy import optimize
 
@@ -138,7 +138,7 @@ class Assignment(NamedTuple):
 
     raters: Int[np.ndarray, " N"]
     items: Int[np.ndarray, " N"]
-    second_left: Int[np.ndarray, " N"]
+    second_left: Bool[np.ndarray, " N"]
 
 
 def synthetic_study(
