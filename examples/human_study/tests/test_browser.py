@@ -390,6 +390,38 @@ def test_the_page_as_files_answers_mechanical_turk(
     assert len(imported(study, fields["answers"][0], tmp_path / "answers.json")) == 8
 
 
+def test_the_page_as_files_remembers_answers_and_withdrawals(
+    chromium: Any, study: Study, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    write_static(StaticConfig(study.folder, tmp_path / "site"))
+    page = new_page(chromium)
+    with hosting(tmp_path / "site", unused_tcp_port) as url:
+        page.goto(url)
+        page.click("#agree")
+        page.click("#begin")
+        answer_by_keyboard(page, 0)
+        page.reload()
+        shown(page, "item")
+        assert page.inner_text("#number") == "Item 2 of 8"
+        page.click("#leave")
+        page.click("#leave-yes")
+        shown(page, "withdrawn")
+        page.reload()
+        shown(page, "withdrawn")
+        assert page.inner_text("#problem") == ""
+        assert "reasonable" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_the_page_as_files_works_where_nothing_may_be_kept(
+    chromium: Any, study: Study, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    write_static(StaticConfig(study.folder, tmp_path / "site"))
+    page = new_page(chromium)
+    page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('forbidden'); }});")
+    with hosting(tmp_path / "site", unused_tcp_port) as url:
+        assert take_part(page, url) == "MADEUP42"
+
+
 def test_the_page_as_files_sends_nothing_to_strangers(
     chromium: Any, study: Study, tmp_path: Path, unused_tcp_port: int
 ) -> None:

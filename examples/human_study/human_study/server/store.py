@@ -141,6 +141,8 @@ class Store:
         """
 
         def work(connection: Connection) -> Participant:
+            lock = select(participants.c.id).where(participants.c.id == participant).with_for_update()
+            connection.execute(lock)  # one answer at a time, also with several servers
             found = _find(connection, participants.c.id == participant)
             if found is None or found.status == "withdrawn":
                 raise WithdrawnError
@@ -186,9 +188,9 @@ class Store:
         """Delete all answers of a participant, for good, and free their row."""
 
         def work(connection: Connection) -> None:
-            connection.execute(delete(answers).where(answers.c.participant == participant))
             where = participants.c.id == participant
-            connection.execute(update(participants).where(where).values(status="withdrawn"))
+            connection.execute(update(participants).where(where).values(status="withdrawn"))  # from now on, no answers
+            connection.execute(delete(answers).where(answers.c.participant == participant))
 
         self.database.write(work)
         self.database.forget()

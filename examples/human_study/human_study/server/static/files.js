@@ -9,7 +9,7 @@ const parameters = new URLSearchParams(location.search);
 const assignment = parameters.get("assignmentId");
 const { study, postUrl } = document.body.dataset;
 const slot = `${study} ${assignment ?? parameters.get("PROLIFIC_PID") ?? ""}`; // a shared computer may have several
-let saved = JSON.parse(localStorage.getItem(slot));
+let saved = restore();
 let about = null; // rows.json and the row of the participant
 let sequence = [];
 
@@ -21,11 +21,24 @@ async function load(name) {
 
 async function prepare() {
   about ??= await load("rows.json");
-  if (saved && !sequence.length) sequence = await load(`rows/${saved.row}.json`);
+  if (saved?.answers && !sequence.length) sequence = await load(`rows/${saved.row}.json`);
+}
+
+// A browser may forbid a page to keep anything: then it cannot be closed half-way, but works.
+function restore() {
+  try {
+    return JSON.parse(localStorage.getItem(slot));
+  } catch {
+    return null;
+  }
 }
 
 function keep() {
-  localStorage.setItem(slot, JSON.stringify(saved));
+  try {
+    localStorage.setItem(slot, JSON.stringify(saved));
+  } catch (error) {
+    console.warn(error);
+  }
 }
 
 function chosenRow() {
