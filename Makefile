@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/updn_captioning examples/decoy_digits
+EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/updn_captioning examples/human_study \
+  examples/decoy_digits
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo results results-vqa results-captioning results-digits selection claims test fuzz lint docs bench clean distclean
+.PHONY: demo study-demo results results-vqa results-captioning results-digits results-study selection claims test fuzz lint docs bench clean distclean
 .SECONDARY:
 
 $(INSTALLED): constraints.txt pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
@@ -42,6 +43,17 @@ runs/prepared/%-standard: | runs/worlds/% runs/prepared/%-robust $(INSTALLED)
 # The whole story on one small world, within ten minutes on two cores: runs/demo/index.html.
 demo: runs/prepared/cue0
 	$(BIN)/updn-vqa study demo --data $< --images runs/worlds/cue0 --out runs/demo
+
+# A human study of two runs of the demo, with simulated answers and their report, in two minutes. To see what participants
+# see: .venv/bin/human-study serve --study runs/study-demo/study
+study-demo: runs/study-demo/report
+runs/study-demo/study: | demo
+	$(BIN)/human-study build --out $@ --data runs/prepared/cue0 --images runs/worlds/cue0 --names base hint \
+	--runs runs/demo/cue0/seed0/base runs/demo/cue0/seed0/unsigned
+runs/study-demo/answers: | runs/study-demo/study
+	$(BIN)/human-study simulate --study runs/study-demo/study --out $@ --noisy 16 --expert 4 --left 1 --careless 1
+runs/study-demo/report: | runs/study-demo/answers
+	$(BIN)/human-study analyse --answers runs/study-demo/answers --study runs/study-demo/study --out $@
 
 # The committed tables, three seeds each; can be stopped and goes on where it was. On two cores questions take about ten
 # hours (three of them the Transformer), captions five. Here: FILES of a run's directory in runs/ are copied to that of
@@ -120,6 +132,21 @@ results-digits: $(INSTALLED)
 	protocol=rieger; OMP_NUM_THREADS=1 $(DECOYS) --rows all --epochs 1 --out runs/digits/steps.jsonl  # alone: for times
 	cp runs/digits/*.jsonl $(DIGITS)/results
 	$(BIN)/python $(DIGITS)/decoy_report.py $(DIGITS)/results
+
+# What the human study's server withstands, on this machine (about ten minutes, and better with nothing else at work), and
+# how often its intervals are right.
+TORTURE := $(BIN)/python examples/human_study/tests/torture
+STUDY_RESULTS := examples/human_study/results
+runs/blinding: | runs/prepared/cue0 demo
+	$(BIN)/human-study build --out $@ --data runs/prepared/cue0 --images runs/worlds/cue0 --names base hint \
+	--runs runs/demo/cue0/seed0/base runs/demo/cue0/seed0/unsigned --items 200 --practice 0 --checks 0 \
+	--raters-per-item 2 --items-per-participant 20 --picture-size 128
+results-study: runs/blinding | $(INSTALLED_DEV)
+	$(TORTURE)_kill.py --out $(STUDY_RESULTS)/kill.json
+	$(TORTURE)_load.py --out $(STUDY_RESULTS)/load.json
+	$(TORTURE)_security.py --out $(STUDY_RESULTS)/security.json
+	$(TORTURE)_blind.py runs/blinding --out $(STUDY_RESULTS)/blinding.json
+	$(BIN)/python -m human_study.analysis.coverage --out $(STUDY_RESULTS)/coverage.json
 
 # How the presets' options were chosen, on the development splits alone.
 selection: runs/prepared/cue0 runs/prepared/cue1 runs/prepared/strong-pairs0-robust

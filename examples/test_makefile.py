@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tyro
 
+from human_study import cli as human_study
 from shapes_cp.__main__ import Arguments
 from updn_captioning import cli as captioning
 from updn_captioning.data.prepare import PrepareConfig as CaptioningPrepareConfig
@@ -43,7 +44,7 @@ def commands(tmp_path: Path) -> Callable[..., list[list[str]]]:
 def test_targets_that_are_told_of_exist(commands: Callable[..., list[list[str]]]) -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / ".ci" / "run", *(ROOT / "docs").glob("*.rst")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    told = set(re.findall(r"(?:`|^ *\$? *)make ([a-z]+)", text, flags=re.MULTILINE))
+    told = set(re.findall(r"(?:`|^ *\$? *)make ([a-z-]+)", text, flags=re.MULTILINE))
     assert told >= {"demo", "test", "lint", "docs", "results", "bench"}
     for target in told:
         assert all(program != "make:" for program, *_ in commands(target))  # "make: Nothing to be done"
@@ -84,6 +85,18 @@ def test_the_demo_writes_the_page_that_the_readme_promises(commands: Callable[..
     assert f"writes {out}/index.html" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_human_study_of_the_demo_finds_what_it_reads(commands: Callable[..., list[list[str]]]) -> None:
+    *earlier, build, simulate, analyse = commands("study-demo")
+    demo = next(words for words in earlier if words[1:3] == ["study", "demo"])
+    made = {arm.directory(Path(demo[-1]), "cue0", 0) for arm in STUDIES["demo"].arms}
+    built, simulated, analysed = (
+        tyro.cli(human_study.Command, args=words[1:], config=human_study.OPTIONS)
+        for words in (build, simulate, analyse)
+    )
+    assert {*built.runs} <= made
+    assert (simulated.study, analysed.study, analysed.answers) == (built.out, built.out, simulated.out)
+
+
 def test_every_committed_result_can_be_made_again(commands: Callable[..., list[list[str]]]) -> None:
     copies = [words for words in commands("results", "selection") if words[0] == "cp"]
     made = {Path(target, Path(source).name) for _, *sources, target in copies for source in sources}
@@ -92,6 +105,8 @@ def test_every_committed_result_can_be_made_again(commands: Callable[..., list[l
         for name in (of_protocol, f"{of_protocol}-from-base"):
             made |= {digits / f"{name}{end}" for end in (".jsonl", ".md", ".png", "-selection.jsonl")}
     made |= {digits / "steps.jsonl", digits / "cancellation.png"}
+    study = {Path(words[words.index("--out") + 1]) for words in commands("results-study") if "--out" in words}
+    made |= study | {path.with_suffix(".md") for path in study if path.stem == "coverage"}
     (loop,) = [words for words in commands("results-digits") if words[0] == "for"]
     assert {"rieger", "ross;"} < set(loop)
     for results in ROOT.glob("examples/*/results"):

@@ -34,6 +34,7 @@ FOLDERS = {
     ),
     "updn_vqa": ("data", "networks", "training", "evaluation", "studies", "cli"),
     "updn_captioning": ("data", "networks", "scores", "training", "evaluation", "studies", "cli"),
+    "human_study": ("folder", "server", "simulation", "analysis", "cli"),
 }
 
 

@@ -1,0 +1,1 @@
+"""From exported answers to numbers with intervals, plots and a report."""

@@ -1,0 +1,1 @@
+"""The page that participants see: served with a database, or as files."""
