@@ -9,8 +9,8 @@ from typing import Any, Literal, cast, get_args
 from human_study.folder.items import Kind
 from human_study.folder.settings import EXCLUSION_RULES, FORMAT
 from updn_common.errors import InputError
+from updn_common.files.json_fields import field, is_number, kind_of
 from updn_common.files.reading import read_json, read_json_lines
-from updn_common.files.records import field, is_number, kind_of
 
 Question = Literal["reasonable", "trust"]
 Status = Literal["completed", "started", "withdrawn"]

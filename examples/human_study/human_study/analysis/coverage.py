@@ -244,7 +244,7 @@ def _cpu() -> str:
 def main() -> None:
     """Run the command line."""
     config = tyro.cli(CoverageConfig, prog="coverage", description=__doc__)
-    run_command({CoverageConfig: coverage}, config)
+    run_command(coverage, config)
 
 
 if __name__ == "__main__":

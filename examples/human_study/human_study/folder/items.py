@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from updn_common.errors import InputError
+from updn_common.files.json_fields import field as checked
+from updn_common.files.json_fields import is_number, kind_of
 from updn_common.files.reading import read_json
-from updn_common.files.records import field as checked
-from updn_common.files.records import is_number, kind_of
 from updn_common.files.writing import write_json
 
 Kind = Literal["practice", "check", "main"]

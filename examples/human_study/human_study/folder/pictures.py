@@ -17,14 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from hint_loss import proposal_importance
+from hint_loss.plot import draw_importance, importance_map
 from updn_captioning.data.prepared import PreparedData as CaptionData
 from updn_captioning.evaluation.explain import person_caption
-from updn_captioning.evaluation.explain_image import look
+from updn_captioning.evaluation.explain_image import explain_caption
 from updn_captioning.evaluation.grounding import generated_batch
 from updn_captioning.networks.generate import load_model as load_captioner
 from updn_common.data.stream import generator
 from updn_common.errors import InputError
-from updn_common.reports.figures import ImageFolder, draw_importance, find_images, importance_map, open_image
+from updn_common.reports.figures import ImageFolder, find_images, open_image
 from updn_common.runs.importance import Importance
 from updn_vqa.data.prepared import PreparedData as VqaData
 from updn_vqa.evaluation.measures import CORRECT
@@ -147,7 +148,7 @@ def _captions(
             size=_size(batch.sizes),
             boxes=batch.boxes[0].numpy(),
             importance={
-                arm: look(model, data, split, position, caption, "gradient").looked[chosen].numpy()
+                arm: explain_caption(model, data, split, position, caption, "gradient").weights[chosen].numpy()
                 for arm, model in models.items()
             },
             people=_people(batch.human[0, 0], batch.relevant[0, 0]),
@@ -183,10 +184,14 @@ def decoy(boxes: Float[np.ndarray, "K 4"], people: Float[np.ndarray, " K"]) -> F
 
 
 def overlap(item: Explained, importance: Float[np.ndarray, " K"], people: Float[np.ndarray, " K"]) -> float:
-    """Overlap (IoU) of the brighter halves of two pictures: of a network's importance, and of people's."""
-    network, human = (importance_map(item.boxes, x, item.size) > 0.5 for x in (importance, people - 0.5))
-    either = (network | human).sum()
-    return float((network & human).sum() / either) if either else 0.0
+    """Overlap (IoU) of the more important halves of two pictures: of a network's importance, and of people's."""
+    width, height = item.size
+    boxes = torch.from_numpy(item.boxes)
+    network, human = (
+        importance_map(boxes, torch.from_numpy(x), (height, width)) > 0.5 for x in (importance, people - 0.5)
+    )
+    either = (network | human).sum().item()
+    return (network & human).sum().item() / either if either else 0.0
 
 
 class Canvas:
@@ -208,7 +213,7 @@ class Canvas:
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
     def draw(self, item: Explained, importance: Float[np.ndarray, " K"] | None) -> Image.Image:
-        """Draw the image, lit by importance if it is given.
+        """Draw the image, with importance if it is given.
 
         Raises:
             InputError: The image is missing or damaged.
@@ -217,18 +222,20 @@ class Canvas:
         with open_image(self._images, item.image_id, item.coco_split, item.size) as file:
             image = file.convert("RGB").resize(fitted, Image.Resampling.BICUBIC)
         if importance is not None:
-            image = _lit(image, item.boxes * (np.array(fitted * 2) / np.array(item.size * 2)), importance)
+            image = _with_importance(image, item.boxes * (np.array(fitted * 2) / np.array(item.size * 2)), importance)
         canvas = Image.new("RGB", self.size, (BACKGROUND,) * 3)
         canvas.paste(image, ((self.size[0] - fitted[0]) // 2, (self.size[1] - fitted[1]) // 2))
         return canvas
 
 
-def _lit(image: Image.Image, boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"]) -> Image.Image:
+def _with_importance(
+    image: Image.Image, boxes: Float[np.ndarray, "K 4"], importance: Float[np.ndarray, " K"]
+) -> Image.Image:
     """The pipelines' picture of importance, pixel on pixel."""
     figure = plt.figure(figsize=(image.width / DPI, image.height / DPI), dpi=DPI)
     try:
         axes = figure.add_axes((0, 0, 1, 1))
-        draw_importance(axes, image, boxes, importance)
+        draw_importance(axes, image, torch.from_numpy(boxes), torch.from_numpy(importance))
         figure.canvas.draw()
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
     finally:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from updn_common.errors import InputError
+from updn_common.files.json_fields import field as checked
+from updn_common.files.json_fields import kind_of
 from updn_common.files.reading import read_json
-from updn_common.files.records import field as checked
-from updn_common.files.records import kind_of
 from updn_common.files.writing import write_json
 
 FORMAT = 1

@@ -3,7 +3,7 @@
 from typing import Any
 
 from human_study.server.store import Answer
-from updn_common.files.records import is_text
+from updn_common.files.json_fields import is_text
 
 LONGEST_REASON = 1000
 LONGEST_TIME = 24 * 3600.0

@@ -24,7 +24,7 @@ from human_study.server.database import NotSavedError
 from human_study.server.security import Guard, Key, Limiter, is_same_site, new_code, plain_code, strict_json
 from human_study.server.store import Participant, Source, Store
 from human_study.server.study import Study, templates
-from updn_common.files.records import is_text
+from updn_common.files.json_fields import is_text
 
 STATIC = Path(str(resources.files("human_study.server") / "static"))
 PLATFORM_ID = re.compile(r"[A-Za-z0-9]{1,64}")

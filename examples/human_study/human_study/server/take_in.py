@@ -13,8 +13,8 @@ from human_study.server.store import Answer, Source
 from human_study.server.study import Study
 from updn_common.console import plain_console
 from updn_common.errors import InputError
+from updn_common.files.json_fields import field as checked
 from updn_common.files.reading import read_json, read_json_lines
-from updn_common.files.records import field as checked
 
 MTURK_COLUMN = "Answer.answers"
 
