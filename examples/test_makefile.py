@@ -14,6 +14,7 @@ from shapes_cp.__main__ import Arguments
 from updn_captioning import cli as captioning
 from updn_captioning.data.prepare import PrepareConfig as CaptioningPrepareConfig
 from updn_captioning.studies.study import StudyConfig as CaptioningStudyConfig
+from updn_common.command import parse_command_line
 from updn_vqa import cli as vqa
 from updn_vqa.data.prepare import PrepareConfig
 from updn_vqa.studies.compare import CompareConfig
@@ -59,7 +60,7 @@ def test_each_command_finds_what_it_reads(commands: Callable[..., list[list[str]
         if program == "shapes-cp":
             made.add(tyro.cli(Arguments, args=arguments).out)
         elif program in PIPELINES:
-            config = tyro.cli(PIPELINES[program].Command, args=arguments, config=PIPELINES[program].OPTIONS)
+            config = parse_command_line(program, None, PIPELINES[program].COMMANDS, arguments)
             if isinstance(config, CompareConfig):
                 reads = {run.parents[2] for run in config.runs}
                 compared += [run.name for run in config.runs if "table1" in run.parts]
@@ -74,14 +75,14 @@ def test_each_command_finds_what_it_reads(commands: Callable[..., list[list[str]
                 reads = {*config.data}
             assert reads <= made
             made.add(config.out)
-    rows = {arm.directory(Path(), "", 0).name for arm in STUDIES["table1"].arms}
+    rows = {arm.directory_name for arm in STUDIES["table1"].arms}
     assert sorted(compared) == (sorted(rows) if target == "results" else [])
 
 
 def test_the_demo_writes_the_page_that_the_readme_promises(commands: Callable[..., list[list[str]]]) -> None:
     *_, (_, *arguments) = commands("demo")
     assert arguments[:2] == ["study", "demo"]
-    out = tyro.cli(vqa.Command, args=arguments, config=vqa.OPTIONS).out
+    out = parse_command_line("updn-vqa", None, vqa.COMMANDS, arguments).out
     assert f"writes {out}/index.html" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """The command line of a pipeline: its commands, and how one of them ends when something is wrong."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -27,12 +27,19 @@ def run_command_line(program: str, description: str | None, commands: Mapping[st
     Raises:
         SystemExit: The command line is wrong, or the command ended early, as in `run_command`.
     """
+    config = parse_command_line(program, description, commands)
+    run_command(next(run for options, run in commands.values() if options is type(config)), config)
+
+
+def parse_command_line(
+    program: str, description: str | None, commands: Mapping[str, Command], arguments: Sequence[str] | None = None
+) -> Any:
+    """The options of the command that the arguments name, by default those of the process."""
     subcommands = tuple(Annotated[options, tyro.conf.subcommand(name)] for name, (options, _) in commands.items())
     choice: Any = Union[subcommands]  # noqa: UP007 (a tuple has no |)
     # Options of a command may stand before or after its subcommands, and have short names.
     markers = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes)
-    config = tyro.cli(choice, prog=program, description=description, config=markers)
-    run_command(next(run for options, run in commands.values() if options is type(config)), config)
+    return tyro.cli(choice, prog=program, description=description, args=arguments, config=markers)
 
 
 def run_command(command: Callable[[Any], None], config: object) -> None:
