@@ -37,7 +37,7 @@ class Load:
                 await client.open()
                 _, state = await client.call("join", {})
             except OSError:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
                 continue
             while state["stage"] == "item" and not self.over:
                 state = await self._answer(client, state, f"{name} {number} {state['position']}")
@@ -52,7 +52,7 @@ class Load:
                 status, told = await client.call("answer", {**answer, "reason": reason, "seconds": 1.0})
             except OSError:
                 self.repeated += 1
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
                 continue
             if status == 429:
                 await asyncio.sleep(0.2)
@@ -70,7 +70,7 @@ async def torture(study: Path, kills: int, participants: int) -> dict[str, int]:
     server, load = Server(study, port), Load(port)
     tasks = [asyncio.create_task(load.participants(name)) for name in range(participants)]
     for _ in range(kills):
-        await asyncio.sleep(random.uniform(0.1, 1.5))
+        await asyncio.sleep(random.uniform(0.1, 3.0))
         await asyncio.to_thread(server.end, signal.SIGKILL)
         await asyncio.to_thread(server.start)
     await asyncio.sleep(1.0)

@@ -104,15 +104,23 @@ def fit_mixed_logistic(
         value, gradient, effects[:] = _negative_log_likelihood(model, parameters, effects)
         return value, gradient
 
-    begin = np.concatenate([np.zeros(count), np.full(len(sizes), 0.5)])
-    bounds = [(-_LARGEST, _LARGEST)] * len(begin)  # a deviation may change its sign: 0 as a bound would be stationary
-    found = optimize.minimize(
-        objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-6}
-    )
-    parameters = np.concatenate([found.x[:count], np.abs(found.x[count:])])
+    def minimise(begin: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        bounds = [(-_LARGEST, _LARGEST)] * len(begin)
+        found = optimize.minimize(
+            objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-6}
+        )
+        return float(found.fun), found.x
+
+    # The sign of a deviation means nothing, so the gradient at 0 is 0 even where 0 is not the best: begin again there.
+    value, reached = minimise(np.concatenate([np.zeros(count), np.full(len(sizes), 0.5)]))
+    near_zero = np.abs(reached[count:]) < 0.01
+    if near_zero.any():
+        other = minimise(np.concatenate([reached[:count], np.where(near_zero, 0.5, reached[count:])]))
+        value, reached = min((value, reached), other, key=lambda result: result[0])
+    parameters = np.concatenate([reached[:count], np.abs(reached[count:])])
     finite = bool(np.abs(parameters).max() < 0.99 * _LARGEST)
     errors = _standard_errors(objective, parameters, count) if finite else np.full(count, np.nan)
-    return MixedFit(parameters[:count], errors, parameters[count:], -float(found.fun), finite)
+    return MixedFit(parameters[:count], errors, parameters[count:], -value, finite)
 
 
 def _mode(
