@@ -89,10 +89,9 @@ def test_the_demo_writes_the_page_that_the_readme_promises(commands: Callable[..
 def test_the_human_study_of_the_demo_finds_what_it_reads(commands: Callable[..., list[list[str]]]) -> None:
     *earlier, build, simulate, analyse = commands("study-demo")
     demo = next(words for words in earlier if words[1:3] == ["study", "demo"])
-    made = {arm.directory(Path(demo[-1]), "cue0", 0) for arm in STUDIES["demo"].arms}
+    made = {run.directory for run in STUDIES["demo"].runs(Path(demo[-1]), [Path("cue0")])}
     built, simulated, analysed = (
-        tyro.cli(human_study.Command, args=words[1:], config=human_study.OPTIONS)
-        for words in (build, simulate, analyse)
+        parse_command_line("human-study", None, human_study.COMMANDS, words[1:]) for words in (build, simulate, analyse)
     )
     assert {*built.runs} <= made
     assert (simulated.study, analysed.study, analysed.answers) == (built.out, built.out, simulated.out)

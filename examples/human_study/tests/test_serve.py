@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tyro
 
 from human_study import cli
 from human_study.server.serve import ServeConfig, serve
 from human_study.server.study import Study
+from updn_common.command import parse_command_line
 from updn_common.errors import InputError
 
 
@@ -57,5 +57,5 @@ def test_short_tokens_are_refused(study: Study, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["build", "serve", "static", "import", "withdraw", "export", "analyse", "simulate"])
 def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        tyro.cli(cli.Command, args=[command, "--help"], config=cli.OPTIONS)
+        parse_command_line("human-study", None, cli.COMMANDS, [command, "--help"])
     assert "--study" in capsys.readouterr().out.replace("--data", "--study")
