@@ -138,10 +138,10 @@ class TestOperations:
         with pytest.raises(RuntimeError, match=r"\AHardsigmoid lies"):
             check_graph(score, others)
 
-    def test_are_not_needed_where_the_proposals_are_the_score(self, proposals: Tensor) -> None:
+    def test_may_be_absent_if_the_proposals_are_the_score(self, proposals: Tensor) -> None:
         check_graph(proposals, proposals)
 
-    def test_each_node_is_seen_at_most_twice_in_deep_and_wide_graphs(
+    def test_are_visited_at_most_twice_in_deep_and_wide_graphs(
         self, proposals: Tensor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen, walk = [], kernels._walk

@@ -118,7 +118,7 @@ class TestNoProblem:
             report = check_double_backward(decisions, nn.Linear(D, 3), proposals, reduction=reduction)  # type: ignore[arg-type]
             assert report.problems == ()
 
-    def test_is_the_report(self, proposals: Tensor) -> None:
+    def test_is_reported_with_both_values(self, proposals: Tensor) -> None:
         report = check_double_backward(score, nn.Linear(D, 3), proposals)
         value = f"{report.double_backward:.7g}"
         expected = f"{report.finite_differences:.7g}"

@@ -39,17 +39,17 @@ def proposals() -> Tensor:
     return torch.randn(B, K, D)
 
 
-class TestMissing:
-    """The innermost module without a second derivative is named, with the remedy."""
+class TestNamesMissingDerivatives:
+    """The innermost module is named, with the remedy."""
 
     @pytest.mark.cpu
-    def test_fused_attention_of_an_encoder(self, proposals: Tensor) -> None:
+    def test_of_fused_attention_in_an_encoder(self, proposals: Tensor) -> None:
         report = check_double_backward(score, encoder().eval(), proposals)
         names = ["model.layers.0.self_attn", "model.layers.1.self_attn"]
         assert str(report) == "\n- ".join(["Double backward: not possible.", *(f"`{name}`: {FUSED}" for name in names)])
 
     @pytest.mark.cpu
-    def test_fused_attention_in_a_module(self, proposals: Tensor) -> None:
+    def test_of_fused_attention_in_a_module(self, proposals: Tensor) -> None:
         class Model(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -61,7 +61,7 @@ class TestMissing:
         report = check_double_backward(score, Model(), proposals)
         assert report.problems == (f"`model.attention`: {FUSED}",)
 
-    def test_an_operation_of_a_submodule_of_the_model_or_of_the_score(self, proposals: Tensor) -> None:
+    def test_of_an_operation_in_a_submodule_the_model_or_the_score(self, proposals: Tensor) -> None:
         def last(model: nn.Module, x: Tensor) -> Tensor:
             return F.hardsigmoid(model(x).sum((1, 2)))
 
@@ -72,19 +72,19 @@ class TestMissing:
         ]:
             assert check_double_backward(function, model, proposals).problems == (f"`{name}`: {HARDSIGMOID}",)
 
-    def test_reentrant_checkpoints(self, proposals: Tensor) -> None:
+    def test_of_reentrant_checkpoints(self, proposals: Tensor) -> None:
         model = Apply(lambda x: checkpoint(torch.tanh, x, use_reentrant=True), nn.Linear(D, 3))
         remedy = "pass `use_reentrant=False` to `torch.utils.checkpoint.checkpoint`."
         message = "CheckpointFunction lies between `proposals` and score and has no second derivative: " + remedy
         assert check_double_backward(score, model, proposals).problems == (f"`model`: {message}",)
 
-    def test_an_operation_in_the_precision_of_the_model_only(self, proposals: Tensor) -> None:
+    def test_of_an_operation_in_the_precision_of_the_model_only(self, proposals: Tensor) -> None:
         """On a GPU, attention is fused in float32, but never in float64."""
         model = Apply(lambda x: F.hardsigmoid(x) if x.dtype == torch.float32 else x.tanh(), nn.Linear(D, 3))
         assert check_double_backward(score, model, proposals).problems == (f"`model`: {HARDSIGMOID}",)
         assert check_double_backward(score, model.double(), proposals.double()).problems == ()
 
-    def test_a_module_that_reads_no_proposals_is_not_named(self, proposals: Tensor) -> None:
+    def test_but_not_of_a_module_that_reads_no_proposals(self, proposals: Tensor) -> None:
         class Model(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -101,10 +101,10 @@ class TestMissing:
             assert report.problems == (f"`model.joint`: {HARDSIGMOID}",)
 
 
-class TestWrong:
-    """Second derivatives that are wrong although PyTorch raises nothing."""
+class TestFindsWrongDerivatives:
+    """Second derivatives are wrong although PyTorch raises nothing."""
 
-    def test_the_module_is_named_with_both_values(self, proposals: Tensor) -> None:
+    def test_and_names_the_module_with_both_values(self, proposals: Tensor) -> None:
         head = nn.Sequential(nn.Linear(6, 6), Apply(cube), nn.LayerNorm(6))
         model = nn.Sequential(nn.Linear(D, 6), nn.ReLU(inplace=True), head)
         report = check_double_backward(score, model, proposals)
@@ -118,13 +118,13 @@ class TestWrong:
         )
         assert report.double_backward != pytest.approx(report.finite_differences, rel=1e-2)
 
-    def test_it_is_found_with_any_seed(self, proposals: Tensor) -> None:
+    def test_with_any_seed(self, proposals: Tensor) -> None:
         for seed in range(8):
             torch.manual_seed(seed)
             (problem,) = check_double_backward(score, relu_net(Apply(cube)), proposals).problems
             assert problem.startswith("`model.3`: double backward gives ")
 
-    def test_a_gradient_that_leaves_the_graph(self, proposals: Tensor) -> None:
+    def test_of_a_gradient_that_leaves_the_graph(self, proposals: Tensor) -> None:
         """As with kernels that PyTorch does not know: the importance is right, and its derivative is zero."""
 
         class Detached(Stash):
@@ -138,19 +138,19 @@ class TestWrong:
         assert found
         assert (found["name"], found["double"]) == ("model.1", "0")
 
-    def test_a_detached_factor(self, proposals: Tensor) -> None:
+    def test_of_a_detached_factor(self, proposals: Tensor) -> None:
         model = nn.Sequential(nn.Linear(D, 3), Apply(lambda x: x * x.detach()))
         (problem,) = check_double_backward(score, model, proposals).problems
         assert WRONG.fullmatch(problem)
         assert problem.startswith("`model.1`: ")
 
-    def test_hooks_change_the_inputs_only_once(self, proposals: Tensor) -> None:
+    def test_of_a_module_whose_hook_changes_the_inputs(self, proposals: Tensor) -> None:
         model = nn.Sequential(nn.Linear(D, 3), Apply(cube))
         model[1].register_forward_pre_hook(lambda module, args: args[0].view(B, K, 3).flatten(1))
         (problem,) = check_double_backward(score, model, proposals).problems
         assert problem.startswith("`model.1`: double backward gives ")
 
-    def test_a_module_with_an_output_of_another_type(self, proposals: Tensor) -> None:
+    def test_of_a_module_with_an_output_of_another_type(self, proposals: Tensor) -> None:
         """It cannot be tested alone, so the module that contains it is named."""
 
         class Box:
@@ -161,12 +161,12 @@ class TestWrong:
         (problem,) = check_double_backward(score, nn.Sequential(nn.Linear(D, 3), apply), proposals).problems
         assert problem.startswith("`model.1`: double backward gives ")
 
-    def test_differences_that_do_not_settle_are_reported_as_such(self, proposals: Tensor) -> None:
+    def test_unless_the_differences_do_not_settle(self, proposals: Tensor) -> None:
         model = Apply(lambda x: x.square() * random.random(), nn.Linear(D, 3))
         report = check_double_backward(score, model, proposals)
         assert report.problems == (f"`model`: {UNSETTLED}",)
 
-    def test_a_checkpoint_of_a_part_in_float32(self, proposals: Tensor) -> None:
+    def test_unless_a_part_in_float32_is_checkpointed(self, proposals: Tensor) -> None:
         part = Apply(lambda x: x.float().square().to(x.dtype))
         model = nn.Sequential(nn.Linear(D, 3), Apply(lambda x: checkpoint(part, x, use_reentrant=False)))
         (problem,) = check_double_backward(score, model, proposals).problems
@@ -174,11 +174,11 @@ class TestWrong:
         assert check_double_backward(score, nn.Sequential(model[0], part), proposals).problems == ()
 
 
-class TestUselessImportance:
+class TestFindsUselessImportances:
     """The importance is zero, not finite, or not defined."""
 
     @pytest.mark.parametrize("reduction", ["sum", "input"])
-    def test_a_layer_norm_of_the_proposals(self, reduction: Any, proposals: Tensor) -> None:
+    def test_before_a_layer_norm_of_the_proposals(self, reduction: Any, proposals: Tensor) -> None:
         model = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 3))
         report = check_double_backward(score, model, proposals, reduction=reduction)
         assert report.problems == (
@@ -191,7 +191,7 @@ class TestUselessImportance:
         assert check_double_backward(score, model[1], 1e-6 * proposals, reduction=reduction).problems == ()
 
     @pytest.mark.parametrize("name", ["normalise", "root"])
-    def test_padding_under_a_root(self, name: str, proposals: Tensor) -> None:
+    def test_of_padding_under_a_root(self, name: str, proposals: Tensor) -> None:
         functions = {"normalise": lambda x: F.normalize(x, dim=-1), "root": lambda x: x.square().sum(-1).sqrt()}
         model = nn.Sequential(nn.Linear(D, 3, bias=False), Apply(functions[name]))
         padded = proposals * (torch.arange(K) < 3)[:, None]
@@ -199,7 +199,7 @@ class TestUselessImportance:
         assert str(report) == f"Double backward: not possible.\n- `model.1`: {NOT_FINITE}"
         assert check_double_backward(score, model, proposals).problems == ()
 
-    def test_a_score_that_does_not_depend_on_the_proposals(self, proposals: Tensor, raises: Any) -> None:
+    def test_of_a_score_that_does_not_depend_on_the_proposals(self, proposals: Tensor, raises: Any) -> None:
         message = (
             "Parameter `score` should depend on `proposals`. Found `proposals` of shape (2, 5, 8) outside of its "
             "graph: pass the very tensor that the model was given, not a copy or a slice of it."

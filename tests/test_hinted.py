@@ -113,7 +113,7 @@ def assert_close(parts: Any, whole: Any) -> None:
 @pytest.mark.parametrize("track", MODES)
 @pytest.mark.parametrize("pattern", HINTED)
 @pytest.mark.parametrize("case", CASES)
-def test_parts_give_what_the_whole_gives(case: str, pattern: str, track: str) -> None:
+def test_parts_equal_the_whole_batch(case: str, pattern: str, track: str) -> None:
     build_model, inputs, options = CASES[case]
     model, hinted, features = build(build_model), HINTED[pattern], rand(B, K, D)
     with double_backward_kernels() if case == "encoder" else nullcontext():

@@ -50,7 +50,7 @@ def test_equals_supersampling() -> None:
             assert s[b, k].item() == pytest.approx(expected, abs=1e-13)
 
 
-def test_frozen_values() -> None:
+def test_gives_known_values() -> None:
     attention_map = torch.tensor([[4.0, 0.0], [0.0, 0.0]])
     boxes = torch.tensor(
         [[0, 0, 1, 1], [0, 0, 2, 1], [0, 0, 2, 2], [0, 0, 0.5, 2], [1, 1, 2, 2], [1, 1, 1, 1], [-9, -9, 9, 9]]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hint_loss import TrackedProposals, proposal_importance, track_proposals, tracking_report
+from hint_loss import proposal_importance, track_proposals, tracking_report
 
 from .tracking import B, D, K, W, features
 
@@ -43,74 +43,78 @@ def test_writing_into_lazy_results_raises(write: Callable[[Tensor], Any]) -> Non
         write(track_proposals(features()))
 
 
-class TestTracking:
-    @pytest.mark.parametrize(
-        ("data", "options", "error", "message"),
-        [
-            (torch.ones(2, 3, dtype=torch.int64), {}, TypeError, r"dtype = torch.int64`: pass `features.float\(\)`"),
-            ([1.0], {}, TypeError, r"Found a list: pass `torch.as_tensor\(features\)`"),
-            (track_proposals(features()), {}, TypeError, "Found TrackedProposals"),
-            (features(), {"feature_dim": 3}, ValueError, r"`feature_dim = 3` and `features.shape = \(3, 5, 6\)`"),
-            (features(), {"reduction": "mean"}, ValueError, "should be 'sum', 'input' or 'norm' for tracked .* 'mean'"),
-        ],
-        ids=["integers", "list", "twice", "dimension", "reduction"],
-    )
-    def test_wrong_arguments_raise(self, data: Any, options: Any, error: type[Exception], message: str) -> None:
-        with pytest.raises(error, match=message):
-            track_proposals(data, **options)
-
-    @pytest.mark.parametrize(
-        "probes", [0, -3, 1.5, True, "4", torch.ones(D), torch.ones(D + 1, 2), torch.ones(D, 0)], ids=str
-    )
-    def test_wrong_probes_raise(self, probes: Any) -> None:
-        message = "`probes` should be the number of random directions, at least 1, or a te"
-        with pytest.raises(ValueError, match=message):
-            track_proposals(features(), probes=probes)
-
-    def test_a_numpy_integer_is_a_number_of_probes(self) -> None:
-        assert track_proposals(features(), reduction="norm", probes=np.int64(4)).source.t.shape == (4, B, K)  # type: ignore[arg-type]
-
-    def test_inference_mode_raises(self) -> None:
-        with torch.inference_mode(), pytest.raises(ValueError, match=r"outside of `torch.inference_mode`"):
-            track_proposals(features())
-
-    def test_a_report_of_an_untracked_tensor_raises(self) -> None:
-        with pytest.raises(TypeError, match=r"`track_proposals\(features\)` returned. Found an untracked Tensor"):
-            tracking_report(features())
+@pytest.mark.parametrize(
+    ("data", "options", "error", "message"),
+    [
+        (torch.ones(2, 3, dtype=torch.int64), {}, TypeError, r"dtype = torch.int64`: pass `features.float\(\)`"),
+        ([1.0], {}, TypeError, r"Found a list: pass `torch.as_tensor\(features\)`"),
+        (track_proposals(features()), {}, TypeError, "Found TrackedProposals"),
+        (features(), {"feature_dim": 3}, ValueError, r"`feature_dim = 3` and `features.shape = \(3, 5, 6\)`"),
+        (features(), {"reduction": "mean"}, ValueError, "should be 'sum', 'input' or 'norm' for tracked .* 'mean'"),
+    ],
+    ids=["integers", "list", "twice", "dimension", "reduction"],
+)
+def test_wrong_arguments_raise(data: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        track_proposals(data, **options)
 
 
-class TestImportance:
-    @pytest.fixture
-    def x(self) -> TrackedProposals:
-        return track_proposals(features())
+@pytest.mark.parametrize(
+    "probes", [0, -3, 1.5, True, "4", torch.ones(D), torch.ones(D + 1, 2), torch.ones(D, 0)], ids=str
+)
+def test_wrong_probes_raise(probes: Any) -> None:
+    message = "`probes` should be the number of random directions, at least 1, or a te"
+    with pytest.raises(ValueError, match=message):
+        track_proposals(features(), probes=probes)
 
-    @pytest.fixture
-    def score(self, x: TrackedProposals) -> Tensor:
-        return F.linear(x, W).tanh().sum((1, 2))
 
-    @pytest.mark.parametrize(
-        ("options", "found"), [({"reduction": "input"}, "'input' and -1"), ({"feature_dim": 1}, "'sum' and 1")], ids=str
-    )
-    def test_other_options_than_tracked_raise(
-        self, x: TrackedProposals, score: Tensor, options: dict[str, Any], found: str
-    ) -> None:
-        with pytest.raises(ValueError, match=rf"tracked for, 'sum' and -1. Found {found}"):
-            proposal_importance(score, x, **options)
+def test_a_numpy_integer_is_a_number_of_probes() -> None:
+    tracked = track_proposals(features(), reduction="norm", probes=np.int64(4))  # type: ignore[arg-type]
+    assert tracked.source.t.shape == (4, B, K)
 
-    def test_a_slice_of_the_proposals_raises(self, x: TrackedProposals, score: Tensor) -> None:
-        with pytest.raises(ValueError, match="that a model made of it"):
-            proposal_importance(score, x[:, :2])
 
-    @pytest.mark.parametrize("track", [track_proposals, Tensor.requires_grad_], ids=["tracked", "untracked"])
-    def test_proposals_of_another_score_raise(self, score: Tensor, track: Callable[[Tensor], Tensor]) -> None:
-        with pytest.raises(ValueError, match="`score` should depend on `proposals`"):
-            proposal_importance(score, track(features()))
+def test_inference_mode_raises() -> None:
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"outside of `torch.inference_mode`"):
+        track_proposals(features())
 
-    def test_a_score_without_a_graph_raises(self, x: TrackedProposals) -> None:
-        with torch.no_grad(), pytest.raises(ValueError, match="`score` should carry a graph"):
-            proposal_importance(F.linear(x, W).sum((1, 2)), x)
 
-    def test_an_importance_after_backward_raises(self, x: TrackedProposals, score: Tensor) -> None:
-        score.sum().backward()
-        with pytest.raises(RuntimeError, match="The graph of `score` is gone: take the importance before `backward`"):
-            proposal_importance(score, x)
+def test_a_report_of_an_untracked_tensor_raises() -> None:
+    with pytest.raises(TypeError, match=r"`track_proposals\(features\)` returned. Found an untracked Tensor"):
+        tracking_report(features())
+
+
+def score(x: Tensor) -> Tensor:
+    return F.linear(x, W).tanh().sum((1, 2))
+
+
+@pytest.mark.parametrize(
+    ("other", "options", "message"),
+    [
+        (lambda x: x, {"reduction": "input"}, "tracked for, 'sum' and -1. Found 'input' and -1"),
+        (lambda x: x, {"feature_dim": 1}, "tracked for, 'sum' and -1. Found 'sum' and 1"),
+        (lambda x: x[:, :2], {}, "that a model made of it"),
+        (lambda x: track_proposals(features()), {}, "`score` should depend on `proposals`"),
+        (lambda x: features().requires_grad_(), {}, "`score` should depend on `proposals`"),
+    ],
+    ids=["reduction", "dimension", "slice", "tracked anew", "untracked"],
+)
+def test_an_importance_of_other_proposals_or_with_other_options_raises(
+    other: Callable[[Tensor], Tensor], options: dict[str, Any], message: str
+) -> None:
+    x = track_proposals(features())
+    with pytest.raises(ValueError, match=message):
+        proposal_importance(score(x), other(x), **options)
+
+
+def test_a_score_without_a_graph_raises() -> None:
+    x = track_proposals(features())
+    with torch.no_grad(), pytest.raises(ValueError, match="`score` should carry a graph"):
+        proposal_importance(score(x), x)
+
+
+def test_an_importance_after_backward_raises() -> None:
+    x = track_proposals(features())
+    value = score(x)
+    value.sum().backward()
+    with pytest.raises(RuntimeError, match="The graph of `score` is gone: take the importance before `backward`"):
+        proposal_importance(value, x)

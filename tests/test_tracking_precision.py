@@ -26,6 +26,7 @@ def test_half_precision_proposals_have_an_importance_in_float32(dtype: torch.dty
 
 def test_autocast_rounds_the_forward_pass_only() -> None:
     model = OneQuestion(D)
+    trained = [*model.seen.parameters(), *model.image.parameters()]
     results = []
     for cast in (False, True):
         x = track_proposals(features().float())
@@ -33,7 +34,7 @@ def test_autocast_rounds_the_forward_pass_only() -> None:
             score = model(x)[:, 2]
             alpha = proposal_importance(score.float(), x)
         assert alpha.dtype == torch.float32
-        results.append([alpha, *torch.autograd.grad(alpha.square().sum(), list(model.image.parameters()))])
+        results.append([alpha, *torch.autograd.grad(alpha.square().sum(), trained)])
     for exact, rounded in zip(*results, strict=True):
         assert (rounded - exact).norm() < 0.1 * exact.norm()
 
