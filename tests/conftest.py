@@ -1,13 +1,14 @@
-"""What all tests share: deterministic Hypothesis runs in CI, one thread, whole error messages."""
+"""Fixtures and settings of all tests: repeatable random numbers, one thread, whole error messages."""
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import settings
 
 settings.register_profile("local", deadline=None, max_examples=50)
@@ -21,7 +22,7 @@ if DEVICE := os.environ.get("HINT_LOSS_TEST_DEVICE"):  # such as cuda: see bench
     torch.set_default_device(DEVICE)
 
     class DeviceGenerator(torch.Generator):
-        """One on the default device, which PyTorch's own does not follow."""
+        """A generator on the default device, which PyTorch's own ignores."""
 
         def __new__(cls, device: str = DEVICE) -> "DeviceGenerator":
             return super().__new__(cls, device)
@@ -30,14 +31,14 @@ if DEVICE := os.environ.get("HINT_LOSS_TEST_DEVICE"):  # such as cuda: see bench
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cpu: names kernels that a CPU chooses, or counts on its random numbers")
+    config.addinivalue_line("markers", "cpu: the test needs the kernels or the random numbers of a CPU")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if DEVICE:
         for item in items:
             if item.get_closest_marker("cpu"):
-                item.add_marker(pytest.mark.skip(reason="only of a CPU"))
+                item.add_marker(pytest.mark.skip(reason="runs on a CPU only"))
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,11 @@ def _seed() -> None:
 def raises() -> Callable[[type[Exception], str], AbstractContextManager[Any]]:
     """``pytest.raises`` that compares the whole message."""
     return lambda error, message: pytest.raises(error, match=rf"\A{re.escape(message)}\Z")
+
+
+@pytest.fixture
+def process_group() -> Iterator[None]:
+    """A distributed process group that consists of this process."""
+    dist.init_process_group("gloo", store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()

@@ -1,6 +1,6 @@
-"""Small models of the kinds that people train, with random weights: what `test_gallery.py` runs on.
+"""Small models of the kinds that people train, with random weights, for `test_gallery.py`.
 
-Each function builds one. Its docstring says what the proposals and the score are. Everything is in the default dtype.
+Each function builds one; its docstring names the proposals and the score. Everything has the default dtype.
 """
 
 from collections.abc import Callable, Set
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from hint_loss import double_backward_kernels
 
-B, K, D, H, T, WORDS, ANSWERS = 2, 5, 12, 8, 4, 20, 7  # samples, proposals, features, width, words of a question
+from .networks import ANSWERS, WORDS, Gated, H, Question, Rectified, UpDn
+
+B, K, D, T = 2, 5, 12, 4  # samples, proposals, features, words of a question
 
 Track = Callable[[Tensor], Tensor]
 
@@ -24,13 +26,13 @@ class Example:
     """A model with a batch.
 
     Attributes:
-        model: its parameters are trained.
-        forward: takes what makes proposals of features, such as `track_proposals`; returns the logits of all answers,
-            of which the score is one, and the proposals.
-        feature_dim: of the proposals.
-        lazy: operations that have to follow the proposals lazily.
-        plain: the only ones that may not, but for convolutions of gradient times input.
-        vanishes: a reduction with which the importance is zero for this model, whatever its parameters.
+        model: the module whose parameters are trained.
+        forward: takes a function that turns features into proposals, such as `track_proposals`; returns the logits of
+            all answers, one of which is the score, and the proposals.
+        feature_dim: dimension of the features in the proposals.
+        lazy: operations that must be tracked lazily.
+        plain: operations that may be computed in full. Convolutions may be too, with gradient times input.
+        vanishes: reduction with which the importance is zero for this model, whatever its parameters.
     """
 
     model: nn.Module
@@ -41,8 +43,8 @@ class Example:
     vanishes: str = ""
 
 
-def regions(model: nn.Module, features: Tensor, **names: Any) -> Example:
-    """A model that is called with region features and the words of a question."""
+def regions(model: nn.Module, features: Tensor, **attributes: Any) -> Example:
+    """The example of a model that takes region features and the words of a question."""
     words = torch.randint(WORDS, (len(features), T))
 
     def forward(track: Track) -> tuple[Tensor, Tensor]:
@@ -50,72 +52,35 @@ def regions(model: nn.Module, features: Tensor, **names: Any) -> Example:
         with double_backward_kernels():  # on a GPU, a recurrent layer in evaluation mode has no gradient at all
             return model(proposals, words), proposals
 
-    return Example(model, forward, **names)
+    return Example(model, forward, **attributes)
 
 
-# Attention over proposals, of the years before transformers
-
-
-class Question(nn.Module):
-    """Words to the last state of a GRU, or to all of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding, self.gru = nn.Embedding(WORDS, H), nn.GRU(H, H, batch_first=True)
-
-    def forward(self, words: Tensor) -> Any:
-        return self.gru(self.embedding(words))[0]
-
-
-class Gated(nn.Module):
-    """The gated tanh layer of the winner of the VQA challenge of 2017."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.hidden, self.gate = nn.Linear(size, H), nn.Linear(size, H)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.hidden(x)) * torch.sigmoid(self.gate(x))
-
-
-class Rectified(nn.Sequential):
-    def __init__(self, size: int, dropout: float = 0.0) -> None:
-        super().__init__(nn.Linear(size, H), nn.ReLU(), nn.Dropout(dropout))
-
-
-class UpDn(nn.Module):
-    def __init__(self, layer: Callable[[int], nn.Module], dropout: float = 0.0) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.question, self.seen, self.asked = Question(), layer(D), layer(H)
-        self.attention, self.image, self.query = nn.Linear(H, 1), layer(D), layer(H)
-        self.answer = nn.Sequential(layer(H), nn.Linear(H, ANSWERS))
-
-    def forward(self, proposals: Tensor, words: Tensor) -> Any:
-        proposals, question = self.dropout(proposals), self.question(words)[:, -1]
-        weights = self.attention(self.seen(proposals) * self.asked(question)[:, None]).softmax(1)
-        attended = (weights * proposals).sum(1)
-        return self.answer(self.image(attended) * self.query(question))
+# Attention over proposals, from before transformers
 
 
 def updn() -> Example:
     """UpDn with ReLU: region features; the logit of an answer."""
-    return regions(UpDn(Rectified).eval(), torch.rand(B, K, D), lazy={"linear", "mul", "sum"})
+    return regions(UpDn(D, Rectified).eval(), torch.rand(B, K, D), lazy={"linear", "mul", "sum"})
 
 
 def updn_gated() -> Example:
     """UpDn with gated tanh layers: region features; the logit of an answer."""
-    return regions(UpDn(Gated).eval(), torch.rand(B, K, D), lazy={"linear", "mul", "sum"})
+    return regions(UpDn(D, Gated).eval(), torch.rand(B, K, D), lazy={"linear", "mul", "sum"})
+
+
+class DropoutUpDn(UpDn):
+    def forward(self, proposals: Tensor, words: Tensor) -> Any:
+        return super().forward(F.dropout(proposals, 0.3), words)
 
 
 def updn_dropout() -> Example:
     """UpDn in training mode, with dropout: region features; the logit of an answer."""
-    model = UpDn(partial(Rectified, dropout=0.3), dropout=0.3).train()
+    model = DropoutUpDn(D, partial(Rectified, dropout=0.3)).train()
     return regions(model, torch.rand(B, K, D), lazy={"dropout", "linear", "mul", "sum"})
 
 
 class ConcatAttention(nn.Module):
-    """Features beside the question in one linear layer; the weighted sum as a matrix product."""
+    """One linear layer reads features and question side by side; the weighted sum is a matrix product."""
 
     def __init__(self, size: int = D, normalise: bool = False) -> None:
         super().__init__()
@@ -142,12 +107,12 @@ def concat_attention() -> Example:
 
 
 def concat_attention_4096() -> Example:
-    """The same over the 64 x 64 cells of a fine grid."""
+    """Attention on concatenated features of the 64 x 64 cells of a fine grid."""
     return regions(ConcatAttention(8), torch.rand(B, 4096, 8), lazy=CONCAT)
 
 
 def concat_normalised() -> Example:
-    """The same on normalised features. To stretch one changes nothing: use the sum, not gradient times input."""
+    """Attention on normalised features. Scaling a proposal changes nothing: use the sum, not gradient times input."""
     model = ConcatAttention(normalise=True)
     return regions(model, torch.rand(B, K, D), plain={"normalize"}, vanishes="input")
 
@@ -177,7 +142,7 @@ def stacked_attention() -> Example:
 
 
 class BilinearAttention(nn.Module):
-    """One map over pairs of proposal and word, and the sum over all pairs of both, in a low rank."""
+    """One attention map over all pairs of proposal and word, then their weighted sum, in a low rank."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +167,7 @@ def bilinear_attention() -> Example:
 
 
 class CrossAttention(nn.Module):
-    """Words look at proposals through `nn.MultiheadAttention`."""
+    """Words attend to proposals through `nn.MultiheadAttention`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +183,7 @@ class CrossAttention(nn.Module):
 
 
 def multihead_attention() -> Example:
-    """Region features are keys and values; the logit of an answer. PyTorch's function is opaque to tracking."""
+    """Region features are keys and values; the logit of an answer. Tracking does not see into PyTorch's function."""
     return regions(CrossAttention(), torch.rand(B, K, D), plain={"multi_head_attention_forward"})
 
 
@@ -241,7 +206,7 @@ def transformer() -> Example:
 
 
 def transformer_576() -> Example:
-    """The same, of one layer, over the 24 x 24 patches of a usual vision tower."""
+    """`nn.TransformerEncoder` of one layer over the 24 x 24 patches of a common vision encoder."""
     return regions(Transformer(D, 1), torch.rand(1, 576, D), lazy={"linear"})
 
 
@@ -264,7 +229,7 @@ class ConvolutionalNet(nn.Module):
 
 
 def feature_map() -> Example:
-    """Grad-CAM: the cells of a feature map that a trained backbone makes; the logit of a class."""
+    """Grad-CAM: the cells of the feature map that a trained backbone computes; the logit of a class."""
     model, images = ConvolutionalNet().eval(), torch.rand(B, 3, 9, 9)
 
     def forward(track: Track) -> tuple[Tensor, Tensor]:

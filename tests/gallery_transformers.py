@@ -1,4 +1,4 @@
-"""The gallery's models from transformers, from small configurations: nothing is downloaded. See `gallery.py`."""
+"""The gallery's models from transformers, with small configurations: nothing is downloaded. See `gallery.py`."""
 
 import warnings
 from typing import Any
@@ -11,14 +11,15 @@ from torch.utils._pytree import tree_map
 
 from hint_loss import double_backward_kernels
 
-from .gallery import ANSWERS, WORDS, B, D, Example, H, K, T, Track
+from .gallery import B, D, Example, K, T, Track
+from .networks import ANSWERS, WORDS, H
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 VISION = SMALL | {"image_size": 8, "patch_size": 4}
 
 
 def vit() -> Example:
-    """ViT: pixels, whose importances add up to those of their patches; the logit of a class."""
+    """ViT: pixels, whose importances add up to the importances of their patches; the logit of a class."""
     transformers = pytest.importorskip("transformers", minversion="5.23")
     model = transformers.ViTForImageClassification(transformers.ViTConfig(**VISION, num_labels=ANSWERS)).eval()
     images = torch.rand(B, 3, 8, 8)
@@ -32,10 +33,10 @@ def vit() -> Example:
 
 
 def clip() -> Example:
-    """CLIP: what the last layer's attention reads, class token first; the similarity with one of the texts.
+    """CLIP: the input of the last layer's attention, class token first; the similarity with one of the texts.
 
-    Patches stand in one residual stream, and each layer begins with a LayerNorm. That takes away what is added to all
-    features of a patch alike, so that before it the importance would be zero. Behind it, it is not.
+    Each layer begins with a LayerNorm, which removes whatever is added to all features of a patch alike: the importance
+    of its input would be zero, so its output is taken.
     """
     transformers = pytest.importorskip("transformers", minversion="5.23")
     words = {"vocab_size": WORDS, "max_position_embeddings": T, "bos_token_id": 0, "eos_token_id": WORDS - 1}
@@ -106,7 +107,7 @@ def vilt_pixels() -> Example:
 
 
 def vilt_patches() -> Example:
-    """ViLT: patch embeddings, class token first; the logit of an answer. See `clip`: not with the sum."""
+    """ViLT: patch embeddings, class token first; the logit of an answer. With the sum, zero: see `clip`."""
     model, images, words = small_vilt()
 
     def forward(track: Track) -> tuple[Tensor, Tensor]:
@@ -118,9 +119,9 @@ def vilt_patches() -> Example:
 
 
 class Context(TorchFunctionMode):
-    """What holds during the forward pass, and again whenever a checkpoint repeats it: kernels, and nothing in float32.
+    """The context of the forward pass, and of a checkpoint that repeats it.
 
-    Models compute a part in float32 on purpose, such as a norm. Here that is in float64.
+    It selects kernels, and computes in float64 what models compute in float32 on purpose, such as a norm.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -130,19 +131,19 @@ class Context(TorchFunctionMode):
 
 
 def adapted(model: Any, **options: Any) -> Any:
-    """For training: adapters on the language model, and checkpoints."""
+    """The model in training mode, with adapters on the language model and with checkpoints."""
     peft = pytest.importorskip("peft")
     lora = peft.LoraConfig(r=2, target_modules=r".*language_model.*\.[qv]_proj", **options)
     model.activation_checkpointing_enable(
         activation_checkpointing_kwargs={"use_reentrant": False, "context_fn": lambda: (Context(), Context())}
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks so
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft reads it
         return peft.get_peft_model(model, lora).train()
 
 
 def llava() -> Example:
-    """LLaVA, with LoRA and checkpoints: the patches that the projector reads; the next word's logit."""
+    """LLaVA, with LoRA and checkpoints: the patches that the projector reads; the logit of the next word."""
     transformers = pytest.importorskip("transformers", minversion="5.23")
     language = {"model_type": "llama", **SMALL, "vocab_size": WORDS, "num_key_value_heads": 1, "use_cache": False}
     config = transformers.LlavaConfig(
@@ -170,7 +171,7 @@ def llava() -> Example:
 
 
 def qwen() -> Example:
-    """Qwen2.5-VL, with LoRA and checkpoints: embeddings of image tokens among those of words; the next word's logit."""
+    """Qwen2.5-VL, with LoRA and checkpoints: embeddings of image tokens between words; the logit of the next word."""
     transformers = pytest.importorskip("transformers", minversion="5.23")
     language = {**SMALL, "vocab_size": WORDS, "num_key_value_heads": 1, "use_cache": False, "pad_token_id": 0}
     vision = {"depth": 1, "hidden_size": 8, "num_heads": 1, "intermediate_size": 8, "out_hidden_size": 8}

@@ -11,86 +11,75 @@ from torch import Tensor, nn
 
 from hint_loss import double_backward_kernels, hint_ranking_loss, importance_and_output, proposal_importance
 
-B, K, D, A = 3, 5, 6, 7
+from .networks import ANSWERS, H, Rectified, UpDn, convolutional_net
+
+B, K, D = 3, 5, 6
 REDUCTIONS = pytest.mark.parametrize("reduction", ["sum", "input", "norm"])
 
 
-class UpDn(nn.Module):
-    """A GRU reads the question; attention pools the proposals; their product answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding, self.gru = nn.Embedding(9, 4), nn.GRU(4, 8, batch_first=True)
-        self.value, self.attention = nn.Linear(D, 8), nn.Linear(8, 1)
-        self.image, self.answer = nn.Linear(D, 8), nn.Linear(8, A)
-
-    def forward(self, proposals: Tensor, words: Tensor) -> Any:
-        with double_backward_kernels():  # which `torch.func` needs for recurrent layers on a GPU
-            question = self.gru(self.embedding(words))[0][:, -1]
-        weights = self.attention(torch.relu(self.value(proposals)) * question[:, None]).softmax(1)
-        return self.answer(torch.tanh(self.image((weights * proposals).sum(1))) * question)
-
-
 class Concat(nn.Module):
-    """Normalised proposals beside the question; attention pools them by a matrix product."""
+    """Attention reads normalised proposals beside the question; a matrix product pools the proposals."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.joint, self.attention = nn.Embedding(9, 4), nn.Linear(D + 4, 8), nn.Linear(8, 1)
-        self.answer = nn.Linear(D, A)
+        self.embedding, self.joint, self.attention = nn.Embedding(9, 4), nn.Linear(D + 4, H), nn.Linear(H, 1)
+        self.answer = nn.Linear(D, ANSWERS)
 
     def forward(self, proposals: Tensor, words: Tensor) -> Any:
-        proposals = F.normalize(proposals, dim=-1)
         question = self.embedding(words).mean(1, keepdim=True).expand(-1, K, -1)
-        weights = self.attention(torch.tanh(self.joint(torch.cat([proposals, question], -1)))).squeeze(-1).softmax(-1)
+        joint = torch.cat([F.normalize(proposals, dim=-1), question], -1)
+        weights = self.attention(torch.tanh(self.joint(joint))).squeeze(-1).softmax(-1)
         return self.answer(torch.bmm(weights[:, None], proposals).squeeze(1)).square()
 
 
 class Convolution(nn.Module):
-    """Cells of a feature map are the proposals."""
+    """A feature map, whose cells are the proposals; the question is not read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolution, self.answer = nn.Conv2d(D, 4, 1), nn.Linear(4, A)
+        self.layers = convolutional_net(D, 6)
 
-    def forward(self, grid: Tensor, words: Tensor) -> Any:
-        return self.answer(torch.tanh(self.convolution(grid)).mean((2, 3)))
+    def forward(self, feature_map: Tensor, words: Tensor) -> Any:
+        return self.layers(feature_map)
 
 
 def make(name: str) -> tuple[nn.Module, Tensor, int]:
+    """A model, features, and their dimension."""
     torch.manual_seed(0)
-    model = {"updn": UpDn, "concat": Concat, "convolution": Convolution}[name]().double()
+    model = {"updn": lambda: UpDn(D, Rectified), "concat": Concat, "convolution": Convolution}[name]().double()
     shape, feature_dim = ((B, D, 3, 2), 1) if name == "convolution" else ((B, K, D), -1)
     return model, torch.rand(shape, dtype=torch.float64) + 0.1, feature_dim
 
 
-WORDS = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 0]])
-ANSWERS = torch.tensor([1, 4, 2])
+WORDS = torch.tensor([[1, 2], [4, 5], [7, 0]])
+CHOSEN = torch.tensor([1, 4, 2])  # answers
+
+
+def scores(model: nn.Module, proposals: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the chosen answers, and of all."""
+    with double_backward_kernels():  # which `torch.func` needs for recurrent layers on a GPU
+        logits = model(proposals, WORDS)
+    return logits.gather(1, CHOSEN[:, None]).squeeze(1), logits
 
 
 def training_loss(alpha: Tensor, logits: Tensor) -> Tensor:
     s = torch.linspace(0, 1, alpha.numel(), dtype=torch.float64, device=alpha.device).sin().view_as(alpha).flatten(1)
     ranking = hint_ranking_loss(alpha.flatten(1), s, margin=0.1)
-    return ranking + (alpha * s.view_as(alpha)).sum() + F.cross_entropy(logits, ANSWERS)
+    return ranking + (alpha * s.view_as(alpha)).sum() + F.cross_entropy(logits, CHOSEN)
 
 
-def plain_step(model: nn.Module, data: Tensor, **how: Any) -> Tensor:
+def plain_step(model: nn.Module, data: Tensor, **options: Any) -> Tensor:
     proposals = data.clone().requires_grad_()
-    logits = model(proposals, WORDS)
-    alpha = proposal_importance(logits.gather(1, ANSWERS[:, None]).squeeze(1), proposals, **how)
-    return training_loss(alpha, logits)
+    score, logits = scores(model, proposals)
+    return training_loss(proposal_importance(score, proposals, **options), logits)
 
 
-def functional_step(model: nn.Module, data: Tensor, **how: Any) -> Tensor:
-    def forward(proposals: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model(proposals, WORDS)
-        return logits.gather(1, ANSWERS[:, None]).squeeze(1), logits
-
-    probes = torch.eye(D, dtype=data.dtype)  # which make the norm exact
-    return training_loss(*importance_and_output(forward, data, probes=probes, **how))
+def functional_step(model: nn.Module, data: Tensor, **options: Any) -> Tensor:
+    probes = torch.eye(D, dtype=data.dtype)  # makes the norm exact
+    return training_loss(*importance_and_output(lambda x: scores(model, x), data, probes=probes, **options))
 
 
-def assert_equal(step: Callable[..., Tensor], name: str, reduction: str) -> None:
+def assert_equals_plain_step(step: Callable[..., Tensor], name: str, reduction: str) -> None:
     model, data, feature_dim = make(name)
     results = []
     for compute in (plain_step, step):
@@ -101,8 +90,8 @@ def assert_equal(step: Callable[..., Tensor], name: str, reduction: str) -> None
 
 @REDUCTIONS
 @pytest.mark.parametrize("name", ["updn", "concat", "convolution"])
-def test_equals_plain_double_backward(name: str, reduction: str) -> None:
-    assert_equal(functional_step, name, reduction)
+def test_value_and_gradients_equal_those_of_plain_double_backward(name: str, reduction: str) -> None:
+    assert_equals_plain_step(functional_step, name, reduction)
 
 
 @pytest.fixture
@@ -114,7 +103,7 @@ def _fresh_compiler() -> Any:
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
-@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.filterwarnings("ignore")  # warnings of the compiler
 @pytest.mark.parametrize(
     ("backend", "name", "reduction"),
     [
@@ -127,15 +116,14 @@ def _fresh_compiler() -> Any:
         ("inductor", "updn", "sum"),
     ],
 )
-def test_compiled_in_one_graph(backend: str, name: str, reduction: str) -> None:
+def test_compiles_in_one_graph(backend: str, name: str, reduction: str) -> None:
     step = torch.compile(functional_step, fullgraph=True, backend=backend)
-    assert_equal(step, name, reduction)
+    assert_equals_plain_step(step, name, reduction)
     with torch.compiler.set_stance("fail_on_recompile"):
-        assert_equal(step, name, reduction)
+        assert_equals_plain_step(step, name, reduction)
 
 
-def test_works_within_other_transforms() -> None:
-    """The gradient of a loss on the importance, by ``torch.func`` throughout."""
+def test_can_be_differentiated_by_torch_func() -> None:
     model, data, _ = make("concat")
     parameters = dict(model.named_parameters())
 
@@ -152,34 +140,51 @@ def test_works_within_other_transforms() -> None:
     torch.testing.assert_close(list(functional.values()), list(expected), rtol=1e-10, atol=1e-12)
 
 
-def test_importance_of_half_precision_is_in_float32() -> None:
+def test_importance_of_half_precision_proposals_is_in_float32() -> None:
     alpha, _ = importance_and_output(lambda x: (x.square().sum((1, 2)), ()), torch.rand(2, 3, 4).bfloat16())
     assert alpha.dtype == torch.float32
 
 
-def test_bad_input(raises: Callable[..., Any]) -> None:
-    with raises(
-        TypeError,
-        "Parameter `proposals` should be a floating point tensor. Found `proposals.dtype = torch.int64`: pass "
-        "`proposals.float()`.",
-    ):
-        importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(1, 2, 3, dtype=torch.int64))
-    with raises(ValueError, "Parameter `function` should return scores (2,) first. Found (2, 4)."):
-        importance_and_output(lambda x: (x.sum(1), ()), torch.ones(2, 3, 4))
-    with raises(ValueError, "Parameter `function` should return scores (2,) first. Found (1,)."):
-        importance_and_output(lambda x: (x.sum((1, 2))[:1], ()), torch.ones(2, 3, 4))
-    for wrong in (lambda x: x.sum((1, 2)), lambda x: (x.sum((1, 2)), None)):
-        with raises(
-            TypeError, "Parameter `function` should return two things: scores, and other output, `()` for none."
-        ):
-            importance_and_output(wrong, torch.ones(2, 3, 4))
+@pytest.mark.parametrize(
+    ("proposals", "message"),
+    [
+        ([1.0], "should be a torch.Tensor. Found a list: pass `torch.as_tensor(proposals)`."),
+        (
+            torch.ones(1, 2, 3).long(),
+            "should be a floating point tensor. Found `proposals.dtype = torch.int64`: pass `proposals.float()`.",
+        ),
+    ],
+    ids=["list", "integers"],
+)
+def test_wrong_proposals_raise(raises: Any, proposals: Any, message: str) -> None:
+    with raises(TypeError, f"Parameter `proposals` {message}"):
+        importance_and_output(lambda x: (x.sum((1, 2)), ()), proposals)
+
+
+TWO = "two things: scores, and other output, `()` for none."
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda x: (x.sum(1), ()), ValueError, "scores (2,) first. Found (2, 4)."),
+        (lambda x: (x.sum((1, 2))[:1], ()), ValueError, "scores (2,) first. Found (1,)."),
+        (lambda x: x.sum((1, 2)), TypeError, TWO),
+        (lambda x: (x.sum((1, 2)), None), TypeError, TWO),
+    ],
+    ids=["scores of proposals", "too few scores", "only scores", "None"],
+)
+def test_wrong_outputs_raise(raises: Any, function: Any, error: type[Exception], message: str) -> None:
+    with raises(error, f"Parameter `function` should return {message}"):
+        importance_and_output(function, torch.ones(2, 3, 4))
+
+
+def test_an_unknown_reduction_raises() -> None:
     with pytest.raises(ValueError, match="Parameter `reduction` should be 'sum', 'input' or 'norm'"):
         importance_and_output(lambda x: (x.sum((1, 2)), ()), torch.ones(2, 3, 4), reduction="mean")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="Found a list"):
-        importance_and_output(lambda x: (x.sum(), ()), [1.0])  # type: ignore[arg-type]
 
 
-def test_forgotten_kernels() -> None:
+def test_kernels_without_a_second_derivative_raise() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, dropout=0.0, batch_first=True)
     with pytest.raises(RuntimeError, match=r"inside of `with double_backward_kernels\(\):`"):
         importance_and_output(lambda x: (layer(x).square().sum((1, 2)), ()), torch.rand(2, 3, 8))

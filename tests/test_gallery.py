@@ -1,4 +1,4 @@
-"""Tracked proposals in the models of the gallery: exactly what plain double backward gives, lazily where promised."""
+"""Tracked proposals equal plain double backward in the gallery's models, and are lazy where promised."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -16,7 +16,7 @@ from .gallery import Example
 
 
 class Step(NamedTuple):
-    """What a training step computes from a batch."""
+    """Results of a training step."""
 
     score: Tensor
     alpha: Tensor
@@ -25,29 +25,29 @@ class Step(NamedTuple):
 
 
 def build(builder: Callable[[], Example]) -> Example:
-    """No parameter stays at zero or one, as biases, norms and LoRA are at first: errors could hide there."""
+    """Moves every parameter from its initial value: zeros and ones, as in biases and norms, would hide errors."""
     example = builder()
     for parameter in example.model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return example
 
 
-def plainly(features: Tensor) -> Tensor:
+def untracked(features: Tensor) -> Tensor:
     return features if features.requires_grad else features.clone().requires_grad_()
 
 
 def step(
     example: Example, *, track: bool, reduction: Any = "sum", scale: float = 1.0, task: float = 1.0, cast: bool = False
 ) -> Step:
-    """One with a loss on the importance, with fixed coefficients, and a task loss."""
+    """A step with a task loss and a loss on the importance, which has fixed coefficients."""
     torch.manual_seed(0)
     options = {"feature_dim": example.feature_dim, "reduction": reduction}
 
-    def tracked(features: Tensor) -> Tensor:  # along every feature, which makes the norm exact
+    def tracked(features: Tensor) -> Tensor:  # one direction for each feature makes the norm exact
         return track_proposals(features, probes=torch.eye(features.shape[example.feature_dim]), **options)
 
     with torch.autocast(torch.zeros(()).device.type, torch.bfloat16) if cast else nullcontext():
-        logits, proposals = example.forward(tracked if track else plainly)
+        logits, proposals = example.forward(tracked if track else untracked)
         answers = torch.arange(len(logits)) + 2
         score = logits.gather(1, answers[:, None]).squeeze(1)
     alpha = proposal_importance(score, proposals, **options)
@@ -71,7 +71,7 @@ def float64() -> Iterator[None]:
 @pytest.mark.parametrize(
     "builder", [*gallery.GALLERY, *gallery_transformers.GALLERY], ids=lambda builder: builder.__name__
 )
-def test_exact_and_lazy(builder: Callable[[], Example], reduction: str) -> None:
+def test_tracking_is_exact_and_lazy(builder: Callable[[], Example], reduction: str) -> None:
     def size(gradient: Tensor, features: Tensor) -> Tensor:
         return (gradient * features if reduction == "input" else gradient).abs().sum(-1)
 
@@ -94,15 +94,14 @@ def test_exact_and_lazy(builder: Callable[[], Example], reduction: str) -> None:
         assert alive.any()
         assert (plain.alpha.abs().flatten(1).amax(1) > 0.01 * sizes)[alive].all()
         close("alpha", tracked.alpha, plain.alpha)
-    # Some gradients are zero, such as that of the keys' bias, but for rounding: they are measured against the others.
+    # Some gradients, such as the one of the keys' bias, are zero but for rounding: the others give their scale.
     floor = 1e-4 * max(gradient.abs().max().item() for gradient in plain.gradients.values())
     for name, expected in plain.gradients.items():
         close(name, tracked.gradients[name], expected, floor)
 
     assert tracked.report is not None
-    convolution = (
-        {"conv2d"} if reduction == "input" else set()
-    )  # lazy only along a direction that is the same everywhere
+    # Convolutions are lazy only along a direction that is the same everywhere.
+    convolution = {"conv2d"} if reduction == "input" else set()
     assert set(tracked.report.lazy) >= example.lazy - convolution, tracked.report
     assert set(tracked.report.plain) <= example.plain | convolution, tracked.report
 
@@ -110,13 +109,12 @@ def test_exact_and_lazy(builder: Callable[[], Example], reduction: str) -> None:
 @pytest.mark.parametrize(
     "builder", [gallery.updn, gallery.transformer, gallery_transformers.lxmert], ids=lambda builder: builder.__name__
 )
-def test_bfloat16_autocast(builder: Callable[[], Example]) -> None:
-    """Rounding in the model shows, in the importance and in the gradient of a loss on it; no more than that."""
+def test_autocast_to_bfloat16_adds_rounding_errors_only(builder: Callable[[], Example]) -> None:
     example = build(builder)
     exact, cast = (step(example, track=True, task=0.0, cast=cast) for cast in (False, True))
     assert cast.alpha.dtype == torch.float32
     deviation = (cast.alpha - exact.alpha).norm() / exact.alpha.norm()
     exact_gradient, gradient = (torch.cat([g.flatten() for g in x.gradients.values()]) for x in (exact, cast))
     cosine = F.cosine_similarity(exact_gradient, gradient, dim=0)
-    assert 0 < deviation < 0.1  # up to 0.03 was seen
-    assert cosine > 0.99  # and 0.9998
+    assert 0 < deviation < 0.1  # at most 0.03 was measured
+    assert cosine > 0.99  # at least 0.9998 was measured

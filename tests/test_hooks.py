@@ -1,4 +1,4 @@
-"""Proposals from inside of a model: the same importance and gradients as in a model that was edited to take them."""
+"""Proposals from inside of a model have the importance and gradients that they have in an edited model."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class Pair(NamedTuple):
 
 
 class Wrapped(nn.Module):
-    """A layer whose output is a container."""
+    """A layer that returns its output in a container."""
 
     def __init__(self, layer: nn.Module, kind: str) -> None:
         super().__init__()
@@ -53,24 +53,24 @@ IMAGES = torch.rand(2, 3, 7, 6, dtype=torch.float64)
 @pytest.mark.parametrize("kind", ["tensor", "tuple", "named", "dict"])
 @pytest.mark.parametrize("reduction", ["sum", "norm"])
 @pytest.mark.parametrize("tracked", [True, False])
-def test_as_in_an_edited_model(kind: str, reduction: Any, tracked: bool) -> None:
+def test_importance_and_gradients_equal_those_in_an_edited_model(kind: str, reduction: Any, tracked: bool) -> None:
     model = Net(kind)
-    how: dict[str, Any] = {"feature_dim": 1, "reduction": reduction}
+    options: dict[str, Any] = {"feature_dim": 1, "reduction": reduction}
 
     def gradients(score: Tensor, proposals: Tensor) -> list[Tensor]:
-        alpha = proposal_importance(score, proposals, **how)
+        alpha = proposal_importance(score, proposals, **options)
         loss = alpha.square().sum() + score.sum()
         return [alpha, *torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)]
 
     proposals = model.stem.layer(IMAGES)
     expected = gradients(model.head(proposals).mean(2)[:, 1], proposals)
-    track = partial(track_proposals, probes=torch.eye(6), **how) if tracked else (lambda x: x)
+    track = partial(track_proposals, probes=torch.eye(6), **options) if tracked else (lambda x: x)
     with submodule_proposals(model.stem, track=track) as found:
         score = model(IMAGES)[:, 1]
     torch.testing.assert_close(gradients(score, found[0]), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_in_the_middle_of_a_transformer() -> None:
+def test_proposals_may_come_from_the_middle_of_a_transformer() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, dtype=torch.float64)
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     with submodule_proposals(model.layers[0]) as found, double_backward_kernels():
@@ -81,7 +81,7 @@ def test_in_the_middle_of_a_transformer() -> None:
     assert all(parameter.grad is not None for parameter in model.layers[0].parameters())
 
 
-def test_the_hook_goes_and_each_pass_counts() -> None:
+def test_every_forward_pass_is_found_and_the_hook_is_removed() -> None:
     layer = nn.Linear(3, 3)
     with submodule_proposals(layer) as found:
         assert F.relu(layer(layer(torch.rand(2, 3)))).shape == (2, 3)
@@ -92,8 +92,8 @@ def test_the_hook_goes_and_each_pass_counts() -> None:
 
 
 @pytest.mark.parametrize("output", [0, -1, "last_hidden_state"])
-def test_an_output_of_hugging_face(output: int | str) -> None:
-    """By position or name; what the part itself returned is left as it was."""
+def test_an_output_of_hugging_face_is_found_by_position_or_name(output: int | str) -> None:
+    """What the module itself returned stays as it was."""
     returned: list[BaseModelOutput] = []
 
     class Backbone(nn.Linear):
@@ -110,7 +110,7 @@ def test_an_output_of_hugging_face(output: int | str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "output"), [("tuple", 1), ("tuple", 2), ("dict", "x"), ("none", 0)])
-def test_an_output_that_is_no_tensor(raises: Any, kind: str, output: int | str) -> None:
+def test_an_output_that_is_no_tensor_raises(kind: str, output: int | str) -> None:
     model = Wrapped(nn.Linear(3, 3), kind)
     type_name = {"none": "NoneType"}.get(kind, kind)
     message = (
@@ -122,8 +122,8 @@ def test_an_output_that_is_no_tensor(raises: Any, kind: str, output: int | str) 
     assert str(error.value) == message
 
 
-def test_a_part_that_never_runs(raises: Any) -> None:
-    """PyTorch's attention reads the weights of this one, and does not call it."""
+def test_a_module_that_never_runs_raises(raises: Any) -> None:
+    """PyTorch's attention reads the weights of this module, but does not call it."""
     attention = nn.MultiheadAttention(4, 2, batch_first=True)
     message = (
         "Parameter `module` should run within the context. Found a NonDynamicallyQuantizableLinear that did not: call "
@@ -134,8 +134,8 @@ def test_a_part_that_never_runs(raises: Any) -> None:
     assert not attention.out_proj._forward_hooks
 
 
-def test_an_output_that_the_model_overwrites(raises: Any) -> None:
-    """Its importance would be that of what was written over it; tracked proposals refuse the writing itself."""
+def test_an_output_that_the_model_overwrites_raises(raises: Any) -> None:
+    """Its importance would be the importance of the new values. Tracked proposals refuse to be overwritten."""
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(16, 5))
     message = (
         "What Conv2d returned was written over afterwards, so that the importance would be that of what stands there "

@@ -9,18 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import hint_loss
 from hint_loss import hint_pairs
 
-
-def hint_ranking_loss(alpha: Tensor, s: Tensor, **options: Any) -> Tensor:
-    """Also of constants, as they are refused where gradients are on."""
-    with torch.set_grad_enabled(getattr(alpha, "requires_grad", False)):
-        return hint_loss.hint_ranking_loss(alpha, s, **options)
+from .ranking import hint_ranking_loss, value_and_gradient
 
 
 class Batch(NamedTuple):
-    """Float64 inputs on small grids, so that ties abound."""
+    """Float64 inputs on small grids, which make many ties."""
 
     alpha: Tensor
     s: Tensor
@@ -35,29 +30,17 @@ def batches(draw: st.DrawFn, min_samples: int = 1, min_k: int = 0) -> Batch:
     return Batch(alpha, s, torch.tensor(draw(hnp.arrays("bool", shape))))
 
 
-OPTIONS = st.fixed_dictionaries(
-    {
-        "margin": st.sampled_from([0.0, 0.25]),
-        "min_gap": st.sampled_from([0.0, 0.25]),
-        "pair_reduction": st.sampled_from(["sum", "mean"]),
-    }
-)
-SCALE_FREE = st.fixed_dictionaries(
-    {
-        "margin": st.sampled_from([0.0, 2**0.5 / 8]),  # never equal to a difference of shares: see test_ranking.py
-        "min_gap": st.sampled_from([0.0, 0.25]),
-        "pair_reduction": st.sampled_from(["sum", "mean"]),
-        "scale_free": st.just(True),
-    }
+PAIRS = {"min_gap": st.sampled_from([0.0, 0.25]), "pair_reduction": st.sampled_from(["sum", "mean"])}
+OPTIONS = st.fixed_dictionaries({"margin": st.sampled_from([0.0, 0.25]), **PAIRS})
+SCALE_FREE = st.fixed_dictionaries(  # the margin never equals a difference of shares: see test_ranking.py
+    {"margin": st.sampled_from([0.0, 2**0.5 / 8]), "scale_free": st.just(True), **PAIRS}
 )
 
 
 def losses(alpha: Tensor, s: Tensor, mask: Tensor | None = None, **options: Any) -> tuple[Tensor, Tensor]:
-    """Each sample's loss, and the gradient of their sum."""
+    """The loss of each sample, and the gradient of their sum."""
     alpha = alpha.detach().clone().requires_grad_()
-    loss = hint_ranking_loss(alpha, s, mask=mask, reduction="none", **options)
-    (gradient,) = torch.autograd.grad(loss.sum(), alpha)
-    return loss.detach(), gradient
+    return value_and_gradient(hint_ranking_loss(alpha, s, mask=mask, reduction="none", **options), alpha)
 
 
 def assert_same(actual: Any, expected: Any, tolerance: float = 1e-12) -> None:
@@ -72,7 +55,7 @@ def test_permuting_proposals_permutes_the_gradient(batch: Batch, options: dict[s
 
 
 @given(batches(), OPTIONS | SCALE_FREE, st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e300]))
-def test_padding_may_hold_anything(batch: Batch, options: dict[str, Any], filler: float) -> None:
+def test_the_values_of_padding_do_not_matter(batch: Batch, options: dict[str, Any], filler: float) -> None:
     pad = torch.full((len(batch.alpha), 3), filler, dtype=torch.float64)
     padded = [torch.cat([x, pad], 1) for x in (batch.alpha, batch.s)]
     value, gradient = losses(*padded, torch.cat([batch.mask, torch.zeros_like(pad).bool()], 1), **options)
@@ -81,7 +64,7 @@ def test_padding_may_hold_anything(batch: Batch, options: dict[str, Any], filler
 
 
 @given(batches(), OPTIONS | SCALE_FREE)
-def test_masked_proposals_are_as_good_as_removed(batch: Batch, options: dict[str, Any]) -> None:
+def test_masking_a_proposal_equals_removing_it(batch: Batch, options: dict[str, Any]) -> None:
     value, gradient = losses(*batch, **options)
     for b, kept in enumerate(batch.mask):
         alone = losses(batch.alpha[b, kept], batch.s[b, kept], **options)
@@ -90,15 +73,15 @@ def test_masked_proposals_are_as_good_as_removed(batch: Batch, options: dict[str
 
 
 @given(batches(), OPTIONS)
-def test_pairs_that_people_score_equal_say_nothing(batch: Batch, options: dict[str, Any]) -> None:
+def test_equal_human_scores_give_a_zero_loss(batch: Batch, options: dict[str, Any]) -> None:
     value, gradient = losses(batch.alpha, torch.full_like(batch.s, 0.5), batch.mask, **options)
     assert (value == 0).all()
     assert (gradient == 0).all()
 
 
 @given(batches(), OPTIONS)
-def test_pairs_that_the_network_scores_equal_have_no_gradient(batch: Batch, options: dict[str, Any]) -> None:
-    """relu'(0) = 0; the margin alone makes such a pair wrong."""
+def test_equal_importances_give_a_zero_loss_without_a_margin(batch: Batch, options: dict[str, Any]) -> None:
+    """The derivative of the hinge at 0 is 0."""
     value, gradient = losses(torch.ones_like(batch.alpha), batch.s, batch.mask, **(options | {"margin": 0.0}))
     assert (value == 0).all()
     assert (gradient == 0).all()
@@ -131,21 +114,20 @@ def test_scale_free_loss_ignores_the_scale_of_alpha(batch: Batch, options: dict[
 
 @given(batches(), SCALE_FREE)
 def test_scale_free_gradient_is_orthogonal_to_alpha(batch: Batch, options: dict[str, Any]) -> None:
-    """Euler's theorem for a function that scaling does not change: shrinking alpha gains nothing."""
+    """By Euler's theorem, because scaling alpha does not change the loss."""
     alpha = torch.where(batch.mask, batch.alpha, 0.0)
-    alpha = torch.where(alpha.abs().sum(-1, keepdim=True) > 0, alpha, torch.zeros_like(alpha))
     _, gradient = losses(alpha, batch.s, batch.mask, **options)
     assert_same((gradient * alpha).sum(-1), torch.zeros(len(alpha)).double())
 
 
 @given(batches(), OPTIONS | SCALE_FREE)
-def test_never_negative(batch: Batch, options: dict[str, Any]) -> None:
+def test_the_loss_is_never_negative(batch: Batch, options: dict[str, Any]) -> None:
     value, _ = losses(*batch, **options)
     assert (value >= -1e-15).all()
 
 
 @given(batches())
-def test_zero_exactly_when_no_pair_is_in_the_wrong_order(batch: Batch) -> None:
+def test_the_loss_is_zero_exactly_when_no_pair_is_in_the_wrong_order(batch: Batch) -> None:
     alpha, s, mask = batch
     value, gradient = losses(*batch)
     both = mask[:, :, None] & mask[:, None, :]
@@ -155,7 +137,7 @@ def test_zero_exactly_when_no_pair_is_in_the_wrong_order(batch: Batch) -> None:
 
 
 @given(batches())
-def test_people_s_own_order_is_perfect_and_its_reverse_the_worst(batch: Batch) -> None:
+def test_the_human_order_is_best_and_its_reverse_worst(batch: Batch) -> None:
     _, s, mask = batch
     best, _ = losses(s, s, mask)
     worst, _ = losses(-s, s, mask)
@@ -165,7 +147,7 @@ def test_people_s_own_order_is_perfect_and_its_reverse_the_worst(batch: Batch) -
 
 
 @given(batches(), st.sampled_from([0.25, 0.5, 3.0]), st.sampled_from([0.0, 0.25]), st.sampled_from(["sum", "mean"]))
-def test_margin_is_the_same_loss_on_shifted_importance(
+def test_a_margin_equals_a_shift_of_the_importance(
     batch: Batch, margin: float, min_gap: float, pair_reduction: str
 ) -> None:
     alpha, s, mask = batch
@@ -174,7 +156,7 @@ def test_margin_is_the_same_loss_on_shifted_importance(
 
 
 @given(batches())
-def test_margin_on_two_levels_is_the_hinge_over_relevant_times_irrelevant_pairs(batch: Batch) -> None:
+def test_a_margin_on_two_levels_is_the_hinge_over_pairs_of_relevant_and_irrelevant(batch: Batch) -> None:
     alpha, s, mask = batch
     relevant = s > 0.5
     value, _ = losses(alpha, relevant, mask, margin=0.75)
@@ -209,7 +191,7 @@ def test_no_pairs_give_a_zero_that_back_propagates_zeros(shape: Any, reduction: 
 
 @given(batches(), OPTIONS)
 def test_float32_equals_float64_on_a_grid(batch: Batch, options: dict[str, Any]) -> None:
-    """Both sort by other keys: packed bits and dense ranks."""
+    """They sort by different keys: packed bits and dense ranks."""
     single = losses(batch.alpha.float(), batch.s.float(), batch.mask, **options)
     double = losses(*batch, **options)
     assert_same([x.double() for x in single], list(double), 1e-4)
@@ -221,7 +203,7 @@ def test_float32_equals_float64_on_a_grid(batch: Batch, options: dict[str, Any])
     hnp.arrays("float32", (2, 6), elements=st.floats(0, 1, width=32)),
 )
 def test_float32_bits_sort_as_the_numbers_do(alpha: Any, s: Any) -> None:
-    """Of any magnitude and sign, subnormal ones included: the slopes are whole numbers and therefore exact."""
+    """Values have any magnitude and sign, and may be subnormal; the slopes are whole numbers, so they are exact."""
     _, single = losses(torch.tensor(alpha), torch.tensor(s))
     _, double = losses(torch.tensor(alpha).double(), torch.tensor(s).double())
     assert torch.equal(single.double(), double)
@@ -237,7 +219,7 @@ def test_negative_zero_ties_with_zero(dtype: torch.dtype) -> None:
 
 
 @given(batches(), OPTIONS)
-def test_boolean_and_integer_scores_are_welcome(batch: Batch, options: dict[str, Any]) -> None:
+def test_boolean_and_integer_scores_equal_floating_point_ones(batch: Batch, options: dict[str, Any]) -> None:
     alpha, s, mask = batch
     relevant = s > 0.5
     expected = losses(alpha, relevant.double(), mask, **options)
@@ -246,7 +228,7 @@ def test_boolean_and_integer_scores_are_welcome(batch: Batch, options: dict[str,
 
 
 @given(batches(), OPTIONS | SCALE_FREE)
-def test_leading_dimensions_are_all_batch(batch: Batch, options: dict[str, Any]) -> None:
+def test_leading_dimensions_are_flattened_into_the_batch(batch: Batch, options: dict[str, Any]) -> None:
     value, gradient = losses(*batch, **options)
     decisions = [torch.stack([x, x.flip(0), x], 1) for x in batch]  # (B, T, K)
     assert_same(
@@ -261,7 +243,7 @@ def test_leading_dimensions_are_all_batch(batch: Batch, options: dict[str, Any])
 
 
 @given(batches(min_k=1), OPTIONS | SCALE_FREE, st.randoms(use_true_random=False))
-def test_a_flag_for_each_sample_is_a_row_for_each(batch: Batch, options: dict[str, Any], random: Any) -> None:
+def test_a_mask_of_samples_equals_one_of_whole_rows(batch: Batch, options: dict[str, Any], random: Any) -> None:
     alpha, s, _ = batch
     flags = torch.tensor([random.random() < 0.5 for _ in alpha])
     rows = flags[:, None].expand_as(alpha)
@@ -272,8 +254,8 @@ def test_a_flag_for_each_sample_is_a_row_for_each(batch: Batch, options: dict[st
 
 
 @given(batches(), OPTIONS | SCALE_FREE)
-def test_mean_is_over_samples_whose_hint_orders_a_pair(batch: Batch, options: dict[str, Any]) -> None:
-    """Adding samples without a hint changes nothing, so the loss's weight means the same at any share of hints."""
+def test_the_mean_is_over_samples_whose_hint_orders_a_pair(batch: Batch, options: dict[str, Any]) -> None:
+    """Samples without a hint change nothing, so a weight of the loss is right for any number of hints."""
     gap = options.get("min_gap", 0.0)
     hinted = hint_pairs(batch.s, mask=batch.mask, min_gap=gap) > 0
     ordered = (batch.s[:, :, None] - gap > batch.s[:, None]) & batch.mask[:, :, None] & batch.mask[:, None]
@@ -287,8 +269,8 @@ def test_mean_is_over_samples_whose_hint_orders_a_pair(batch: Batch, options: di
 
 
 @given(batches(min_samples=2), OPTIONS | SCALE_FREE)
-def test_data_parallel_recipe_equals_the_joined_batch(batch: Batch, options: dict[str, Any]) -> None:
-    """Each rank's sum, divided by the number of samples that count on all ranks."""
+def test_summing_over_ranks_equals_the_joined_batch(batch: Batch, options: dict[str, Any]) -> None:
+    """Each rank divides its sum by the number of samples with an ordered pair on all ranks."""
     pairs = hint_pairs(batch.s, mask=batch.mask, min_gap=options.get("min_gap", 0.0))
     count = (pairs > 0).sum().clamp(min=1)
     ranks = [[x[:1] for x in batch], [x[1:] for x in batch]]  # uneven

@@ -1,4 +1,4 @@
-"""Human importance of attention maps against per-pixel loops."""
+"""Human importance of attention maps equals loops over pixels, and is exact in float32."""
 
 import itertools
 
@@ -10,23 +10,11 @@ from torch import Tensor
 
 from hint_loss import human_importance
 
-
-def ratio(inside: float, total: float, area: float, whole: float) -> float:
-    """The paper's s from energies and areas."""
-    if area == 0:
-        return 0.0
-    if area == whole:
-        return 0.5
-    density_in, density_out = inside / area, (total - inside) / (whole - area)
-    return density_in / (density_in + density_out)
-
-
-def clip(box: list[float], height: float, width: float) -> list[float]:
-    return [min(max(v, 0.0), limit) for v, limit in zip(box, (width, height, width, height), strict=True)]
+from .boxes import clip, random_boxes, ratio
 
 
 def loop_map(attention_map: Tensor, box: list[float]) -> float:
-    """Pixel by pixel: what share of its square does the box cover?"""
+    """The human importance of a box, from the share of each pixel that it covers."""
     height, width = attention_map.shape
     x1, y1, x2, y2 = clip(box, height, width)
     inside = 0.0
@@ -39,15 +27,6 @@ def loop_map(attention_map: Tensor, box: list[float]) -> float:
     return ratio(inside, total, (x2 - x1) * (y2 - y1), float(height * width))
 
 
-def random_boxes(*shape: int, height: float, width: float, beyond: float = 0.2, whole: bool = False) -> Tensor:
-    """Boxes that show in the image, and begin and end anywhere, also ``beyond`` it."""
-    within = torch.rand(*shape, 2, dtype=torch.float64)
-    low = within - torch.rand_like(within) * (within + beyond)
-    high = within + torch.rand_like(within) * (1 + beyond - within)
-    size = torch.tensor([width, height], dtype=torch.float64)
-    return torch.cat([(low * size).floor(), (high * size).ceil()] if whole else [low * size, high * size], -1)
-
-
 @pytest.mark.parametrize(("samples", "k"), [(4, 20), (1, 150), (35, 3)], ids=["few boxes", "many boxes", "many maps"])
 def test_equals_a_loop_over_pixels(samples: int, k: int) -> None:
     maps = torch.rand(samples, 9, 13, dtype=torch.float64)
@@ -58,17 +37,8 @@ def test_equals_a_loop_over_pixels(samples: int, k: int) -> None:
     torch.testing.assert_close(s, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-13)
 
 
-def test_float32_is_exact_to_a_millionth_on_large_maps() -> None:
-    maps = torch.rand(2, 480, 640).pow(4)
-    boxes = random_boxes(2, 36, height=480, width=640)
-    s = human_importance(maps, boxes.float())
-    assert s.dtype == torch.float32
-    exact = human_importance(maps.double(), boxes.float())
-    torch.testing.assert_close(s.double(), exact, rtol=0, atol=1e-6)
-
-
 def test_equals_supersampling() -> None:
-    """Borders on a grid of eighths: the map and the boxes enlarged eight times have whole borders."""
+    """The borders are multiples of 1/8, so an enlarged map has boxes with whole borders."""
     maps = torch.rand(2, 6, 7, dtype=torch.float64)
     boxes = (random_boxes(2, 10, height=6, width=7, beyond=0.0) * 8).round() / 8
     fine = maps.repeat_interleave(8, -1).repeat_interleave(8, -2)
@@ -80,7 +50,7 @@ def test_equals_supersampling() -> None:
             assert s[b, k].item() == pytest.approx(expected, abs=1e-13)
 
 
-def test_frozen_values() -> None:
+def test_gives_known_values() -> None:
     attention_map = torch.tensor([[4.0, 0.0], [0.0, 0.0]])
     boxes = torch.tensor(
         [[0, 0, 1, 1], [0, 0, 2, 1], [0, 0, 2, 2], [0, 0, 0.5, 2], [1, 1, 2, 2], [1, 1, 1, 1], [-9, -9, 9, 9]]
@@ -96,13 +66,13 @@ def test_uniform_attention_is_half_everywhere() -> None:
     torch.testing.assert_close(s, torch.full((30,), 0.5), rtol=0, atol=1e-6)
 
 
-def test_boxes_without_area_in_the_image_are_zero() -> None:
+def test_boxes_without_area_in_the_image_have_no_importance() -> None:
     boxes = torch.tensor([[0.0, 0, 0, 0], [2, 2, 2, 5], [-5, -5, -5, -1], [9, 0, 9, 4], [8, 0, 8, 4]])
     assert (human_importance(torch.ones(8, 8), boxes) == 0).all()
 
 
 def test_boxes_with_no_attention_or_all_of_it_tie_exactly() -> None:
-    """Rounding must not order what people did not: the ranking loss would learn it."""
+    """The ranking loss would learn an order that is due to rounding."""
     attention_map = torch.zeros(20, 30, dtype=torch.float64)
     attention_map[5:9, 10:17] = torch.rand(4, 7)
     low, high = torch.rand(2, 40, 2).double()
@@ -116,12 +86,12 @@ def test_boxes_with_no_attention_or_all_of_it_tie_exactly() -> None:
 
 
 @given(
-    st.lists(st.integers(0, 16 * 32), max_size=3),  # in 32nds of a pixel: a sliver's s could not be solved for
+    st.lists(st.integers(0, 16 * 32), max_size=3),  # in 32nds of a pixel, so that s determines e
     st.lists(st.integers(0, 12 * 32), max_size=3),
     st.integers(0, 1000),
 )
 def test_the_energies_of_a_partition_add_up(cuts_x: list[int], cuts_y: list[int], seed: int) -> None:
-    """Solved for e / E, a box's share of the energy, over boxes that tile the image."""
+    """The share e / E of the energy, solved from s, adds up to 1 over boxes that tile the image."""
     x, y = (sorted({0.0, end, *(cut / 32 for cut in cuts)}) for end, cuts in ((16.0, cuts_x), (12.0, cuts_y)))
     tiles = [[x1, y1, x2, y2] for x1, x2 in itertools.pairwise(x) for y1, y2 in itertools.pairwise(y)]
     boxes = torch.tensor(tiles, dtype=torch.float64)
@@ -133,31 +103,30 @@ def test_the_energies_of_a_partition_add_up(cuts_x: list[int], cuts_y: list[int]
     assert energy.sum().item() == pytest.approx(1.0, abs=1e-9)
 
 
-def test_float32_is_exact_to_a_millionth_for_boxes_of_nearly_the_whole_image() -> None:
-    """What is outside is added up, not subtracted from the whole."""
-    maps = torch.rand(480, 640, generator=torch.Generator().manual_seed(0)).pow(4)
-    boxes = torch.tensor([[0, 0, 639.0, 479.0], [0, 0, 640, 479.0], [0, 0, 639.9, 480], [0, 0, 639.99, 480]])
-    exact = human_importance(maps.double(), boxes)
-    torch.testing.assert_close(human_importance(maps, boxes).double(), exact, rtol=0, atol=1e-6)
-
-
-def test_float32_is_exact_to_a_millionth_for_thin_boxes() -> None:
-    maps = torch.rand(480, 640).pow(4)
-    corner = torch.rand(36, 2) * torch.tensor([630.0, 400.0])
-    boxes = torch.cat([corner, corner + torch.tensor([0.5, 60.0])], 1)
-    exact = human_importance(maps.double(), boxes)
-    torch.testing.assert_close(human_importance(maps, boxes).double(), exact, rtol=0, atol=1e-6)
+@pytest.mark.parametrize("kind", ["any", "nearly the whole image", "thin"])
+def test_float32_is_exact_to_a_millionth_on_a_large_map(kind: str) -> None:
+    """The energy outside of a box is added up, not subtracted from the whole."""
+    attention_map, corners = torch.rand(480, 640).pow(4), torch.rand(36, 2) * torch.tensor([630.0, 400.0])
+    nearly = [[0, 0, 639.0, 479.0], [0, 0, 640, 479.0], [0, 0, 639.9, 480], [0, 0, 639.99, 480]]
+    boxes = {
+        "any": random_boxes(36, height=480, width=640).float(),
+        "nearly the whole image": torch.tensor(nearly),
+        "thin": torch.cat([corners, corners + torch.tensor([0.5, 60.0])], 1),
+    }[kind]
+    s = human_importance(attention_map, boxes)
+    assert s.dtype == torch.float32
+    torch.testing.assert_close(s.double(), human_importance(attention_map.double(), boxes), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 1 / 255])
-def test_float32_is_exact_to_a_millionth_on_one_value_repeated(value: float) -> None:
-    """The worst case for long sums: all of their rounding errors have one sign."""
+def test_float32_is_exact_to_a_millionth_on_a_constant_map(value: float) -> None:
+    """This is the worst case for long sums, because all rounding errors have the same sign."""
     boxes = torch.tensor([[0.0, 1000.0, 16.0, 2000.0], [8.0, 300.0, 16.0, 304.0]])[:, None]
     s = human_importance(torch.full((2000, 16), value).expand(2, -1, -1), boxes)
     torch.testing.assert_close(s, torch.full((2, 1), 0.5), rtol=0, atol=1e-6)
 
 
-def test_autocast_changes_nothing() -> None:
+def test_autocast_does_not_change_the_importance() -> None:
     maps, boxes = torch.rand(2, 48, 64), random_boxes(2, 6, height=48, width=64)
     expected = human_importance(maps, boxes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -166,7 +135,7 @@ def test_autocast_changes_nothing() -> None:
 
 @pytest.mark.parametrize("side", [25, 41, 82, 333.3])
 def test_rounding_takes_no_box_beyond_the_map(side: float) -> None:
-    """25 * (7 / 25) is more than 7."""
+    """In floating point, 25 * (7 / 25) is more than 7."""
     boxes = torch.tensor([[0.0, 0.0, side, side]], dtype=torch.float64)
     assert human_importance(torch.rand(7, 7), boxes, image_size=(side, side)) == 0.5
 
@@ -184,7 +153,7 @@ def test_image_size_equals_a_resized_map(down: int, across: int) -> None:
     )
 
 
-def test_image_size_of_each_sample() -> None:
+def test_each_sample_may_have_its_own_image_size() -> None:
     maps = torch.rand(2, 8, 8, dtype=torch.float64)
     sizes = torch.tensor([[480, 640], [333, 500]])
     boxes = random_boxes(2, 12, height=333, width=500)
@@ -193,7 +162,7 @@ def test_image_size_of_each_sample() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16])
-def test_any_dtype(dtype: torch.dtype) -> None:
+def test_maps_of_any_dtype_give_float32(dtype: torch.dtype) -> None:
     maps = torch.randint(0, 2 if dtype == torch.bool else 256, (2, 7, 5)).to(dtype)
     boxes = random_boxes(2, 6, height=7, width=5)
     s = human_importance(maps, boxes)
@@ -201,7 +170,7 @@ def test_any_dtype(dtype: torch.dtype) -> None:
     torch.testing.assert_close(s.double(), human_importance(maps.double(), boxes), rtol=0, atol=1e-6)
 
 
-def test_integer_boxes() -> None:
+def test_integer_boxes_equal_floating_point_ones() -> None:
     maps, boxes = torch.rand(7, 5), torch.tensor([[0, 1, 3, 4], [2, 2, 5, 7]])
     assert torch.equal(human_importance(maps, boxes), human_importance(maps, boxes.double()))
 
@@ -219,6 +188,6 @@ def test_a_batch_equals_its_samples() -> None:
         torch.testing.assert_close(s[i, j], human_importance(maps[i, j], boxes[i, j]))
 
 
-def test_no_boxes_and_no_samples() -> None:
+def test_no_boxes_or_no_samples_give_an_empty_importance() -> None:
     assert human_importance(torch.ones(2, 4, 4), torch.zeros(2, 0, 4)).shape == (2, 0)
     assert human_importance(torch.ones(0, 4, 4), torch.zeros(0, 3, 4)).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""Human importance of gaze points and drawn boxes against counting, SciPy's integrals, rasters and real gaze."""
+"""Human importance of gaze points and of drawn boxes equals counts, SciPy's integrals, rasters and real gaze."""
 
 import itertools
 import json
@@ -14,34 +14,15 @@ from torch import Tensor
 
 from hint_loss import grid_boxes, human_importance, human_importance_from_boxes, human_importance_from_points
 
+from .boxes import clip, random_boxes, ratio
+
 DATA = Path(__file__).parents[2] / "shared" / "data" / "attention"
 NAN = float("nan")
 
 
-def ratio(inside: float, total: float, area: float, whole: float) -> float:
-    """The paper's s from energies and areas, for boxes with both an inside and an outside."""
-    density_in, density_out = inside / area, (total - inside) / (whole - area)
-    return density_in / (density_in + density_out)
-
-
-def clip(box: list[float], height: float, width: float) -> list[float]:
-    return [min(max(v, 0.0), limit) for v, limit in zip(box, (width, height, width, height), strict=True)]
-
-
-def random_boxes(*shape: int, height: float, width: float, beyond: float = 0.2, whole: bool = False) -> Tensor:
-    """Boxes that show in the image, and begin and end anywhere, also ``beyond`` it."""
-    within = torch.rand(*shape, 2, dtype=torch.float64)
-    low = within - torch.rand_like(within) * (within + beyond)
-    high = within + torch.rand_like(within) * (1 + beyond - within)
-    size = torch.tensor([width, height], dtype=torch.float64)
-    return torch.cat([(low * size).floor(), (high * size).ceil()] if whole else [low * size, high * size], -1)
-
-
 class TestPoints:
-    """Gaze points and clicks."""
-
-    def test_counts_points_where_sigma_is_zero(self) -> None:
-        points = torch.randint(0, 20, (3, 40, 2)).double()  # on the boxes' borders too
+    def test_equal_counts_if_sigma_is_zero(self) -> None:
+        points = torch.randint(0, 20, (3, 40, 2)).double()  # some are on the borders of boxes
         boxes = random_boxes(3, 8, height=16, width=20, whole=True)
         s = human_importance_from_points(points, boxes, image_size=(16, 20))
         for b, k in itertools.product(range(3), range(8)):
@@ -51,8 +32,8 @@ class TestPoints:
             expected = ratio(inside, total, (x2 - x1) * (y2 - y1), 16 * 20)
             assert s[b, k].item() == pytest.approx(expected, abs=1e-13)
 
-    def test_equals_the_map_of_counts(self) -> None:
-        """A point in the middle of a pixel is that pixel's attention, for boxes with whole borders."""
+    def test_equal_a_map_of_counts(self) -> None:
+        """For boxes with whole borders, a point counts as attention on its pixel."""
         points = torch.randint(0, 12, (30, 2)) + 0.5
         counts = torch.zeros(12, 12)
         for x, y in points.long().tolist():
@@ -62,13 +43,13 @@ class TestPoints:
             human_importance_from_points(points, boxes, image_size=(12, 12)), human_importance(counts, boxes)
         )
 
-    def test_a_border_belongs_to_one_box_only(self) -> None:
+    def test_on_a_border_belong_to_one_box_only(self) -> None:
         points, halves = torch.tensor([[5.0, 5.0], [1.0, 1.0]]), torch.tensor([[0.0, 0, 5, 10], [5, 0, 10, 10]])
         s = human_importance_from_points(points, halves, image_size=(10, 10))
         assert s.tolist() == [0.5, 0.5]
 
-    def test_equals_numeric_integration_where_sigma_is_positive(self) -> None:
-        """Independent of the error function: SciPy integrates the sum of the densities over each box."""
+    def test_equal_a_numeric_integral_if_sigma_is_positive(self) -> None:
+        """SciPy integrates the sum of the densities over each box."""
         points = torch.tensor([[4.0, 3.0], [9.5, 7.0], [-1.0, 2.0]], dtype=torch.float64)
         weights = torch.tensor([1.0, 2.5, 0.5], dtype=torch.float64)
         boxes = torch.tensor([[1.0, 1, 6, 5.5], [8, 2, 12, 8], [3, 3, 20, 20]], dtype=torch.float64)
@@ -91,13 +72,13 @@ class TestPoints:
             expected = ratio(energy(x1, y1, x2, y2), total, (x2 - x1) * (y2 - y1), 140)
             assert actual == pytest.approx(expected, abs=1e-9)
 
-    def test_sharp_gaussians_are_points(self) -> None:
+    def test_are_the_limit_of_narrow_gaussians(self) -> None:
         points, boxes = torch.rand(20, 2).double() * 30, random_boxes(6, height=30, width=30)
         sharp = human_importance_from_points(points, boxes, image_size=(30, 30), sigma=1e-9)
         torch.testing.assert_close(sharp, human_importance_from_points(points, boxes, image_size=(30, 30)))
 
     @pytest.mark.parametrize("sigma", [0.0, 2.0])
-    def test_weights_repeat_points_and_masks_leave_them_out(self, sigma: float) -> None:
+    def test_are_repeated_by_weights_and_left_out_by_masks(self, sigma: float) -> None:
         points, boxes = torch.rand(2, 3, 2).double() * 16, random_boxes(2, 5, height=16, width=16)
         twice = torch.cat([points, points[:, :1]], 1)
         expected = human_importance_from_points(twice, boxes, image_size=(16, 16), sigma=sigma)
@@ -109,15 +90,14 @@ class TestPoints:
         masked = human_importance_from_points(padded, boxes, image_size=(16, 16), sigma=sigma, weights=mask)
         torch.testing.assert_close(masked, expected)
 
-    def test_dtype(self) -> None:
-        boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-        for given_dtype, expected in ((torch.int64, torch.float32), (torch.float16, torch.float32)):
-            points = torch.tensor([[1, 1]], dtype=given_dtype)
-            assert human_importance_from_points(points, boxes, image_size=(4, 4)).dtype == expected
+    @pytest.mark.parametrize("dtype", [torch.int64, torch.float16])
+    def test_of_other_dtypes_give_float32(self, dtype: torch.dtype) -> None:
+        points, boxes = torch.tensor([[1, 1]], dtype=dtype), torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        assert human_importance_from_points(points, boxes, image_size=(4, 4)).dtype == torch.float32
 
     @pytest.mark.skipif(not DATA.is_dir(), reason="SALICON's example annotations are not beside the repository")
-    def test_real_gaze_as_points_equals_real_gaze_as_maps(self) -> None:
-        """SALICON: fixations are [row, column] from 1, the middle of a pixel is half a pixel before."""
+    def test_of_real_gaze_equal_its_map(self) -> None:
+        """Fixations of SALICON are [row, column], counted from 1, so the middle of their pixel is 0.5 lower."""
         examples = json.loads((DATA / "fixations_train2014examples.json").read_text())
         sizes = {image["id"]: (image["height"], image["width"]) for image in examples["images"]}
         gaze: dict[int, list[list[int]]] = {image: [] for image in sizes}
@@ -136,11 +116,9 @@ class TestPoints:
             assert s.std() > 0.1
 
 
-class TestBoxes:
-    """Boxes that people drew."""
-
-    def test_equals_the_rasterised_boxes(self) -> None:
-        """Whole borders, overlapping or not: densities add up."""
+class TestDrawnBoxes:
+    def test_equal_their_raster(self) -> None:
+        """Densities of boxes that overlap add up."""
         drawn = torch.tensor([[1.0, 1, 5, 4], [6, 2, 11, 9], [3, 3, 8, 8]])
         weights = torch.tensor([1.0, 2.0, 0.5])
         raster = torch.zeros(10, 12)
@@ -150,7 +128,7 @@ class TestBoxes:
         s = human_importance_from_boxes(drawn, boxes, image_size=(10, 12), weights=weights)
         torch.testing.assert_close(s, human_importance(raster, boxes))
 
-    def test_disjoint_boxes_are_a_mask(self) -> None:
+    def test_that_are_disjoint_equal_a_mask(self) -> None:
         drawn = torch.tensor([[0.0, 0, 3, 3], [3, 3, 7, 5], [8, 0, 12, 2]])
         mask = torch.zeros(10, 12, dtype=torch.bool)
         for x1, y1, x2, y2 in drawn.int().tolist():
@@ -159,13 +137,13 @@ class TestBoxes:
         s = human_importance_from_boxes(drawn, boxes, image_size=(10, 12))
         torch.testing.assert_close(s, human_importance(mask, boxes))
 
-    def test_sub_pixel_borders_of_a_drawn_box(self) -> None:
+    def test_may_have_borders_within_a_pixel(self) -> None:
         s = human_importance_from_boxes(
             torch.tensor([[0.25, 0.0, 1.25, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), image_size=(1, 4)
         )
         assert s.item() == pytest.approx(0.75 / (0.75 + 0.25 / 3))
 
-    def test_what_is_drawn_beyond_the_image_is_cut_off(self) -> None:
+    def test_are_cut_at_the_border_of_the_image(self) -> None:
         boxes = random_boxes(8, height=10, width=12)
         beyond, within = torch.tensor([[-5.0, 4, 6, 99]]), torch.tensor([[0.0, 4, 6, 10]])
         assert torch.equal(
@@ -173,7 +151,7 @@ class TestBoxes:
             human_importance_from_boxes(within, boxes, image_size=(10, 12)),
         )
 
-    def test_a_mask_leaves_padding_out_in_a_batch(self) -> None:
+    def test_that_are_padding_are_left_out_by_a_mask(self) -> None:
         drawn = random_boxes(2, 3, height=10, width=12, beyond=0.0)
         boxes = random_boxes(2, 5, height=10, width=12)
         padded = torch.cat([drawn, torch.zeros(2, 2, 4, dtype=torch.float64)], 1)
@@ -183,14 +161,14 @@ class TestBoxes:
         first = human_importance_from_boxes(drawn[0], boxes[0], image_size=(10, 12))
         torch.testing.assert_close(s[0], first)
 
-    def test_masked_drawn_boxes_may_hold_anything(self) -> None:
+    def test_that_are_masked_may_be_nan(self) -> None:
         drawn, boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [NAN] * 4]), torch.tensor([[0.0, 0.0, 2.0, 1.0]])
         s = human_importance_from_boxes(drawn, boxes, image_size=(4, 4), weights=torch.tensor([True, False]))
         assert s.tolist() == human_importance_from_boxes(drawn[:1], boxes, image_size=(4, 4)).tolist()
 
 
 @pytest.mark.parametrize("function", ["maps", "points", "boxes"])
-def test_boxes_by_width_and_height(function: str) -> None:
+def test_boxes_may_be_given_by_width_and_height(function: str) -> None:
     corners = torch.tensor([[2.0, 3.0, 10.0, 12.0], [0.0, 0.0, 20.0, 16.0], [5.0, 5.0, 5.0, 5.0]])
     xywh = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
 
@@ -207,8 +185,8 @@ def test_boxes_by_width_and_height(function: str) -> None:
         importance(corners, box_format="cxcywh")
 
 
-def test_width_and_height_of_any_dtype() -> None:
-    """The right edge, 319, is beyond what a uint8 holds."""
+def test_width_and_height_may_have_any_dtype() -> None:
+    """The right edge, 319, does not fit into a uint8."""
     maps = torch.arange(64000.0).view(200, 320)
     expected = human_importance(maps, torch.tensor([[201, 50, 319, 150]]))
     for dtype in (torch.uint8, torch.int16, torch.float16):
@@ -217,23 +195,29 @@ def test_width_and_height_of_any_dtype() -> None:
 
 
 def test_a_grid_ends_at_the_border_of_its_image() -> None:
-    """Also where a cell's size is no machine number."""
+    """This holds even if the size of a cell is not exact in floating point."""
     sizes = [(cells, size) for cells in range(1, 60) for size in range(cells, 1000, 37)]
     assert all(grid_boxes(n, n, image_size=(size, size))[-1, 2:].tolist() == [size, size] for n, size in sizes)
-    with pytest.raises(ValueError, match=r"should be positive. Found .*nan"):
-        grid_boxes(2, 2, image_size=(9, NAN))
-    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
-        grid_boxes(2.5, 2, image_size=(9, 9))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "error", "message"),
+    [
+        (2, (9, NAN), ValueError, r"should be positive. Found .*nan"),
+        (0, (9, 9), ValueError, r"should be positive. Found `rows = 0`"),
+        (2.5, (9, 9), TypeError, "cannot be interpreted as an integer"),
+    ],
+)
+def test_a_grid_of_no_size_raises(rows: Any, size: tuple[float, float], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        grid_boxes(rows, 2, image_size=size)
 
 
 @pytest.mark.parametrize(("rows", "columns", "size"), [(3, 5, (48, 60)), (1, 1, (7, 9)), (7, 7, (480, 640))])
-def test_cells_of_a_grid(rows: int, columns: int, size: tuple[int, int]) -> None:
-    """Each cell holds the attention of its own part of a map, in the order of a flattened feature map."""
+def test_a_grid_has_the_order_of_a_flattened_feature_map(rows: int, columns: int, size: tuple[int, int]) -> None:
     boxes = grid_boxes(rows, columns, image_size=size)
     cells = torch.arange(1.0, rows * columns + 1).view(rows, columns)
     inside = cells.flatten()
     outside = (inside.sum() - inside) / max(rows * columns - 1, 1)
     expected = inside / (inside + outside) if rows * columns > 1 else torch.tensor([0.5])
     torch.testing.assert_close(human_importance(cells, boxes, image_size=size), expected)
-    with pytest.raises(ValueError, match=r"should be positive. Found `rows = 0`"):
-        grid_boxes(0, columns, image_size=size)
