@@ -8,7 +8,8 @@ EXAMPLES := examples/shapes_cp examples/updn_common examples/updn_vqa examples/u
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo study-demo results results-vqa results-captioning results-digits results-study selection claims test fuzz lint docs bench clean distclean
+.PHONY: demo study-demo results results-vqa results-captioning results-digits results-study selection claims test fuzz lint \
+  docs bench clean distclean
 .SECONDARY:
 
 $(INSTALLED): constraints.txt pyproject.toml $(EXAMPLES:%=%/pyproject.toml)

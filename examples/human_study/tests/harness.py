@@ -117,7 +117,7 @@ class Client:
 def machine() -> dict[str, Any]:
     """Where a result was made."""
     return {
-        "platform": platform.platform(),
+        "system": platform.system(),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "usable cpus": len(os.sched_getaffinity(0)),
