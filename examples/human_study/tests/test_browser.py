@@ -53,7 +53,9 @@ def test_by_the_keyboard_from_consent_to_the_completion_code(
     people, answers = store.everything()
     assert [(row.status, row.source) for row in people] == [("completed", "mturk")]
     assert {(row.reasonable, row.trust) for row in answers} == {(1, 1)}
-    assert all(0 < row.seconds < 60 for row in answers)
+    seconds = [row.seconds for row in answers]  # 0 if the program answered before the pictures were there
+    assert min(seconds) >= 0
+    assert 0 < max(seconds) < 60
 
 
 def test_prolific_is_told_by_a_link(visitor: Callable[..., Any], address: str) -> None:

@@ -54,7 +54,7 @@ def read(figure: Figure) -> list[Panel]:
             Panel(
                 axes.get_title() or " ".join(text.get_text() for text in texts),
                 [(text.get_text(), str(text.get_color())) for text in texts if text.get_fontweight() == "bold"],
-                [list(patch.get_bbox().extents) for patch in axes.patches if isinstance(patch, Rectangle)],
+                [list(patch.get_bbox().extents + 0.5) for patch in axes.patches if isinstance(patch, Rectangle)],
                 " ".join(text.get_text() for text in axes.texts),
             )
         )

@@ -67,7 +67,11 @@ def panels(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
                 Panel(
                     axes.get_title(),
                     to_hex(axes.title.get_color()),
-                    [patch.get_bbox().extents.tolist() for patch in axes.patches if isinstance(patch, Rectangle)],
+                    [
+                        (patch.get_bbox().extents + 0.5).tolist()
+                        for patch in axes.patches
+                        if isinstance(patch, Rectangle)
+                    ],
                 )
                 for axes in figure.axes
             ]
@@ -118,7 +122,7 @@ def test_before_is_before_and_after_is_after(
             Panel("What color is the cat?\n(answer: red)", "#000000", []),
             Panel("people", "#000000", [[0, 0, 20, 15]]),
             Panel("before: blue", RED, [[20, 15, 40, 30]]),
-            # All importances are negative: the picture is dark, but the highest is outlined.
+            # All importances are negative: the picture is grey, but the highest is outlined.
             Panel('after: red\n(no proposal speaks for "red")', GREEN, [[0, 0, 20, 15]]),
         ]
     ]

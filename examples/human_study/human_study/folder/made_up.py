@@ -1,5 +1,6 @@
 """A study with made-up pictures: for tests and measurements of the server, which need no network."""
 
+import os
 import secrets
 from pathlib import Path
 from random import Random
@@ -76,4 +77,5 @@ def _picture(folder: Path, number: int, size: tuple[int, int]) -> str:
     colour = (40 * number % 256, random.randrange(256), random.randrange(256))
     path = f"pictures/{secrets.token_hex(8)}.png"
     Image.new("RGB", size, colour).save(folder / path, compress_level=0)
+    os.utime(folder / path, (0, 0))  # the time of change would tell which picture was made first
     return path
