@@ -82,7 +82,8 @@ def human_importance_from_points(
     """Human importance ``s`` of proposals from gaze points or clicks (SALICON), without rasterising them.
 
     Args:
-        points: ``(..., N, 2)`` fixations ``x, y`` in pixels. Points outside of the image do not count.
+        points: ``(..., N, 2)`` fixations ``x, y`` in pixels, counted from the image's corner: add 0.5 to whole pixel
+            indices. Points outside of the image, or on its right or lower border, do not count.
         boxes: ``(..., K, 4)`` corners ``x1, y1, x2, y2`` in pixels.
         image_size: ``(height, width)`` in pixels, or a ``(..., 2)`` tensor of them.
         weights: ``(..., N)`` weight of each point, such as its duration, or a boolean mask that is false for padding.

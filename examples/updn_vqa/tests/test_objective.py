@@ -323,7 +323,11 @@ def test_two_processes_equal_one_on_the_joined_batch(unused_tcp_port: int, tmp_p
     torch.testing.assert_close(theirs, ours, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["hint", "hint-paper", "scr", "attn-align", "visfis", "zero-out"])
+NEEDS_TRUTH = {"importance": True, "self-critical": True, "attention": False, "visfis": False, "zero-out": False}
+OF_EACH_SUPERVISION = {method.supervision: name for name, method in METHODS.items() if method.supervision != "none"}
+
+
+@pytest.mark.parametrize("name", ["hint", "hint-paper", *OF_EACH_SUPERVISION.values()])
 def test_hints_of_questions_without_a_known_answer(name: str) -> None:
     """If the annotated answer is unknown there is no importance to rank, but attention, for example, is trained.
 
@@ -332,7 +336,7 @@ def test_hints_of_questions_without_a_known_answer(name: str) -> None:
     hinted = make_batch(4, 1)
     unknown = hinted._replace(ground_truth=torch.tensor([-1, *hinted.ground_truth[1:3].tolist(), -1]))
     unknown.human[2] = torch.nan
-    needs_truth = name in ("hint", "hint-paper", "scr")
+    needs_truth = NEEDS_TRUTH[METHODS[name].supervision]
     expected = [not needs_truth, True, False, not needs_truth]
     assert trained_hints(METHODS[name], unknown).tolist() == expected
     objective = make_objective(METHODS[name])

@@ -21,8 +21,9 @@ class HintOptions:
     """Options of the loss on hints."""
 
     hints: Hints = "human"
-    """Which hints to train with: human ones, another sample's (permuted; for captions, dealt among all images and
-    categories, so that some keep their category), random ones, or 1 - s (irrelevant)."""
+    """Which hints to train with: human; or a control: permuted (another sample's; for captions, dealt among all images
+    and categories, so that some keep their category), random, random-per-epoch (drawn anew in each epoch), or
+    irrelevant (1 - s)."""
     importance: Importance = "sum"
     """The gradient's sum over features (the paper), in which they may cancel, or its norm."""
     probes: int = 16
@@ -34,7 +35,7 @@ class HintOptions:
     min_gap: float = 0.5
     """Leave out pairs whose human scores differ by no more than this."""
     relative: bool = False
-    """Rescale human scores to their range within the sample, so that margin and gap fit every kind of hint."""
+    """Rescale each sample's human scores to 0 to 1, so that margin and gap fit every kind of hint."""
     scale_free: bool = True
     """Divide importances by the sum of their absolute values within the sample."""
     pair_reduction: Literal["sum", "mean"] = "mean"

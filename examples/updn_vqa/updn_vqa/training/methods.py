@@ -41,8 +41,9 @@ class Method(HintOptions):
     """What is learned beside answering questions: from hinted questions, or against an adversary."""
 
     supervision: Supervision = "none"
-    """Loss on hinted questions: rank importance (HINT) or attention weights as people do, criticise wrong answers
-    (self-critical: SCR), the four objectives of VisFIS, or give no answer at all (zero-out)."""
+    """Loss on hinted questions. importance: importance should rank as people do (HINT); attention: attention weights
+    should; self-critical: wrong answers should not rely on hinted proposals (SCR); visfis: the four objectives of
+    VisFIS; zero-out: no answer should be given."""
     score: Score = "ground-truth"
     """Score whose gradient is the importance: the annotated answer's logit (the paper), or the sum of the logits of all
     annotators' answers."""

@@ -4,7 +4,7 @@ The importance is a gradient, and a data-parallel wrapper synchronises only what
 *whole* loss, importance included, is computed here, and the trainer wraps this module, not the network.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,8 @@ from updn_vqa.training.visfis import alignment_loss, invariance_loss, remove, un
 
 BY_IMPORTANCE = ("importance", "self-critical", "visfis")
 """Kinds of supervision whose loss depends on importance."""
+BY_TRUE_ANSWER = ("importance", "self-critical")
+"""Kinds whose whole loss is about the true answer's score; VisFIS also trains answers without some proposals."""
 
 
 class Losses(NamedTuple):
@@ -84,17 +86,28 @@ class Objective(nn.Module):
         if method.supervision in BY_IMPORTANCE:
             features = require_importance(features, method.importance, method.probes)
         output = self.model(hinted.tokens, features, hinted.mask)
-        if method.supervision == "zero-out":
-            return answer_loss(output.logits, torch.zeros_like(output.logits))
-        if method.supervision == "attention":
-            return method.ranking_losses(output.attention, hinted.human, hinted.mask)
-        if method.supervision == "self-critical":
-            return self._self_critical(output, features, hinted)
-        score = decision_score(output.logits, hinted, method.score)
-        alpha = proposal_importance(score, features, reduction=method.importance)
-        if method.supervision == "visfis":
-            return self._visfis(alpha, hinted)
-        return method.ranking_losses(alpha, hinted.human, hinted.mask)
+        match method.supervision:
+            case "importance":
+                alpha = self._importance(output, features, hinted)
+                return method.ranking_losses(alpha, hinted.human, hinted.mask)
+            case "attention":
+                return method.ranking_losses(output.attention, hinted.human, hinted.mask)
+            case "self-critical":
+                return self._self_critical(output, features, hinted)
+            case "visfis":
+                return self._visfis(self._importance(output, features, hinted), hinted)
+            case "zero-out":
+                return answer_loss(output.logits, torch.zeros_like(output.logits))
+            case "none":
+                raise ValueError("A method without supervision has no loss on hints.")
+            case other:
+                assert_never(other)
+
+    def _importance(
+        self, output: VqaOutput, features: Float[Tensor, "B K D"], hinted: VqaBatch
+    ) -> Float[Tensor, "B K"]:
+        score = decision_score(output.logits, hinted, self.method.score)
+        return proposal_importance(score, features, reduction=self.method.importance)
 
     def _self_critical(
         self, output: VqaOutput, features: Float[Tensor, "B K D"], hinted: VqaBatch
@@ -133,8 +146,8 @@ def answer_loss(logits: Float[Tensor, "B A"], answer_scores: Float[Tensor, "B A"
 
 
 def trained_hints(method: Method, hinted: VqaBatch) -> Bool[Tensor, " B"]:
-    """Whether each question's hint is trained: it has one and, where importance is ranked, the score behind that."""
-    if method.supervision not in ("importance", "self-critical"):
+    """Whether each question's hint is trained: it exists and, in losses about the true answer, that answer is known."""
+    if method.supervision not in BY_TRUE_ANSWER:
         return hinted.hinted
     known = hinted.ground_truth >= 0 if method.score == "ground-truth" else (hinted.answer_scores > 0).any(-1)
     return hinted.hinted & known
