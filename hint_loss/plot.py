@@ -87,7 +87,8 @@ def draw_importance(
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
     grey = pixels.mean(2, keepdims=True)
     heat = importance_map(boxes, importance, grey.shape[:2]).numpy()[..., None]
-    axes.imshow((1 - heat) * (0.4 + 0.6 * grey) + heat * ((1 - tint) * pixels + tint * np.array(to_rgb(colour))))
+    tinted = (1 - tint) * pixels + tint * np.array(to_rgb(colour))
+    axes.imshow(((1 - heat) * (0.4 + 0.6 * grey) + heat * tinted).clip(0, 1))  # rounding may exceed 1
     first = (importance == importance.max()).nonzero()[:, 0].tolist()
     if len(first) == 1:
         x1, y1, x2, y2 = boxes[first[0]].tolist()
