@@ -31,6 +31,7 @@ def importance_map(boxes: Tensor, importance: Tensor, image_size: tuple[int, int
         TypeError: An argument is not a tensor.
 
     Example:
+        >>> from hint_loss.plot import importance_map
         >>> importance_map(torch.tensor([[0, 0, 2, 1], [1, 0, 3, 2]]), torch.tensor([1.0, 2.0]), (2, 3))
         tensor([[0.5000, 1.0000, 1.0000],
                 [0.0000, 1.0000, 1.0000]])
@@ -73,6 +74,7 @@ def draw_importance(
     Example:
         >>> import matplotlib.pyplot as plt
         >>> from hint_loss import grid_boxes
+        >>> from hint_loss.plot import draw_importance
         >>> figure, axes = plt.subplots()
         >>> draw_importance(axes, torch.rand(32, 32, 3), grid_boxes(4, 4, image_size=(32, 32)), torch.rand(16))
     """
