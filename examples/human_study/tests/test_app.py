@@ -50,14 +50,14 @@ def test_from_consent_to_completion(study: Study, store: Store, browser: Browser
 
 def test_no_answer_of_the_server_names_a_network_or_a_check(study: Study, browser: Browsers) -> None:
     one = browser()
-    state, told = one.join(), ""
+    state, sent = one.join(), ""
     while state["stage"] == "item":
-        told += json.dumps(state)
+        sent += json.dumps(state)
         assert set(state["item"]) == {"id", "practice", "text", "marked", "answer", "image", "a", "b", "size"}
         response = one.answer(state).json()
         assert (response["feedback"] is not None) == state["item"]["practice"]
         state = response["next"]
-    assert not [name for name in ("base", "hint", "valid", "decoy", "check", "expected", "MADEUP") if name in told]
+    assert not [name for name in ("base", "hint", "valid", "decoy", "check", "expected", "MADEUP") if name in sent]
 
 
 def test_platforms_accounts_are_replaced_by_opaque_names(study: Study, store: Store, browser: Browsers) -> None:

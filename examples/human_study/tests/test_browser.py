@@ -58,7 +58,7 @@ def test_by_the_keyboard_from_consent_to_the_completion_code(
     assert 0 < max(seconds) < 60
 
 
-def test_prolific_is_told_by_a_link(visitor: Callable[..., Any], address: str) -> None:
+def test_the_completion_link_leads_to_prolific(visitor: Callable[..., Any], address: str) -> None:
     one = visitor()
     page = one.page
     assert one.take_part(f"{address}?PROLIFIC_PID=5f0e1d2c3b4a596877665544") == "MADEUP42"

@@ -77,8 +77,8 @@ def test_export_says_all_of_answers_and_nothing_of_people(
 def test_the_page_as_files_tells_nothing_and_has_all_it_needs(study: Study, tmp_path: Path) -> None:
     write_static(StaticConfig(study.folder, tmp_path / "site", post_url="https://example.org/in?x=1"))
     site = tmp_path / "site"
-    told = "".join(path.read_text() for path in [*site.rglob("*.json")])
-    assert not [name for name in ("base", "hint", "valid", "decoy", "check") if name in told]
+    published = "".join(path.read_text() for path in [*site.rglob("*.json")])
+    assert not [name for name in ("base", "hint", "valid", "decoy", "check") if name in published]
     assert {path.name for path in (site / "pictures").iterdir()} == {*study.pictures}
     html = (site / "index.html").read_text()
     assert "connect-src 'self' https://example.org;" in html.replace("&#39;", "'")

@@ -174,7 +174,7 @@ def test_writes_that_wait_share_a_commit_and_one_that_fails_takes_nothing_back(u
     database.close()
 
 
-def test_a_full_disk_is_told_and_keeps_what_was_acknowledged(study: Study, store: Store) -> None:
+def test_a_full_disk_gives_a_message_and_keeps_acknowledged_answers(study: Study, store: Store) -> None:
     participant = store.join("code", None, "link")
     given = answers_of(store, participant.row)
     store.answer(participant.id, 0, given[0])

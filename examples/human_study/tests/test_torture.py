@@ -54,9 +54,9 @@ def test_the_classifier_would_notice_names_that_tell(tmp_path: Path) -> None:
     items = json.loads((tmp_path / "study" / "items.json").read_text())
     for item in items:
         for digit, (arm, picture) in enumerate(sorted(item["explanations"].items())):
-            told = f"{picture[:-5]}{digit}.png"
-            shutil.move(tmp_path / "study" / picture, tmp_path / "study" / told)
-            item["explanations"][arm] = told
+            renamed = f"{picture[:-5]}{digit}.png"
+            shutil.move(tmp_path / "study" / picture, tmp_path / "study" / renamed)
+            item["explanations"][arm] = renamed
     (tmp_path / "study" / "items.json").write_text(json.dumps(items))
     Study.open(tmp_path / "study")
     rows = run("blind", tmp_path / "blind.json", str(tmp_path / "study"), "--exchanges", "50")
@@ -66,8 +66,8 @@ def test_the_classifier_would_notice_names_that_tell(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a small disk")
-def test_a_disk_that_is_really_full_is_told_and_recovers(tmp_path: Path) -> None:
-    """In a small file system of its own, which the test fills and frees again."""
+def test_a_disk_that_is_really_full_gives_a_message_and_recovers(tmp_path: Path) -> None:
+    """The test fills and frees a small file system of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False, capture_output=True)

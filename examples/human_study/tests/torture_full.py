@@ -21,14 +21,14 @@ async def fill(port: int, folder: Path) -> tuple[int, str]:
     ballast = folder / "ballast"
     while state["stage"] == "item":
         answer = {"position": state["position"], "item": state["item"]["id"], "reasonable": 1, "trust": 0}
-        status, told = await client.call("answer", {**answer, "reason": "x" * 900, "seconds": 1})
+        status, reply = await client.call("answer", {**answer, "reason": "x" * 900, "seconds": 1})
         if status == 507:
-            refusal = told["message"]
+            refusal = reply["message"]
             ballast.unlink()
         elif status == 200:
-            acknowledged, state = acknowledged + 1, told["next"]
+            acknowledged, state = acknowledged + 1, reply["next"]
         else:
-            raise RuntimeError(f"{status} {told}")
+            raise RuntimeError(f"{status} {reply}")
         if acknowledged == 3 and not refusal:
             take_all(ballast)
     return acknowledged, refusal

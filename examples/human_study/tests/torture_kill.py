@@ -49,7 +49,7 @@ class Load:
         self.sent.add(reason)
         while not self.over:
             try:
-                status, told = await client.call("answer", {**answer, "reason": reason, "seconds": 1.0})
+                status, reply = await client.call("answer", {**answer, "reason": reason, "seconds": 1.0})
             except OSError:
                 self.repeated += 1
                 await asyncio.sleep(0.1)
@@ -58,9 +58,9 @@ class Load:
                 await asyncio.sleep(0.2)
                 continue
             if status != 200:
-                raise RuntimeError(f"{status} {told}")
+                raise RuntimeError(f"{status} {reply}")
             self.acknowledged.append(reason)
-            return told["next"]  # type: ignore[no-any-return]
+            return reply["next"]  # type: ignore[no-any-return]
         return {"stage": "over"}
 
 

@@ -29,12 +29,12 @@ async def participant(port: int, pause: float, end: float, latencies: list[float
             await asyncio.sleep(random.uniform(0.5, 1.5) * pause)
             answer = {"position": state["position"], "item": state["item"]["id"], "reasonable": 1, "trust": 0}
             begin = time.perf_counter()
-            status, told = await client.call("answer", {**answer, "reason": "x" * 80, "seconds": 1.0})
+            status, reply = await client.call("answer", {**answer, "reason": "x" * 80, "seconds": 1.0})
             if status == 429:
                 await asyncio.sleep(1)
                 continue
             latencies.append(time.perf_counter() - begin)
-            state = told["next"]
+            state = reply["next"]
         client.close()
 
 

@@ -29,8 +29,8 @@ class Attacks:
             await client.open()
         _, self.state = await self.one.call("join", {})
         _, other = await self.other.call("join", {})
-        _, told = await self.other.call("answer", self.good(other))
-        self.others = told["next"]
+        _, reply = await self.other.call("answer", self.good(other))
+        self.others = reply["next"]
 
     def good(self, state: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
         """An answer to the item of a state."""

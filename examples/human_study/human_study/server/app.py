@@ -128,7 +128,7 @@ class StudyServer:
         return self._with_code(request, participant, code)
 
     async def answer(self, request: Request) -> Response:
-        """Save an answer; the next item is told only then."""
+        """Save an answer; the reply with the next item is sent only after that."""
         body = await self._checked(request)
         code, participant = await self._session(request)
         position, answer = body.get("position"), read_answer(body)
@@ -224,7 +224,7 @@ class StudyServer:
         return response
 
     async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run the store's work in a thread; what it refuses is told to the participant."""
+        """Run the store's work in a thread; if it refuses, the participant gets a message."""
         try:
             return await run_in_threadpool(work, *arguments)
         except stored.ConflictError:
